@@ -1,0 +1,19 @@
+# Warnings, hardening and sanitizers: the same for every target.
+option(QUARTET_WERROR "Treat warnings as errors" ON)
+set(QUARTET_SANITIZE "" CACHE STRING "Sanitizers, as -fsanitize= takes them")
+
+add_compile_definitions(_GNU_SOURCE _FILE_OFFSET_BITS=64)
+add_compile_options(
+  -Wall -Wextra -Wconversion -Wshadow -Wstrict-prototypes -Wmissing-prototypes -Wswitch-enum -Wvla
+  -Wpointer-arith -Wundef -Wformat=2 -Wno-gnu-zero-variadic-macro-arguments
+  -fstack-protector-strong -fno-omit-frame-pointer -fvisibility=hidden)
+if(QUARTET_WERROR)
+  add_compile_options(-Werror)
+endif()
+if(QUARTET_SANITIZE)
+  add_compile_options(-fsanitize=${QUARTET_SANITIZE} -fno-sanitize-recover=all)
+  add_link_options(-fsanitize=${QUARTET_SANITIZE})
+elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
+  add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+endif()
+add_link_options(-pie -Wl,-z,relro,-z,now)

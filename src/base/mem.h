@@ -1,0 +1,18 @@
+/* Memory that is there or ends the process.
+ *
+ * What a peer can make us allocate is bounded by limits that are checked before; what is left are our own small
+ * needs. When the system has no memory for those the process stops: a stop is a crash, and a crash loses nothing. */
+#pragma once
+
+#include <stddef.h>
+
+/* Returns at least `bytes` bytes, not initialised; the caller frees them with mem_free(). */
+void *mem_alloc(size_t bytes) __attribute__((malloc, returns_nonnull, alloc_size(1)));
+/* Returns zeroed memory for `count` objects of `bytes` bytes; the caller frees it with mem_free(). */
+void *mem_zero(size_t count, size_t bytes) __attribute__((malloc, returns_nonnull, alloc_size(1, 2)));
+/* Changes the size of an allocation (NULL for a new one); returns its new place. */
+void *mem_resize(void *old, size_t bytes) __attribute__((returns_nonnull, alloc_size(2)));
+/* Returns a copy of `bytes` bytes followed by one zero byte. */
+void *mem_copy(const void *from, size_t bytes) __attribute__((malloc, returns_nonnull));
+/* Frees what the functions above returned; NULL is allowed. */
+void mem_free(void *memory);

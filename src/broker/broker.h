@@ -1,0 +1,129 @@
+/* The broker without I/O: N shards and the little that they share.
+ *
+ * Bytes, time, mail and "durable up to lsn" go in; records staged in the store, bytes in outboxes, and mail come out.
+ * No socket, file, clock, random or thread function is called here. The same code runs in quartetd and in the
+ * simulator.
+ *
+ *     turn of a shard:   shard_time  ->  shard_durable  ->  shard_mail  ->  shard_opened/_bytes/_closed ...
+ *                        ->  shard_next_dirty + shard_output + shard_sent ...  ->  shard_wake_set
+ *
+ * Thread: each shard belongs to one thread. Shared and safe between them: the trie (lock-free for readers), the
+ * retained index and the writers' side of the trie (a lock), queue accounts (atomics), mail (rings).
+ * Durability duty: all of section 5 of the design that concerns a broker; each place names its barrier. */
+#pragma once
+
+#include <sys/uio.h>
+
+#include "base/buf.h"
+#include "base/types.h"
+#include "broker/limits.h"
+#include "store/store.h"
+#include "topic/trie.h"
+
+struct broker;
+struct shard;
+
+enum log_level { LOG_ERROR = 1, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
+
+/* What the broker needs from outside; all may be called from any shard's thread. */
+struct broker_outside {
+    void *user;
+    /* One line for a person, without newline; ids and topics in it are escaped already. */
+    void (*log)(void *user, enum log_level level, const char *line);
+    topic_reclaim *reclaim; /* for the trie and what hangs in it */
+    uint64_t seed;          /* random: hash places, assigned client ids */
+};
+
+/* Makes the broker and its shards (1 to 64). Borrows the store, which outlives it. */
+struct broker *broker_create(const struct broker_options *options, const struct broker_outside *outside,
+                             struct store *store, unsigned shards);
+/* Loads what is alive from the store; before any connection. `now` is for expiry and for wills of sessions whose
+ * connection the stop has ended. */
+bool broker_load(struct broker *broker, wall_ms_t now, struct error *error);
+/* Frees everything; no shard may be in a turn. Writes nothing. */
+void broker_destroy(struct broker *broker);
+struct shard *broker_shard(struct broker *broker, unsigned index);
+unsigned broker_shards(const struct broker *broker);
+
+/* A connection as both sides name it. The generation makes an old handle harmless. {0,0} is none. */
+struct conn_handle {
+    uint32_t index;      /* small: usable as an array index */
+    uint32_t generation; /* not 0 for a live connection */
+};
+
+/* ---- in ---- */
+
+/* The beginning of a turn. */
+void shard_time(struct shard *shard, mono_ms_t now, wall_ms_t wall);
+/* Deadlines: connects, keep alive, expiry, wills. About once a second, after shard_time(). */
+void shard_tick(struct shard *shard);
+/* Records up to `lsn` are durable: connections whose outbox waited for them become dirty. */
+void shard_durable(struct shard *shard, lsn_t lsn);
+/* Takes up to `max` mails that shard `from` has sent; returns how many. */
+size_t shard_mail(struct shard *shard, unsigned from, size_t max);
+/* A peer has connected; `peer` (an address, for the log) is copied. */
+struct conn_handle shard_opened(struct shard *shard, const char *peer);
+/* Bytes have come. What is not used at once (a partial packet, a connection that is paused) is copied and kept. */
+void shard_bytes(struct shard *shard, struct conn_handle conn, struct span bytes);
+/* The connection is gone (the peer closed it, an error, or we closed it after CONN_CLOSE): wills are due unless
+ * DISCONNECT came. The handle is dead afterwards. */
+void shard_closed(struct shard *shard, struct conn_handle conn);
+/* The broker stops: every connection gets DISCONNECT 0x8B (5.0) and CONN_CLOSE; durable sessions stay. */
+void shard_stop(struct shard *shard);
+
+/* ---- out ---- */
+
+enum conn_wish {
+    CONN_READ = 1,  /* read from it when there is something */
+    CONN_PAUSE,     /* do not read from it for now */
+    CONN_CLOSE,     /* close it when its outbox is empty, or after a second; do not read */
+    CONN_ABORT,     /* close it at once */
+    CONN_MOVE,      /* hand it to another shard: shard_move() */
+};
+
+/* The next connection whose outbox or wish may have changed since it was last given here; false when there is none. */
+bool shard_next_dirty(struct shard *shard, struct conn_handle *conn);
+enum conn_wish shard_wish(const struct shard *shard, struct conn_handle conn);
+/* What may be sent now: fills up to `max` iovecs, returns how many. Valid until the next call that goes in. */
+int shard_output(const struct shard *shard, struct conn_handle conn, struct iovec *iov, int max);
+/* So many bytes of it were taken by the socket. */
+void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes);
+/* Bytes in its outbox, those that wait for the disk included. */
+size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn);
+/* After CONN_MOVE: the connection leaves this shard. Returns the shard that owns its session and appends to `bytes`
+ * what was received; the caller opens it there with shard_opened() and shard_bytes(). The handle is dead afterwards. */
+unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *bytes);
+/* The shards that got mail in this turn, one bit each; cleared by the call. Their threads must be woken. */
+uint64_t shard_wake_set(struct shard *shard);
+/* True while mail to another shard waits because its ring was full: another turn is needed soon. */
+bool shard_mail_waiting(const struct shard *shard);
+
+/* ---- looking in: metrics, tests, the simulator ---- */
+
+/*      name, what it counts */
+#define SHARD_COUNTER_ROWS(ROW)                                                                                        \
+    ROW(connections, "connections that are open")                                                                      \
+    ROW(sessions, "sessions that exist")                                                                               \
+    ROW(packets_received, "control packets received")                                                                  \
+    ROW(publish_received, "PUBLISH packets received, repeats included")                                                \
+    ROW(publish_repeated, "PUBLISH packets that were repeats")                                                         \
+    ROW(publish_refused, "PUBLISH packets refused over a limit")                                                       \
+    ROW(publish_sent, "PUBLISH packets put into outboxes")                                                             \
+    ROW(qos0_dropped, "QoS 0 messages dropped because a receiver was too slow")                                        \
+    ROW(messages_expired, "queued messages dropped because their expiry had passed")                                   \
+    ROW(sessions_expired, "sessions ended by their expiry")                                                            \
+    ROW(sessions_taken_over, "connections closed because their client connected again")                                \
+    ROW(protocol_errors, "connections closed because the peer broke a rule")                                           \
+    ROW(queued, "messages that wait in sessions or are under way")                                                     \
+    ROW(held_ids, "QoS 2 packet ids held")
+
+struct shard_counters {
+#define SHARD_COUNTER_FIELD(name, text) uint64_t name;
+    SHARD_COUNTER_ROWS(SHARD_COUNTER_FIELD)
+#undef SHARD_COUNTER_FIELD
+};
+struct shard_counters shard_counters(const struct shard *shard);
+
+/* A number that is equal for equal protocol states of the shard (sessions, subscriptions, held ids, flights, queues,
+ * connections, outboxes), whatever their place in memory: for the exhaustive walk. Slow. */
+uint64_t shard_digest(const struct shard *shard);

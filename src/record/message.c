@@ -1,0 +1,38 @@
+#include "record/message.h"
+
+#include "base/mem.h"
+#include "base/must.h"
+
+struct message *message_create(const struct message_parts *parts) {
+    must(parts->topic.len <= UINT16_MAX && parts->properties.len <= UINT32_MAX && parts->payload.len <= UINT32_MAX);
+    struct message *m = mem_alloc(sizeof *m + parts->topic.len + parts->properties.len + parts->payload.len);
+    atomic_init(&m->references, 1);
+    m->qos = parts->qos;
+    m->retain = parts->retain;
+    m->topic_bytes = (uint16_t)parts->topic.len;
+    m->properties_bytes = (uint32_t)parts->properties.len;
+    m->payload_bytes = (uint32_t)parts->payload.len;
+    m->lsn = 0;
+    m->expires_at = parts->expires_at;
+    uint8_t *at = m->bytes;
+    const struct span pieces[] = {parts->topic, parts->properties, parts->payload};
+    for (size_t i = 0; i < sizeof pieces / sizeof pieces[0]; i++) {
+        if (pieces[i].len > 0) {
+            memcpy(at, pieces[i].ptr, pieces[i].len);
+            at += pieces[i].len;
+        }
+    }
+    return m;
+}
+
+struct message *message_ref(struct message *m) {
+    uint32_t before = atomic_fetch_add_explicit(&m->references, 1, memory_order_relaxed);
+    must(before > 0);
+    return m;
+}
+
+void message_unref(struct message *m) {
+    if (m != NULL && atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) == 1) {
+        mem_free(m);
+    }
+}

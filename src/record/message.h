@@ -1,0 +1,49 @@
+/* An application message: immutable once made, counted, shared by all who still need it, on any thread. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/span.h"
+#include "base/types.h"
+
+struct message {
+    _Atomic uint32_t references;
+    uint8_t qos;             /* as published */
+    bool retain;             /* the RETAIN flag as published */
+    uint16_t topic_bytes;
+    uint32_t properties_bytes; /* encoded 5.0 properties that travel with the message */
+    uint32_t payload_bytes;
+    lsn_t lsn;               /* of its MESSAGE record; 0 when it has none. Set once, before it is shared. */
+    wall_ms_t expires_at;    /* 0: never */
+    uint8_t bytes[];         /* topic, properties, payload, one after the other */
+};
+
+/* What a message is made from; all spans are copied. */
+struct message_parts {
+    uint8_t qos;
+    bool retain;
+    wall_ms_t expires_at;
+    struct span topic;
+    struct span properties;
+    struct span payload;
+};
+
+/* Returns a message with one reference. */
+struct message *message_create(const struct message_parts *parts);
+struct message *message_ref(struct message *m);
+/* Gives one reference back; the last one frees it. NULL is allowed. */
+void message_unref(struct message *m);
+
+static inline struct span message_topic(const struct message *m) {
+    return span_of(m->bytes, m->topic_bytes);
+}
+static inline struct span message_properties(const struct message *m) {
+    return span_of(m->bytes + m->topic_bytes, m->properties_bytes);
+}
+static inline struct span message_payload(const struct message *m) {
+    return span_of(m->bytes + m->topic_bytes + m->properties_bytes, m->payload_bytes);
+}
+/* What it costs a queue: the bytes of body and bookkeeping. */
+static inline size_t message_bytes(const struct message *m) {
+    return sizeof *m + m->topic_bytes + m->properties_bytes + (size_t)m->payload_bytes;
+}

@@ -1,0 +1,131 @@
+/* Records: the durable facts, as values. Encode, decode, print; one row for each kind.
+ *
+ * A record's lsn is not part of its bytes: it follows from its place in the journal. A session's id is the lsn of the
+ * record that opened it. A delivery (one message for one subscription of one session) is named by (lsn of the MESSAGE
+ * record, index of the target in it). All numbers are little-endian base-128 (buf_leb), so that a record of the
+ * handshake takes a handful of bytes. */
+#pragma once
+
+#include "base/buf.h"
+#include "base/reader.h"
+#include "base/types.h"
+#include "record/message.h"
+
+/*      number, name, field of the union, what it says */
+#define RECORD_ROWS(ROW)                                                                                               \
+    ROW(1, SESSION, session, "a session was opened (session_id 0: its id is this lsn) or changed")                     \
+    ROW(2, SESSION_END, end, "a session and all that belongs to it is gone (B8)")                                      \
+    ROW(3, SUBSCRIBED, subscribed, "a session has this subscription now (B7)")                                         \
+    ROW(4, UNSUBSCRIBED, unsubscribed, "a session no longer has this subscription")                                    \
+    ROW(5, MESSAGE, message, "a message was accepted for these targets; its packet id is held (B2)")                   \
+    ROW(6, HELD, flow, "a QoS 2 packet id is held though the message has no durable target (B2)")                      \
+    ROW(7, FREED, flow, "PUBREL came: the packet id is forgotten (B4)")                                                \
+    ROW(8, SENT, sent, "a delivery got a packet id (B1)")                                                              \
+    ROW(9, RECEIVED, flow, "PUBREC came: PUBREL is owed (B3)")                                                         \
+    ROW(10, DONE, flow, "PUBACK, PUBCOMP or a refusing PUBREC came: the outbound flow ended (B5)")                     \
+    ROW(11, DROPPED, dropped, "a queued delivery will not be sent: it expired before it had a packet id")              \
+    ROW(12, WILL, will, "a session has this will (B10)")                                                               \
+    ROW(13, WILL_CLEARED, end, "a session has no will any more (B10)")
+
+enum record_kind {
+    RECORD_NONE = 0,
+#define RECORD_ENUM(number, name, field, text) RECORD_##name = (number),
+    RECORD_ROWS(RECORD_ENUM)
+#undef RECORD_ENUM
+};
+
+#define SESSION_NEVER_EXPIRES 0xffffffffU
+
+struct record_session {
+    session_id_t session_id; /* 0: a new session */
+    struct span client_id;
+    uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES or seconds after the connection ended */
+    wall_ms_t disconnected_at; /* 0: connected */
+    uint8_t protocol;          /* of the last CONNECT */
+};
+
+struct record_end {
+    session_id_t session_id;
+};
+
+struct record_subscribed {
+    session_id_t session_id;
+    struct span filter;  /* as subscribed, with $share */
+    uint32_t options;    /* enum subscription_option bits of the broker */
+    uint32_t identifier; /* subscription identifier; 0: none */
+};
+
+struct record_unsubscribed {
+    session_id_t session_id;
+    struct span filter;
+};
+
+/* One durable session that the message is for. */
+struct record_target {
+    session_id_t session_id;
+    uint8_t qos;  /* 1 or 2 */
+    bool retain;  /* the RETAIN flag towards this target */
+};
+
+struct record_message {
+    session_id_t origin;     /* the publisher's session when it is durable, else 0 */
+    packet_id_t packet_id;   /* held until FREED; 0 when not QoS 2 or the publisher is not durable */
+    bool set_retained;       /* it is (an empty payload: it clears) the topic's retained message */
+    bool clear_will;         /* it is the will of `origin`, which has none any more */
+    wall_ms_t accepted_at;
+    struct message_parts parts; /* decoded: views into the record */
+    const struct record_target *targets; /* to encode; NULL when decoded */
+    struct span targets_raw;             /* decoded: walk with record_target_next() */
+    uint32_t target_count;
+};
+
+struct record_flow {
+    session_id_t session_id;
+    packet_id_t packet_id;
+};
+
+struct record_sent {
+    session_id_t session_id;
+    packet_id_t packet_id;
+    lsn_t message_lsn;
+    uint32_t target;
+};
+
+struct record_dropped {
+    session_id_t session_id;
+    lsn_t message_lsn;
+    uint32_t target;
+};
+
+struct record_will {
+    session_id_t session_id;
+    uint32_t delay_s;
+    uint32_t expiry_s;   /* message expiry interval; 0: none */
+    struct message_parts parts; /* expires_at is 0: it starts when the will is published */
+};
+
+struct record {
+    enum record_kind kind;
+    union {
+        struct record_session session;
+        struct record_end end;
+        struct record_subscribed subscribed;
+        struct record_unsubscribed unsubscribed;
+        struct record_message message;
+        struct record_flow flow;
+        struct record_sent sent;
+        struct record_dropped dropped;
+        struct record_will will;
+    };
+};
+
+/* Appends the record: its kind and its fields, without a length. */
+void record_encode(struct buf *out, const struct record *record);
+/* Decodes one whole record (views into `in`); false when `in` is not exactly one record of a known kind. Input may be
+ * anything. */
+bool record_decode(struct span in, struct record *record);
+/* Walks the targets of a decoded MESSAGE: start with r = reader_of(targets_raw). False at the end. */
+bool record_target_next(struct reader *r, struct record_target *target);
+/* Appends one line for a person, without newline; topics and ids escaped, payloads as a length only. */
+void record_print(struct buf *out, lsn_t lsn, const struct record *record);
+const char *record_kind_name(enum record_kind kind);

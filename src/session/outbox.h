@@ -1,0 +1,49 @@
+/* The outbox of one connection and its gate: bytes leave only when what they rest on is durable.
+ *
+ *     bytes   [ PUBREC 7 | PUBLISH .... | PINGRESP | PUBREL 3 ]
+ *     gates     ^ after lsn 41            ^ 0        ^ after lsn 45
+ *
+ * TCP keeps order, so a packet that waits holds back those behind it: gates never decrease (R8 follows). Bodies of
+ * large messages are not copied: the outbox keeps a reference and gives them out in place. An empty outbox owns no
+ * memory. Knows neither sockets nor packets. Thread: its shard's. */
+#pragma once
+
+#include <sys/uio.h>
+
+#include "base/buf.h"
+#include "base/types.h"
+#include "record/message.h"
+
+struct outbox_gate; /* where in the stream, after which lsn */
+struct outbox_body; /* where in the stream, which message */
+
+struct outbox {
+    struct buf bytes;           /* what was copied in; the first `taken` bytes have left */
+    size_t taken;
+    struct outbox_gate *gates;  /* ring: stream positions from which a higher lsn is needed */
+    uint32_t gate_first, gate_count, gate_capacity;
+    struct outbox_body *bodies; /* ring: message bodies that stand between the bytes */
+    uint32_t body_first, body_count, body_capacity;
+    uint64_t stream_begin;      /* stream position of the first byte that has not left */
+    uint64_t stream_end;        /* one past the last byte */
+    lsn_t gate_last;            /* the highest lsn that anything here waits for */
+};
+
+/* Zero-initialised is empty. Frees everything; the outbox is empty and usable again. */
+void outbox_deinit(struct outbox *o);
+/* What is appended from now on waits until `after` is durable (and for all that came before it). */
+void outbox_gate(struct outbox *o, lsn_t after);
+/* The buffer to encode into; call outbox_appended() afterwards, before anything else. */
+struct buf *outbox_buf(struct outbox *o);
+void outbox_appended(struct outbox *o);
+/* Appends a message's payload: copied when small, else by reference. */
+void outbox_body(struct outbox *o, struct message *m);
+/* Bytes that have not left, those that wait included. */
+static inline size_t outbox_bytes(const struct outbox *o) {
+    return (size_t)(o->stream_end - o->stream_begin);
+}
+/* Fills up to `max` iovecs with what may leave when `durable` is durable; returns how many (0: nothing may). Views are
+ * valid until the outbox changes. */
+int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int max);
+/* The first `bytes` bytes of what outbox_ready() gave have left. */
+void outbox_sent(struct outbox *o, size_t bytes);

@@ -1,0 +1,96 @@
+/* The sender's half of QoS 1 and 2: the flows that have a packet id, in order, and the send quota.
+ *
+ *                    begin                      PUBREC < 0x80               PUBCOMP
+ *     (no flow) ──────────────> PUBLISHED ─────────────────────> RELEASED ───────────> (no flow)
+ *                                   │  PUBACK (QoS 1), PUBREC >= 0x80                      ^
+ *                                   └──────────────────────────────────────────────────────┘
+ *
+ *     event \ state   no flow              PUBLISHED QoS 1   PUBLISHED QoS 2      RELEASED
+ *     PUBACK          ignored              done              wrong: closed        wrong: closed
+ *     PUBREC          PUBREL 0x92 (5.0)    wrong: closed     RELEASED, PUBREL     PUBREL again
+ *     PUBREC >= 0x80  ignored              wrong: closed     done                 ignored
+ *     PUBCOMP         ignored              wrong: closed     wrong: closed        done
+ *
+ * A connection resends on resumption only (R7): first the owed PUBRELs in the order of their PUBRECs, then the
+ * PUBLISHes in their original order [MQTT-4.4.0-1, 4.6.0-1..6]. The quota belongs to the connection (R5). Knows one
+ * peer and messages; does not know records, sockets, time: its caller records each change (B1, B3, B5) and lets the
+ * packet wait for it. */
+#pragma once
+
+#include "base/list.h"
+#include "base/map.h"
+#include "base/types.h"
+#include "record/message.h"
+#include "session/barrier.h"
+
+enum flight_state { FLIGHT_NONE = 0, FLIGHT_PUBLISHED, FLIGHT_RELEASED };
+
+/* One delivery under way. */
+struct flight {
+    struct link link;         /* in qos_out.published or .released */
+    struct message *message;  /* one reference; NULL when released, or when the body is in the table only */
+    lsn_t message_lsn;        /* with `target` the delivery's name; 0: no record */
+    uint32_t target;
+    packet_id_t packet_id;
+    uint8_t qos;              /* 1 or 2 */
+    uint8_t state;            /* enum flight_state */
+    bool retain;              /* the RETAIN flag of the PUBLISH */
+    bool sent_before;         /* on an earlier connection: DUP is set when it is sent again */
+    bool sent_here;           /* on this connection */
+};
+
+struct qos_out {
+    struct link published; /* flights in the order in which they were begun */
+    struct link released;  /* flights in the order of their PUBRECs */
+    struct map64 by_id;
+    packet_id_t last_id;     /* the allocator goes on after it */
+    packet_id_t ids_max;     /* ids 1 to ids_max are used; 65,535 but in the simulator */
+    uint16_t quota;          /* PUBLISH packets that may still be sent on this connection */
+    uint16_t quota_max;      /* the peer's Receive Maximum */
+    uint32_t count;          /* flights */
+    uint32_t resend_count;   /* published flights that this connection has not sent yet */
+    enum mutant mutant;
+};
+
+void qos_out_init(struct qos_out *out, uint64_t seed, packet_id_t ids_max, enum mutant mutant);
+/* Frees all flights. */
+void qos_out_deinit(struct qos_out *out);
+
+/* A new connection: the quota is the peer's Receive Maximum, every flight must be sent again. */
+void qos_out_connected(struct qos_out *out, uint16_t receive_maximum);
+
+/* True when a new flow may begin now: quota, a free id, and nothing left to resend. */
+bool qos_out_ready(const struct qos_out *out);
+
+/* What a new flow carries; the flight takes the message's reference. */
+struct flight_parts {
+    struct message *message;
+    lsn_t message_lsn;
+    uint32_t target;
+    uint8_t qos;
+    bool retain;
+};
+/* Begins a flow when qos_out_ready(): chooses the id, takes quota. The caller records SENT and sends the PUBLISH. */
+struct flight *qos_out_begin(struct qos_out *out, const struct flight_parts *parts);
+/* Puts back a flow of the store, in the order of calls; it counts as sent before. */
+struct flight *qos_out_restore(struct qos_out *out, packet_id_t packet_id, bool released,
+                               const struct flight_parts *parts);
+/* The next published flight that this connection must resend and has quota for, or NULL; marks it as sent here and
+ * takes quota. */
+struct flight *qos_out_resend_next(struct qos_out *out);
+
+enum qos_out_answer {
+    QOS_OUT_IGNORED = 1, /* nothing changed, nothing to send */
+    QOS_OUT_DONE,        /* the flow ended: record DONE, then the flight is freed with qos_out_end() */
+    QOS_OUT_RELEASED,    /* record RECEIVED, send PUBREL when it is durable */
+    QOS_OUT_AGAIN,       /* a repeat: send PUBREL again, waiting for the same record */
+    QOS_OUT_UNKNOWN,     /* 5.0: answer PUBREL 0x92; 3.1.1: PUBREL */
+    QOS_OUT_WRONG,       /* the packet does not belong to this flow's QoS or state: a protocol error */
+};
+enum qos_out_answer qos_out_puback(struct qos_out *out, packet_id_t packet_id, struct flight **flight);
+enum qos_out_answer qos_out_pubrec(struct qos_out *out, packet_id_t packet_id, uint8_t reason, struct flight **flight);
+enum qos_out_answer qos_out_pubcomp(struct qos_out *out, packet_id_t packet_id, struct flight **flight);
+/* After QOS_OUT_DONE: removes and frees the flight, gives quota back. */
+void qos_out_end(struct qos_out *out, struct flight *flight);
+
+struct flight *qos_out_find(const struct qos_out *out, packet_id_t packet_id);

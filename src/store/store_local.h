@@ -1,0 +1,61 @@
+/* The local engine: a journal and a table on one disk.
+ *
+ * It has no threads of its own; its two long-running duties are steps that the owner drives (net/ with two threads,
+ * the simulator with events):
+ *
+ *   commit      take what is staged -> write one frame -> sync -> durable grows          store_local_commit_step()
+ *   checkpoint  fold a finished segment into the table -> folded grows -> recycle it     store_local_checkpoint_step()
+ *
+ * Staging is possible at any time from any thread while both are under way. Opening recovers: the journal's tail is
+ * checked (damage to acknowledged data refuses, an unacknowledged tail is cut), everything is folded into the table and
+ * committed, and a new journal generation begins. So there is one way to load, after a clean stop and after a crash. */
+#pragma once
+
+#include "store/disk.h"
+#include "store/store.h"
+#include "store/table.h"
+
+struct store_local_options {
+    uint64_t segment_bytes;      /* of one journal file; a multiple of 4096; default 32 MiB */
+    uint32_t segments_max;       /* journal files at most, the reserve included; default 16 */
+    uint64_t frame_bytes_max;    /* what one commit takes at most; default 4 MiB; a larger single record still fits
+                                    when segment_bytes allows */
+    uint64_t staged_bytes_busy;  /* STORE_BUSY beyond this; default 16 MiB */
+    uint64_t salt;               /* random: makes generations different */
+};
+
+/* Opens (creates, recovers). Takes neither disk nor table: they outlive the store. NULL with an error that names file,
+ * offset and lsn of any damage and the command that helps. */
+struct store *store_local_open(const struct disk *disk, struct table *table, const struct store_local_options *options,
+                               struct error *error);
+/* Frees memory and closes files. Nothing is written: what is staged and not durable is lost, as in a crash. */
+void store_local_close(struct store *store);
+
+enum store_step {
+    STORE_STEP_IDLE = 1, /* nothing to do */
+    STORE_STEP_MORE,     /* one disk operation was done; call again */
+    STORE_STEP_DONE,     /* a commit (or checkpoint) is complete: durable (or folded) has grown */
+    STORE_STEP_WAIT,     /* no space: nothing was changed; call again in a second */
+    STORE_STEP_FAILED,   /* the store has stopped for good */
+};
+
+/* Commit thread only. At most one frame is un-synced at any time. Also keeps the next segment zero-filled ahead. */
+enum store_step store_local_commit_step(struct store *store);
+/* Commit thread only: after a pause without records, writes one small frame that says that the last one is durable, so
+ * that damage to it can be told from a torn tail. IDLE when that was already done. */
+enum store_step store_local_seal_step(struct store *store);
+/* Checkpoint thread only. `all`: fold also the segment in use, up to what is durable (at a clean stop, when idle). */
+enum store_step store_local_checkpoint_step(struct store *store, bool all);
+/* True when something is staged that no commit has taken. Any thread. */
+bool store_local_staged(const struct store *store);
+/* Bytes of journal that no checkpoint has folded. Any thread. */
+uint64_t store_local_journal_bytes(const struct store *store);
+/* `wake` is called (from the staging thread, lock held, must not block) when something is staged while the commit side
+ * had nothing: the owner wakes its commit thread. */
+void store_local_on_staged(struct store *store, void (*wake)(void *user), void *user);
+
+/* Offline tools, on a store that nobody has open. They print to `out` (text lines). */
+bool store_local_check(const struct disk *disk, struct table *table, struct buf *out, struct error *error);
+bool store_local_dump(const struct disk *disk, struct table *table, struct buf *out, struct error *error);
+/* Cuts damaged frames out and reports every record that is gone, as far as it can be read. */
+bool store_local_repair(const struct disk *disk, struct table *table, struct buf *out, struct error *error);

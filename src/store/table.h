@@ -1,0 +1,62 @@
+/* The table: ordered keys and values with atomic, durable transactions. One writer at a time; readers any time, each
+ * with a snapshot. Engines: table_lmdb.c, and table_memory.c for the simulator and for tests. Keys of one tree are
+ * compared as bytes. */
+#pragma once
+
+#include "base/error.h"
+#include "base/span.h"
+
+/* The trees of a store; see docs/format-journal.md for keys and values. */
+enum table_tree {
+    TABLE_META = 0,
+    TABLE_SESSIONS,
+    TABLE_SUBSCRIPTIONS,
+    TABLE_HELD,
+    TABLE_FLIGHTS,
+    TABLE_QUEUE,
+    TABLE_MESSAGES,
+    TABLE_REFERENCES,
+    TABLE_RETAINED,
+    TABLE_WILLS,
+    TABLE_TREES, /* how many */
+};
+
+struct table;       /* opaque, first member: struct table_ops pointer */
+struct table_txn;   /* opaque */
+struct table_cursor; /* opaque */
+
+struct table_ops {
+    void (*close)(struct table *t);
+    /* A read transaction sees the last commit; a write transaction sees its own changes too. NULL with an error. */
+    struct table_txn *(*begin)(struct table *t, bool write, struct error *error);
+    /* Durable when it returns true. On false nothing has changed. Ends the transaction either way. */
+    bool (*commit)(struct table_txn *txn, struct error *error);
+    void (*abort)(struct table_txn *txn);
+    /* True when found; `value` is valid until the next change or the end of the transaction. */
+    bool (*get)(struct table_txn *txn, enum table_tree tree, struct span key, struct span *value);
+    bool (*put)(struct table_txn *txn, enum table_tree tree, struct span key, struct span value, struct error *error);
+    /* Absent keys are no error. */
+    bool (*remove)(struct table_txn *txn, enum table_tree tree, struct span key, struct error *error);
+    /* The first key >= `from`; false at the end. Use next_after semantics by appending a zero byte to a key. */
+    bool (*seek)(struct table_txn *txn, enum table_tree tree, struct span from, struct span *key, struct span *value);
+    /* An ordered walk: cursor_open positions before the first key >= from; next moves and reports. The tree must not
+     * be changed while a cursor is open. */
+    struct table_cursor *(*cursor_open)(struct table_txn *txn, enum table_tree tree, struct span from);
+    bool (*cursor_next)(struct table_cursor *c, struct span *key, struct span *value);
+    void (*cursor_close)(struct table_cursor *c);
+};
+
+struct table {
+    const struct table_ops *ops;
+};
+
+/* LMDB in the file `path`/table.mdb. `bytes_max` bounds the map (address space, not memory). */
+struct table *table_lmdb_open(const char *path, uint64_t bytes_max, struct error *error);
+
+/* A table in memory that outlives its user, so that the simulator can "restart" on it: open, close, open again sees
+ * the commits. `fail` (may be NULL) is asked before each commit and may refuse it with an error (ERROR_CRASHED,
+ * ERROR_NO_SPACE): then nothing has changed. */
+struct table_memory;
+struct table_memory *table_memory_create(bool (*fail)(void *user, struct error *error), void *user);
+void table_memory_destroy(struct table_memory *m);
+struct table *table_memory_open(struct table_memory *m);

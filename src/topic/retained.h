@@ -1,0 +1,22 @@
+/* The retained index: one value for each topic name, found by name or by filter.
+ *
+ * Values are opaque pointers that the caller owns (in the broker: messages). One user at a time (the caller holds a
+ * lock). Iterative like the trie. */
+#pragma once
+
+#include "base/span.h"
+
+struct topic_retained; /* opaque */
+
+struct topic_retained *topic_retained_create(uint64_t seed);
+/* Calls `release` for each value that is left. */
+void topic_retained_destroy(struct topic_retained *retained, void (*release)(void *value));
+/* Sets the value of a valid topic name (NULL removes it); returns the old value, or NULL. Copies the name. */
+void *topic_retained_set(struct topic_retained *retained, struct span name, void *value);
+/* The value of a name, or NULL. */
+void *topic_retained_get(const struct topic_retained *retained, struct span name);
+/* Calls `visit` for each value whose name matches a valid filter (wildcards at the first level do not match `$`
+ * topics); stops early when it returns false. The index must not change meanwhile. */
+void topic_retained_match(const struct topic_retained *retained, struct span filter,
+                          bool (*visit)(void *user, void *value), void *user);
+size_t topic_retained_count(const struct topic_retained *retained);
