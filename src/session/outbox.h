@@ -4,8 +4,8 @@
  *     gates     ^ after lsn 41            ^ 0        ^ after lsn 45
  *
  * TCP keeps order, so a packet that waits holds back those behind it: gates never decrease (R8 follows). Bodies of
- * large messages are not copied: the outbox keeps a reference and gives them out in place. An empty outbox owns no
- * memory. Knows neither sockets nor packets. Thread: its shard's. */
+ * large messages are not copied: the outbox keeps a reference and gives them out in place. A small buffer is kept for
+ * the next packet until outbox_shrink(). Knows neither sockets nor packets. Thread: its shard's. */
 #pragma once
 
 #include <sys/uio.h>
@@ -18,15 +18,16 @@ struct outbox_gate; /* where in the stream, after which lsn */
 struct outbox_body; /* where in the stream, which message */
 
 struct outbox {
-    struct buf bytes;           /* what was copied in; the first `taken` bytes have left */
+    struct buf bytes; /* what was copied in; the first `taken` bytes have left */
     size_t taken;
-    struct outbox_gate *gates;  /* ring: stream positions from which a higher lsn is needed */
+    size_t counted;            /* of bytes.len, what stream_end counts already */
+    struct outbox_gate *gates; /* ring: stream positions from which a higher lsn is needed */
     uint32_t gate_first, gate_count, gate_capacity;
     struct outbox_body *bodies; /* ring: message bodies that stand between the bytes */
     uint32_t body_first, body_count, body_capacity;
-    uint64_t stream_begin;      /* stream position of the first byte that has not left */
-    uint64_t stream_end;        /* one past the last byte */
-    lsn_t gate_last;            /* the highest lsn that anything here waits for */
+    uint64_t stream_begin; /* stream position of the first byte that has not left */
+    uint64_t stream_end;   /* one past the last byte */
+    lsn_t gate_last;       /* the highest lsn that anything here waits for */
 };
 
 /* Zero-initialised is empty. Frees everything; the outbox is empty and usable again. */
@@ -45,5 +46,7 @@ static inline size_t outbox_bytes(const struct outbox *o) {
 /* Fills up to `max` iovecs with what may leave when `durable` is durable; returns how many (0: nothing may). Views are
  * valid until the outbox changes. */
 int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int max);
+/* Gives the memory of an empty outbox back; for quiet moments. */
+void outbox_shrink(struct outbox *o);
 /* The first `bytes` bytes of what outbox_ready() gave have left. */
 void outbox_sent(struct outbox *o, size_t bytes);

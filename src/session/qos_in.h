@@ -11,9 +11,9 @@
  * before the answer leaves. */
 #pragma once
 
-#include "base/types.h"
-
 #include <stdbool.h>
+
+#include "base/types.h"
 
 /* Zero-initialised: nothing is held. */
 struct qos_in {
@@ -27,5 +27,7 @@ bool qos_in_holds(const struct qos_in *in, packet_id_t packet_id);
 bool qos_in_hold(struct qos_in *in, packet_id_t packet_id);
 /* PUBREL came: HELD -> FREE; false when the id was not held: an unknown PUBREL. */
 bool qos_in_free(struct qos_in *in, packet_id_t packet_id);
+/* Gives memory back when no id is held; for quiet moments, so that a busy flow does not allocate for each id. */
+void qos_in_shrink(struct qos_in *in);
 /* The lowest held id that is >= from, or 0. */
 packet_id_t qos_in_next(const struct qos_in *in, uint32_t from);

@@ -27,28 +27,29 @@ enum flight_state { FLIGHT_NONE = 0, FLIGHT_PUBLISHED, FLIGHT_RELEASED };
 
 /* One delivery under way. */
 struct flight {
-    struct link link;         /* in qos_out.published or .released */
-    struct message *message;  /* one reference; NULL when released, or when the body is in the table only */
-    lsn_t message_lsn;        /* with `target` the delivery's name; 0: no record */
+    struct link link;        /* in qos_out.published or .released */
+    struct message *message; /* one reference; NULL when released, or when the body is in the table only */
+    lsn_t message_lsn;       /* with `target` the delivery's name; 0: no record */
     uint32_t target;
     packet_id_t packet_id;
-    uint8_t qos;              /* 1 or 2 */
-    uint8_t state;            /* enum flight_state */
-    bool retain;              /* the RETAIN flag of the PUBLISH */
-    bool sent_before;         /* on an earlier connection: DUP is set when it is sent again */
-    bool sent_here;           /* on this connection */
+    uint8_t qos;      /* 1 or 2 */
+    uint8_t state;    /* enum flight_state */
+    bool retain;      /* the RETAIN flag of the PUBLISH */
+    bool sent_before; /* on an earlier connection: DUP is set when it is sent again */
+    bool sent_here;   /* on this connection */
 };
 
 struct qos_out {
-    struct link published; /* flights in the order in which they were begun */
-    struct link released;  /* flights in the order of their PUBRECs */
+    struct link published;  /* flights in the order in which they were begun */
+    struct link released;   /* flights in the order of their PUBRECs */
+    struct link *resend_at; /* in published: the first that this connection has not sent yet; else the list's head */
     struct map64 by_id;
-    packet_id_t last_id;     /* the allocator goes on after it */
-    packet_id_t ids_max;     /* ids 1 to ids_max are used; 65,535 but in the simulator */
-    uint16_t quota;          /* PUBLISH packets that may still be sent on this connection */
-    uint16_t quota_max;      /* the peer's Receive Maximum */
-    uint32_t count;          /* flights */
-    uint32_t resend_count;   /* published flights that this connection has not sent yet */
+    packet_id_t last_id;   /* the allocator goes on after it */
+    packet_id_t ids_max;   /* ids 1 to ids_max are used; 65,535 but in the simulator */
+    uint16_t quota;        /* PUBLISH packets that may still be sent on this connection */
+    uint16_t quota_max;    /* the peer's Receive Maximum */
+    uint32_t count;        /* flights */
+    uint32_t resend_count; /* published flights that this connection has not sent yet */
     enum mutant mutant;
 };
 
@@ -75,6 +76,8 @@ struct flight *qos_out_begin(struct qos_out *out, const struct flight_parts *par
 /* Puts back a flow of the store, in the order of calls; it counts as sent before. */
 struct flight *qos_out_restore(struct qos_out *out, packet_id_t packet_id, bool released,
                                const struct flight_parts *parts);
+/* True when a published flight is left to resend and quota allows it: qos_out_resend_next() will give one. */
+bool qos_out_must_resend(const struct qos_out *out);
 /* The next published flight that this connection must resend and has quota for, or NULL; marks it as sent here and
  * takes quota. */
 struct flight *qos_out_resend_next(struct qos_out *out);

@@ -1,0 +1,196 @@
+#include "session/outbox.h"
+
+#include "base/mem.h"
+#include "base/must.h"
+
+enum {
+    BODY_BY_REFERENCE_MIN = 4096, /* bytes; a copy of less is cheaper than another iovec */
+    KEEP_CAPACITY_MAX = 16384,    /* bytes; a larger buffer is given back when the outbox empties */
+    RING_CAPACITY_MIN = 8,
+};
+
+struct outbox_gate {
+    uint64_t from; /* stream position */
+    lsn_t after;
+};
+
+struct outbox_body {
+    uint64_t from; /* stream position of its first byte */
+    struct message *message;
+};
+
+static struct outbox_gate *gate_at(const struct outbox *o, uint32_t i) {
+    return &o->gates[(o->gate_first + i) & (o->gate_capacity - 1)];
+}
+
+static struct outbox_body *body_at(const struct outbox *o, uint32_t i) {
+    return &o->bodies[(o->body_first + i) & (o->body_capacity - 1)];
+}
+
+static size_t body_bytes(const struct outbox_body *b) {
+    return b->message->payload_bytes;
+}
+
+/* Doubles a ring of `slot` byte values, unrolling it so that the first is at index 0. */
+static void *ring_grow(void *old, size_t slot, uint32_t *first, uint32_t count, uint32_t *capacity) {
+    uint32_t larger = *capacity > 0 ? *capacity * 2 : RING_CAPACITY_MIN;
+    uint8_t *grown = mem_alloc(larger * slot);
+    for (uint32_t i = 0; i < count; i++) {
+        memcpy(grown + i * slot, (const uint8_t *)old + ((*first + i) & (*capacity - 1)) * slot, slot);
+    }
+    mem_free(old);
+    *first = 0;
+    *capacity = larger;
+    return grown;
+}
+
+void outbox_deinit(struct outbox *o) {
+    for (uint32_t i = 0; i < o->body_count; i++) {
+        message_unref(body_at(o, i)->message);
+    }
+    mem_free(o->bodies);
+    mem_free(o->gates);
+    buf_deinit(&o->bytes);
+    *o = (struct outbox){.bytes = {NULL, 0, 0}};
+}
+
+void outbox_gate(struct outbox *o, lsn_t after) {
+    if (after <= o->gate_last) {
+        return;
+    }
+    o->gate_last = after;
+    if (o->gate_count > 0) {
+        struct outbox_gate *last = gate_at(o, o->gate_count - 1);
+        if (last->from == o->stream_end) {
+            last->after = after;
+            return;
+        }
+    }
+    if (o->gate_count == o->gate_capacity) {
+        o->gates = ring_grow(o->gates, sizeof *o->gates, &o->gate_first, o->gate_count, &o->gate_capacity);
+    }
+    o->gate_count++;
+    *gate_at(o, o->gate_count - 1) = (struct outbox_gate){o->stream_end, after};
+}
+
+struct buf *outbox_buf(struct outbox *o) {
+    return &o->bytes;
+}
+
+void outbox_appended(struct outbox *o) {
+    o->stream_end += o->bytes.len - o->counted;
+    o->counted = o->bytes.len;
+}
+
+void outbox_body(struct outbox *o, struct message *m) {
+    if (m->payload_bytes < BODY_BY_REFERENCE_MIN) {
+        buf_bytes(&o->bytes, message_payload(m));
+        outbox_appended(o);
+        return;
+    }
+    if (o->body_count == o->body_capacity) {
+        o->bodies = ring_grow(o->bodies, sizeof *o->bodies, &o->body_first, o->body_count, &o->body_capacity);
+    }
+    o->body_count++;
+    *body_at(o, o->body_count - 1) = (struct outbox_body){o->stream_end, message_ref(m)};
+    o->stream_end += m->payload_bytes;
+}
+
+/* The stream position up to which bytes may leave. */
+static uint64_t outbox_open_end(const struct outbox *o, lsn_t durable) {
+    for (uint32_t i = 0; i < o->gate_count; i++) {
+        const struct outbox_gate *g = gate_at(o, i);
+        if (g->after > durable) {
+            return g->from;
+        }
+    }
+    return o->stream_end;
+}
+
+int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int max) {
+    uint64_t end = outbox_open_end(o, durable);
+    uint64_t at = o->stream_begin;
+    size_t copied = o->taken;
+    uint32_t body = 0;
+    int count = 0;
+    while (at < end && count < max) {
+        const struct outbox_body *b = body < o->body_count ? body_at(o, body) : NULL;
+        size_t bytes;
+        const uint8_t *from;
+        if (b != NULL && b->from <= at) {
+            size_t gone = (size_t)(at - b->from);
+            bytes = body_bytes(b) - gone;
+            from = message_payload(b->message).ptr + gone;
+            body++;
+        } else {
+            uint64_t until = b != NULL ? b->from : o->stream_end;
+            bytes = (size_t)(until - at);
+            from = o->bytes.ptr + copied;
+            copied += bytes;
+        }
+        if (bytes > end - at) {
+            bytes = (size_t)(end - at);
+        }
+        iov[count].iov_base = (void *)(uintptr_t)from;
+        iov[count].iov_len = bytes;
+        count++;
+        at += bytes;
+    }
+    return count;
+}
+
+static void outbox_reset_empty(struct outbox *o) {
+    o->bytes.len = 0;
+    o->taken = 0;
+    o->counted = 0;
+    if (o->bytes.capacity > KEEP_CAPACITY_MAX) {
+        buf_deinit(&o->bytes);
+    }
+}
+
+/* Bytes that have left are moved over when they are the larger part, so that each byte moves once at most. */
+static void outbox_compact(struct outbox *o) {
+    if (o->taken == o->bytes.len) {
+        outbox_reset_empty(o);
+    } else if (o->taken > o->bytes.len / 2 && o->taken > KEEP_CAPACITY_MAX) {
+        buf_drop_front(&o->bytes, o->taken);
+        o->counted -= o->taken;
+        o->taken = 0;
+    }
+}
+
+void outbox_sent(struct outbox *o, size_t bytes) {
+    must(bytes <= o->stream_end - o->stream_begin);
+    uint64_t end = o->stream_begin + bytes;
+    while (o->stream_begin < end) {
+        const struct outbox_body *b = o->body_count > 0 ? body_at(o, 0) : NULL;
+        if (b != NULL && b->from <= o->stream_begin) {
+            uint64_t last = b->from + body_bytes(b);
+            if (last > end) {
+                o->stream_begin = end;
+                break;
+            }
+            o->stream_begin = last;
+            message_unref(b->message);
+            o->body_first++;
+            o->body_count--;
+            continue;
+        }
+        uint64_t until = b != NULL && b->from < end ? b->from : end;
+        o->taken += (size_t)(until - o->stream_begin);
+        o->stream_begin = until;
+    }
+    while (o->gate_count > 0 && gate_at(o, 0)->from < o->stream_begin) {
+        o->gate_first++;
+        o->gate_count--;
+    }
+    outbox_compact(o);
+}
+
+void outbox_shrink(struct outbox *o) {
+    if (outbox_bytes(o) == 0) {
+        lsn_t gate_last = o->gate_last;
+        outbox_deinit(o);
+        o->gate_last = gate_last;
+    }
+}
