@@ -1,0 +1,212 @@
+"""Runs the stages of scripts/test: two at a time, each after those that it needs, to the end whatever fails.
+
+A stage is a command. What it prints goes to build/test-logs/STAGE.log, and from there come its counts:
+
+    summary: KEY=NUMBER KEY=NUMBER ...     a later line overrules an earlier one, key by key
+    SKIPPED WHAT: WHY                      repeated loudly at the end
+
+A stage passes when its exit code is 0, nothing in it failed and every count that it owes is there: a count that is
+missing is a failure, not a zero. `passed`, `failed` and `skipped` count its tests; a stage that counts none is one
+test itself.
+"""
+
+import argparse
+import concurrent.futures
+import dataclasses
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+LOGS = ROOT / "build" / "test-logs"
+AT_ONCE = 2  # stages
+TAIL_LINES = 60
+QUARTET = "build/release/bin/quartet"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    name: str
+    what: str
+    command: str
+    needs: tuple = ()
+    owes: tuple = ()  # counts without which the stage has failed
+    timeout_s: int = 600
+
+
+def build(preset):
+    return f"cmake --preset {preset} && cmake --build --preset {preset}"
+
+
+STAGES = (
+    Stage("house", "the checks of the checks, then layers, cycles, sizes", "scripts/check-house", owes=("passed",)),
+    Stage("format", "clang-format", "scripts/check-format"),
+    Stage("build-release", "as it is shipped", build("release")),
+    Stage("build-dev", "with the address and undefined-behaviour sanitizers", build("dev")),
+    Stage("build-tsan", "with the thread sanitizer", build("tsan")),
+    Stage("scenarios", "texts of who sends what and what must be seen",
+          f"{QUARTET} sim --scenario test/scenario/*.txt", ("build-release",), ("scenarios",)),
+    Stage("mutants", "every barrier and rule left out once: the tests must notice",
+          f"{QUARTET} sim --mutants", ("build-release",), ("mutants", "killed")),
+    Stage("histories", "random faults, one seed each",
+          f"{QUARTET} sim --seeds 10000", ("build-release",), ("histories",)),
+    Stage("exhaustive", "all choices in small worlds",
+          f"{QUARTET} sim --exhaustive all", ("build-release",), ("states",)),
+    Stage("unit", "unit tests of the dev build", "scripts/unit-tests dev", ("build-dev",), ("passed",)),
+    Stage("unit-threads", "unit tests of the tsan build", "scripts/unit-tests tsan", ("build-tsan",), ("passed",)),
+    Stage("tidy", "clang-tidy", "scripts/check-tidy"),
+)
+
+# What the closing summary counts: its words, and the keys that are added up over all stages.
+TOTALS = (
+    ("scenarios", "scenarios"),
+    ("simulated histories", "histories"),
+    ("exhaustive states", "states"),
+    ("mutants", "mutants"),
+    ("mutants killed", "killed"),
+    ("SIGKILLs", "sigkills"),
+    ("power cuts", "power_cuts"),
+)
+
+
+@dataclasses.dataclass
+class Result:
+    stage: Stage
+    failure: str  # why the stage has failed; empty when it has passed
+    seconds: float = 0.0
+    counts: dict = dataclasses.field(default_factory=dict)
+    skips: list = dataclasses.field(default_factory=list)
+
+    def tests(self):
+        """(passed, failed, skipped): a failed stage has at least one failure, whatever it counted."""
+        counted = self.counts.keys() & {"passed", "failed"}
+        passed = self.counts.get("passed", 0) if counted else int(not self.failure)
+        failed = max(self.counts.get("failed", 0), int(bool(self.failure)))
+        return passed, failed, max(self.counts.get("skipped", 0), len(self.skips))
+
+
+def read_counts(text):
+    counts = {}
+    for line in re.findall(r"^summary: (.*)$", text, re.MULTILINE):
+        pairs = [re.fullmatch(r"(\w+)=(\d+)", word) for word in line.split()]
+        counts.update((pair.group(1), int(pair.group(2))) for pair in pairs if pair)
+    return counts
+
+
+def judge(stage, code, counts):
+    """Why the stage has failed, or an empty string; `code` is None when it was stopped because its time was over."""
+    missing = [key for key in stage.owes if key not in counts]
+    if code is None:
+        return f"not finished after {stage.timeout_s} s"
+    if code != 0:
+        return f"exit code {code}"
+    if missing:
+        return f"does not say how many: {', '.join(missing)}"
+    if counts.get("failed", 0) > 0:
+        return f"{counts['failed']} failed, though the exit code is 0"
+    if counts.get("killed", 0) != counts.get("mutants", 0):
+        return f"{counts['killed']} of {counts['mutants']} mutants were killed"
+    return ""
+
+
+def execute(stage):
+    """Runs one stage; at the end of its time its whole process group is ended."""
+    log = LOGS / f"{stage.name}.log"
+    begin = time.monotonic()
+    with open(log, "wb") as out:
+        process = subprocess.Popen(["bash", "-c", stage.command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
+                                   stderr=subprocess.STDOUT, start_new_session=True)
+        try:
+            code = process.wait(stage.timeout_s)
+        except subprocess.TimeoutExpired:
+            code = None
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+    text = log.read_text(encoding="utf-8", errors="replace")
+    counts = read_counts(text)
+    skips = re.findall(r"^SKIPPED .*$", text, re.MULTILINE)
+    return Result(stage, judge(stage, code, counts), time.monotonic() - begin, counts, skips)
+
+
+def report(result):
+    """One line for a stage that has ended, and the end of its log when it has failed."""
+    counts = " ".join(f"{key}={number}" for key, number in result.counts.items())
+    verdict = "FAILED" if result.failure else "ok"
+    print(f"{verdict:6}  {result.stage.name:14} {result.seconds:5.0f} s  {result.failure or counts}", flush=True)
+    log = LOGS / f"{result.stage.name}.log"
+    if result.failure and log.exists():
+        tail = log.read_text(encoding="utf-8", errors="replace").splitlines()[-TAIL_LINES:]
+        print("\n".join(f"        | {line}" for line in tail), flush=True)
+
+
+def run_all(stages, run=execute):
+    """Runs all stages, AT_ONCE at a time and each after its needs, and reports each as it ends; returns the results."""
+    waiting, running, results = list(stages), {}, {}
+    with concurrent.futures.ThreadPoolExecutor(AT_ONCE) as pool:
+        while waiting or running:
+            for stage in list(waiting):
+                broken = [need for need in stage.needs if need in results and results[need].failure]
+                if broken:
+                    waiting.remove(stage)
+                    results[stage.name] = Result(stage, f"needs {', '.join(broken)}")
+                    report(results[stage.name])
+                elif len(running) < AT_ONCE and all(need in results for need in stage.needs):
+                    waiting.remove(stage)
+                    running[pool.submit(run, stage)] = stage
+            for future in concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED).done:
+                results[running.pop(future).name] = future.result()
+                report(future.result())
+    return [results[stage.name] for stage in stages]
+
+
+def close(results, seconds):
+    """Prints the closing summary; true when nothing failed."""
+    print("\n---- summary ----")
+    for result in results:
+        if result.failure:
+            print(f"FAILED   {result.stage.name}: {result.failure} (build/test-logs/{result.stage.name}.log)")
+        for skip in result.skips:
+            print(f"{skip} [{result.stage.name}]")
+    for words, key in TOTALS:
+        counted = [result.counts[key] for result in results if key in result.counts]
+        if counted:
+            print(f"{sum(counted):>12,}  {words}")
+    print(f"{seconds:>12,.0f}  seconds")
+    passed, failed, skipped = (sum(column) for column in zip(*(result.tests() for result in results)))
+    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    return failed == 0
+
+
+def chosen(names):
+    """The stages of that name and all that they need, in the order of the table; all when no name is given."""
+    wanted = set(names)
+    for stage in reversed(STAGES):
+        if stage.name in wanted:
+            wanted.update(stage.needs)
+    return [stage for stage in STAGES if stage.name in wanted or not names]
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="scripts/test", description="Builds Quartet and runs its tests.")
+    parser.add_argument("stage", nargs="*", help="run only these and what they need")
+    parser.add_argument("--list", action="store_true", help="list the stages and end")
+    options = parser.parse_args()
+    if options.list:
+        for stage in STAGES:
+            print(f"{stage.name:14} {stage.what}")
+        return 0
+    unknown = set(options.stage) - {stage.name for stage in STAGES}
+    if unknown:
+        parser.error(f"no such stage: {', '.join(sorted(unknown))}; see --list")
+    begin = float(os.environ.get("QUARTET_TEST_BEGAN", time.time()))
+    LOGS.mkdir(parents=True, exist_ok=True)
+    results = run_all(chosen(options.stage))
+    return 0 if close(results, time.time() - begin) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
