@@ -8,14 +8,14 @@
 
 struct message {
     _Atomic uint32_t references;
-    uint8_t qos;             /* as published */
-    bool retain;             /* the RETAIN flag as published */
+    uint8_t qos; /* as published */
+    bool retain; /* the RETAIN flag as published */
     uint16_t topic_bytes;
     uint32_t properties_bytes; /* encoded 5.0 properties that travel with the message */
     uint32_t payload_bytes;
-    lsn_t lsn;               /* of its MESSAGE record; 0 when it has none. Set once, before it is shared. */
-    wall_ms_t expires_at;    /* 0: never */
-    uint8_t bytes[];         /* topic, properties, payload, one after the other */
+    lsn_t lsn;            /* of its MESSAGE record; 0 when it has none. Set once, before it is shared. */
+    wall_ms_t expires_at; /* 0: never */
+    uint8_t bytes[];      /* topic, properties, payload, one after the other */
 };
 
 /* What a message is made from; all spans are copied. */

@@ -36,6 +36,7 @@ enum record_kind {
 
 #define SESSION_NEVER_EXPIRES 0xffffffffU
 
+/* A change carries all fields, not only those that changed. */
 struct record_session {
     session_id_t session_id; /* 0: a new session */
     struct span client_id;
@@ -63,17 +64,18 @@ struct record_unsubscribed {
 /* One durable session that the message is for. */
 struct record_target {
     session_id_t session_id;
-    uint8_t qos;  /* 1 or 2 */
-    bool retain;  /* the RETAIN flag towards this target */
+    uint8_t qos; /* 1 or 2 */
+    bool retain; /* the RETAIN flag towards this target */
 };
 
 struct record_message {
-    session_id_t origin;     /* the publisher's session when it is durable, else 0 */
-    packet_id_t packet_id;   /* held until FREED; 0 when not QoS 2 or the publisher is not durable */
-    bool set_retained;       /* it is (an empty payload: it clears) the topic's retained message */
-    bool clear_will;         /* it is the will of `origin`, which has none any more */
+    session_id_t origin;   /* the publisher's session when it is durable, else 0 */
+    packet_id_t packet_id; /* held until FREED; 0 when not QoS 2 or the publisher is not durable */
+    bool set_retained;     /* it is (an empty payload: it clears) the topic's retained message */
+    bool clear_will;       /* it is the will of `origin`, which has none any more */
     wall_ms_t accepted_at;
-    struct message_parts parts; /* decoded: views into the record */
+    struct message_parts parts;          /* decoded: views into the record */
+    struct span parts_raw;               /* decoded: the bytes that hold `parts`; see record_parts_decode() */
     const struct record_target *targets; /* to encode; NULL when decoded */
     struct span targets_raw;             /* decoded: walk with record_target_next() */
     uint32_t target_count;
@@ -100,7 +102,7 @@ struct record_dropped {
 struct record_will {
     session_id_t session_id;
     uint32_t delay_s;
-    uint32_t expiry_s;   /* message expiry interval; 0: none */
+    uint32_t expiry_s;          /* message expiry interval; 0: none */
     struct message_parts parts; /* expires_at is 0: it starts when the will is published */
 };
 
@@ -121,9 +123,15 @@ struct record {
 
 /* Appends the record: its kind and its fields, without a length. */
 void record_encode(struct buf *out, const struct record *record);
+/* The same into memory that has room for record_bytes_max() bytes; returns one past the last byte written. */
+uint8_t *record_encode_at(uint8_t *at, const struct record *record);
+/* No record takes more than this to encode; at most some 60 bytes and 11 per target more than it really takes. */
+size_t record_bytes_max(const struct record *record);
 /* Decodes one whole record (views into `in`); false when `in` is not exactly one record of a known kind. Input may be
  * anything. */
 bool record_decode(struct span in, struct record *record);
+/* Decodes what `parts_raw` held, on its own: the table keeps bodies in this form. False when `in` is anything else. */
+bool record_parts_decode(struct span in, struct message_parts *parts);
 /* Walks the targets of a decoded MESSAGE: start with r = reader_of(targets_raw). False at the end. */
 bool record_target_next(struct reader *r, struct record_target *target);
 /* Appends one line for a person, without newline; topics and ids escaped, payloads as a length only. */
