@@ -26,8 +26,7 @@ void topic_trie_destroy(struct topic_trie *trie);
 enum topic_trie_change { TOPIC_TRIE_ADDED = 1, TOPIC_TRIE_REPLACED, TOPIC_TRIE_REMOVED, TOPIC_TRIE_ABSENT };
 
 /* Writer: subscribes `subscriber` (not NULL) to a valid filter (without $share), or replaces its options.
- * Amortised O(levels) plus the search for the subscriber among those of the same filter (which must be O(1) amortised
- * for large filters' adds; see topic_trie_add_new). Copies the filter. */
+ * Amortised O(levels), however many subscribers the filter has. Copies the filter. */
 enum topic_trie_change topic_trie_add(struct topic_trie *trie, struct span filter, void *subscriber, uint32_t options);
 /* Writer: as topic_trie_add() when the caller knows that this subscriber is not yet at this filter: does not search. */
 void topic_trie_add_new(struct topic_trie *trie, struct span filter, void *subscriber, uint32_t options);
@@ -50,7 +49,8 @@ struct topic_matches {
 void topic_matches_deinit(struct topic_matches *matches);
 
 /* Reader: fills `matches` (count starts from 0) with one entry for each matching (subscriber, filter), in no
- * particular order; a subscriber with overlapping filters appears once for each (R9). */
+ * particular order; a subscriber with overlapping filters appears once for each (R9). What the writer changes meanwhile
+ * is seen or not; what it does not change is seen. */
 void topic_trie_match(const struct topic_trie *trie, struct span name, struct topic_matches *matches);
 
 /* Counters for tests and metrics; approximate for readers. */

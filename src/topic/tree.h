@@ -1,0 +1,89 @@
+/* The tree of levels below the subscription trie and the retained index; inside this room only.
+ *
+ * A node stands for the levels from the root to it and carries one value, opaque here. Its children are in its
+ * branches: a hash table with open addressing whose slots go from free to a node to "removed" to another node, but
+ * never back to free, so that a reader in the middle of a search cannot lose what was there before and after. A table
+ * that is full, or nearly empty, is replaced by a copy. The wildcards have places of their own.
+ *
+ * Thread: one writer at a time; readers load links with acquire order and may be inside at any time. What the writer
+ * takes out goes through the reclaim callback. Nothing is recursive. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "topic/level.h"
+#include "topic/trie.h"
+
+struct topic_node;
+struct topic_branches;
+typedef _Atomic(struct topic_node *) topic_link;
+
+struct topic_node {
+    _Atomic(struct topic_branches *) branches; /* NULL: a leaf */
+    _Atomic(void *) value;                     /* NULL: none */
+    struct topic_node *parent;                 /* for the writer; NULL at the root */
+    uint32_t hash;                             /* of the level */
+    uint16_t level_bytes;
+    uint8_t level[];
+};
+
+struct topic_branches {
+    topic_link any;    /* the child "+" */
+    topic_link rest;   /* the child "#" */
+    uint32_t capacity; /* slots, a power of two, fixed */
+    uint32_t used;     /* for the writer: slots that are not free, removed ones included */
+    uint32_t live;     /* for the writer: slots that hold a node */
+    topic_link slots[];
+};
+
+/* Stands in the slot of a node that was removed. */
+extern const struct topic_node topic_node_removed;
+
+struct topic_tree {
+    struct topic_node *root;
+    uint64_t seed;
+    topic_reclaim *reclaim;
+    void *user;
+    _Atomic size_t nodes; /* without the root */
+};
+
+void topic_tree_init(struct topic_tree *tree, uint64_t seed, topic_reclaim *reclaim, void *user);
+/* Frees all nodes at once, calling `release` for each value. */
+void topic_tree_deinit(struct topic_tree *tree, void (*release)(void *user, void *value), void *user);
+/* Writer: the node of a topic, or NULL. */
+struct topic_node *topic_tree_find(const struct topic_tree *tree, struct span topic);
+/* Writer: the node of a topic, made if need be; the caller gives it a value. */
+struct topic_node *topic_tree_make(struct topic_tree *tree, struct span topic);
+/* Writer: takes out a node that has neither value nor children, then its parent if the same is true of it, and so on.
+ */
+void topic_tree_prune(struct topic_tree *tree, struct topic_node *node);
+
+static inline struct topic_branches *topic_node_branches(const struct topic_node *node) {
+    return atomic_load_explicit(&node->branches, memory_order_acquire);
+}
+
+static inline struct topic_node *topic_link_get(const topic_link *link) {
+    return atomic_load_explicit(link, memory_order_acquire);
+}
+
+/* The node in a slot; NULL when the slot is free or its node was removed. */
+static inline struct topic_node *topic_slot_node(const topic_link *slot) {
+    struct topic_node *node = topic_link_get(slot);
+    return node == &topic_node_removed ? NULL : node;
+}
+
+/* Reader: the child whose level is `key`, taken literally, or NULL. */
+static inline struct topic_node *topic_branches_find(const struct topic_branches *branches, struct topic_key key) {
+    uint32_t mask = branches->capacity - 1;
+    for (uint32_t i = key.hash, tries = branches->capacity; tries > 0; i++, tries--) {
+        struct topic_node *node = topic_link_get(&branches->slots[i & mask]);
+        if (node == NULL) {
+            return NULL;
+        }
+        if (node->hash == key.hash && node->level_bytes == key.bytes && memcmp(node->level, key.text, key.bytes) == 0 &&
+            node != &topic_node_removed) {
+            return node;
+        }
+    }
+    return NULL;
+}
