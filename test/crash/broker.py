@@ -1,0 +1,151 @@
+"""A real broker process that a test may start, kill and start again on the same port and the same store.
+
+The command is a template: {port}, {data}, {conf} and {root} are filled in. `{conf}` is written from the lines that a
+test asks for, in mosquitto.conf's language. The broker dies with the test, whatever way the test ends.
+"""
+
+import ctypes
+import os
+import random
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+
+COMMANDS = {
+    'quartetd': '{root}/build/release/bin/quartetd -p {port} --data {data}',
+    # The same with a configuration file, for tests that need other limits.
+    'quartetd+conf': '{root}/build/release/bin/quartetd -c {conf}',
+    # Peers that show that the judge can see: the first must lose under kills, the second has lost at times.
+    'mosquitto': 'mosquitto -c {conf}',
+    'mosquitto+persistence': 'mosquitto -c {conf}',
+}
+PEER_CONF = {
+    'mosquitto': ['listener {port} 127.0.0.1', 'allow_anonymous true', 'max_inflight_messages 0',
+                  'max_queued_messages 0', 'set_tcp_nodelay true'],
+    'mosquitto+persistence': ['listener {port} 127.0.0.1', 'allow_anonymous true', 'max_inflight_messages 0',
+                              'max_queued_messages 0', 'set_tcp_nodelay true', 'persistence true',
+                              'persistence_location {data}/', 'autosave_interval 1', 'user root'],
+}
+
+LIBC = ctypes.CDLL(None, use_errno=True)
+PR_SET_PDEATHSIG = 1
+
+
+def die_with_parent():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+
+
+def free_port(seed=None):
+    """A port below the ephemeral range: nobody's outgoing connection can sit on it while the broker is down, and a
+    client that retries cannot connect to itself."""
+    rng = random.Random(seed if seed is not None else os.urandom(8))
+    for _ in range(1000):
+        port = rng.randrange(15000, 32000)
+        with socket.socket() as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                s.bind(('127.0.0.1', port))
+                return port
+            except OSError:
+                continue
+    raise RuntimeError('no free port')
+
+
+class Broker:
+    def __init__(self, command=None, data=None, conf=None, port=None):
+        command = command or os.environ.get('QUARTET_BROKER') or 'quartetd'
+        self.name = command
+        self.scratch = tempfile.mkdtemp(prefix='quartet-test-', dir=os.environ.get('QUARTET_TMP'))
+        self.data = data or os.path.join(self.scratch, 'data')
+        self.port = port or free_port()
+        self.log_path = os.path.join(self.scratch, 'log')
+        self.conf_path = os.path.join(self.scratch, 'conf')
+        lines = list(PEER_CONF.get(command, []))
+        if conf is not None:
+            lines += conf
+            if command == 'quartetd':
+                command = 'quartetd+conf'
+                lines = ['listener {port} 127.0.0.1', 'allow_anonymous true', 'persistence_location {data}'] + lines
+        fill = {'port': self.port, 'data': self.data, 'conf': self.conf_path, 'root': ROOT}
+        with open(self.conf_path, 'w', encoding='utf-8') as f:
+            f.write('\n'.join(line.format(**fill) for line in lines) + '\n')
+        template = COMMANDS.get(command, command)
+        self.argv = [part.format(**fill) for part in shlex.split(template)]
+        if template.startswith('{root}') and os.environ.get('QUARTET_BUILD'):
+            self.argv[0] = os.path.join(os.environ['QUARTET_BUILD'], 'bin', os.path.basename(self.argv[0]))
+        self.process = None
+        self.starts = 0
+
+    def start(self, wrapper=()):
+        """Starts it; does not wait. `wrapper`: a tracer's words put before the command."""
+        if not self.starts and not os.path.isdir(self.data) and 'mosquitto' in self.name:
+            os.makedirs(self.data)
+        self.starts += 1
+        with open(self.log_path, 'ab') as log:
+            log.write(f'---- start {self.starts}\n'.encode())
+            log.flush()
+            self.process = subprocess.Popen([*wrapper, *self.argv], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                                            cwd=self.scratch, preexec_fn=die_with_parent)
+        return self
+
+    def wait_ready(self, limit=20.0):
+        """True when it accepts connections; False when it ended or time is over."""
+        end = time.monotonic() + limit
+        while time.monotonic() < end:
+            if self.process.poll() is not None:
+                return False
+            try:
+                socket.create_connection(('127.0.0.1', self.port), 1).close()
+                return True
+            except OSError:
+                time.sleep(0.002)
+        return False
+
+    def alive(self):
+        return self.process is not None and self.process.poll() is None
+
+    def kill(self):
+        """SIGKILL, and the process is gone when this returns."""
+        if self.process and self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGKILL)
+        if self.process:
+            self.process.wait()
+
+    def stop(self, limit=20.0):
+        """SIGTERM: a clean stop. Its exit status, or None when it had to be killed."""
+        if self.process.poll() is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+        try:
+            return self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            return None
+
+    def wait_exit(self, limit=20.0):
+        try:
+            return self.process.wait(limit)
+        except subprocess.TimeoutExpired:
+            return None
+
+    def log(self, last_start=True):
+        with open(self.log_path, encoding='utf-8', errors='replace') as f:
+            out = f.read()
+        return out.rsplit('---- start', 1)[-1].split('\n', 1)[-1] if last_start else out
+
+    def rss_kib(self):
+        with open(f'/proc/{self.process.pid}/status', encoding='ascii') as f:
+            for line in f:
+                if line.startswith('VmRSS'):
+                    return int(line.split()[1])
+        return 0
+
+    def cleanup(self, keep=False):
+        self.kill()
+        if not keep:
+            shutil.rmtree(self.scratch, ignore_errors=True)
