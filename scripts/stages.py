@@ -43,7 +43,7 @@ def build(preset):
 
 
 STAGES = (
-    Stage("house", "the checks of the checks, then layers, cycles, sizes", "scripts/check-house", owes=("passed",)),
+    Stage("house", "the checks of the checks; layers, cycles, sizes, documents", "scripts/check-house", owes=("passed",)),
     Stage("format", "clang-format", "scripts/check-format"),
     Stage("build-release", "as it is shipped", build("release")),
     Stage("build-dev", "with the address and undefined-behaviour sanitizers", build("dev")),
