@@ -106,6 +106,8 @@ static void a_leaf_below_a_kept_value_is_pruned_alone(void **state) {
     struct topic_node *middle = topic_tree_make(&tree, SPAN("a/+"));
     atomic_store(&middle->value, &value);
     struct topic_node *leaf = topic_tree_make(&tree, SPAN("a/+/c/#"));
+    topic_tree_prune(&tree, leaf->parent);
+    assert_int_equal(atomic_load(&tree.nodes), 4);
     topic_tree_prune(&tree, leaf);
     assert_int_equal(atomic_load(&tree.nodes), 2);
     assert_ptr_equal(topic_tree_find(&tree, SPAN("a/+")), middle);
