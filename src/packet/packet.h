@@ -56,11 +56,11 @@ struct verdict {
 
 /* Bounds on what is accepted. */
 struct packet_limits {
-    uint32_t packet_bytes_max;      /* whole packet, fixed header included; at most 268,435,460 */
-    uint16_t topic_bytes_max;       /* of a topic name or filter */
-    uint16_t topic_levels_max;      /* of a topic name or filter */
-    uint16_t user_properties_max;   /* in one packet (a will's own are counted apart) */
-    uint16_t subscriptions_max;     /* filters in one SUBSCRIBE or UNSUBSCRIBE */
+    uint32_t packet_bytes_max;    /* whole packet, fixed header included; at most 268,435,460 */
+    uint16_t topic_bytes_max;     /* of a topic name or filter */
+    uint16_t topic_levels_max;    /* of a topic name or filter */
+    uint16_t user_properties_max; /* in one packet (a will's own are counted apart) */
+    uint16_t subscriptions_max;   /* filters in one SUBSCRIBE or UNSUBSCRIBE */
 };
 
 /* ---- properties ---- */
@@ -92,9 +92,9 @@ struct properties {
     struct span response_information;
     struct span server_reference;
     struct span reason_string;
-    uint16_t receive_maximum;     /* not 0 */
+    uint16_t receive_maximum; /* not 0 */
     uint16_t topic_alias_maximum;
-    uint16_t topic_alias;         /* not 0 */
+    uint16_t topic_alias; /* not 0 */
     uint8_t maximum_qos;
     uint8_t retain_available;
     uint32_t maximum_packet_size; /* bytes, not 0 */
@@ -160,10 +160,10 @@ struct packet_subscribe {
 
 struct packet_filter {
     struct span filter;
-    uint8_t qos;                 /* maximum QoS; SUBSCRIBE only, as are the rest */
-    bool no_local;               /* 5.0 */
-    bool retain_as_published;    /* 5.0 */
-    uint8_t retain_handling;     /* 5.0: 0 send, 1 send if new, 2 do not send */
+    uint8_t qos;              /* maximum QoS; SUBSCRIBE only, as are the rest */
+    bool no_local;            /* 5.0 */
+    bool retain_as_published; /* 5.0 */
+    uint8_t retain_handling;  /* 5.0: 0 send, 1 send if new, 2 do not send */
 };
 
 /* SUBACK and UNSUBACK. 3.1.1's UNSUBACK has no codes. */
@@ -186,8 +186,8 @@ struct packet {
         struct packet_connack connack;
         struct packet_publish publish;
         struct packet_ack ack;
-        struct packet_subscribe subscribe; /* also UNSUBSCRIBE */
-        struct packet_suback suback;       /* also UNSUBACK */
+        struct packet_subscribe subscribe;   /* also UNSUBSCRIBE */
+        struct packet_suback suback;         /* also UNSUBACK */
         struct packet_disconnect disconnect; /* also AUTH */
     };
 };
@@ -203,6 +203,7 @@ enum packet_status {
 /* Where one packet lies in the received bytes. */
 struct packet_frame {
     enum packet_type type;
+    enum packet_sender sender;
     uint8_t flags;    /* the low four bits of the first byte */
     struct span body; /* what follows the remaining length */
     size_t bytes;     /* of the whole packet; known (for reserving) also when PACKET_PARTIAL, else 0 */
@@ -210,14 +211,19 @@ struct packet_frame {
 
 /* Finds the first packet in `in`. Checks type, sender, flags and size as soon as those bytes are there, so that a peer
  * that announces too much is refused before anything is kept for it. `protocol` PROTOCOL_NONE accepts CONNECT only
- * (from a client) or CONNACK and AUTH only (from a server) [MQTT-3.1.0-1]. */
+ * (from a client) or CONNACK and AUTH only (from a server) [MQTT-3.1.0-1]; any other refuses a second CONNECT and a
+ * second CONNACK [MQTT-3.1.0-2, 3.2.0-2]. So a client passes PROTOCOL_NONE here, and the protocol that it asked for to
+ * packet_decode(), until it has its CONNACK. */
 enum packet_status packet_frame(struct span in, enum packet_sender sender, enum protocol protocol,
                                 const struct packet_limits *limits, struct packet_frame *frame,
                                 struct verdict *verdict);
 
 /* Decodes a whole packet; false with a verdict when it breaks a rule. Views point into the frame. For CONNECT the
  * protocol is read from the packet; `protocol` is then ignored. The verdict of a CONNECT says which protocol its
- * answer must speak through packet->connect.protocol (PROTOCOL_NONE: answer nothing, close). */
+ * answer must speak through packet->connect.protocol (PROTOCOL_NONE: answer nothing, close). Of a version that is not
+ * ours (verdict 0x84): a name that is not MQTT's gives PROTOCOL_NONE; "MQTT" above 5 gives PROTOCOL_5, all others, 3.1
+ * too, PROTOCOL_311 with return code 1. Only the fields of packets for which it returns true may be read, besides
+ * connect.protocol. */
 bool packet_decode(const struct packet_frame *frame, enum protocol protocol, const struct packet_limits *limits,
                    struct packet *packet, struct verdict *verdict);
 
@@ -258,14 +264,17 @@ void packet_encode_disconnect(struct buf *out, enum protocol protocol, const str
 void packet_encode_auth(struct buf *out, const struct packet_disconnect *p);
 
 /* The hot path of a broker: everything of a PUBLISH before its payload. `forwarded` is what
- * packet_properties_forward() wrote; `message_expiry_s` 0 is none. The caller appends or sends the payload. */
+ * packet_properties_forward() wrote. The caller appends or sends the payload. */
 struct packet_publish_head {
     bool dup;
     uint8_t qos;
     bool retain;
     packet_id_t packet_id;
     struct span topic;
-    struct span forwarded;             /* encoded properties, 5.0 only */
+    struct span forwarded; /* encoded properties, 5.0 only */
+    struct span
+        subscription_identifiers; /* as packet_subscription_identifier_add() of property.h wrote them, 5.0 only */
+    uint16_t topic_alias;         /* 0: none; 5.0 only */
     bool has_message_expiry;
     uint32_t message_expiry_interval_s;
     size_t payload_bytes;
@@ -273,6 +282,9 @@ struct packet_publish_head {
 void packet_encode_publish_head(struct buf *out, enum protocol protocol, const struct packet_publish_head *p);
 /* The bytes of the whole packet that the head above begins, payload included; for Maximum Packet Size. */
 size_t packet_publish_size(enum protocol protocol, const struct packet_publish_head *p);
+
+/* True when 5.0 lets `sender` put this reason code into a packet of this type. */
+bool packet_reason_allowed(enum packet_type type, enum packet_sender sender, uint8_t reason);
 
 /* "PUBLISH" and so on; "?" for a number that is none. */
 const char *packet_type_name(enum packet_type type);
