@@ -1,0 +1,47 @@
+/* `quartet bench`: flags in, report out.
+ *
+ * Exit status: 0 all well; 1 the run could not be finished; 2 the flags make no sense; 3 it was finished, but messages
+ * were lost above QoS 0, duplicated or refused, or the broker broke the protocol. */
+#include <stdio.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "bench/bench.h"
+#include "bench/options.h"
+#include "bench/report.h"
+#include "bench/stub.h"
+
+int quartet_bench_main(int argc, char **argv);
+
+static int run(struct bench_options *options) {
+    struct bench *b = mem_zero(1, sizeof(*b));
+    options->progress = options->progress || (isatty(STDERR_FILENO) && !options->json);
+    bool finished = bench_run(b, options);
+    report_print(stdout, b, options->json);
+    if (!finished) {
+        (void)fprintf(stderr, "quartet bench: %s\n", b->failure);
+    }
+    int status = !finished ? 1 : report_clean(b) ? 0 : 3;
+    bench_deinit(b);
+    mem_free(b);
+    return status;
+}
+
+int quartet_bench_main(int argc, char **argv) {
+    struct bench_options options;
+    struct error error = {0};
+    if (!bench_options_parse(argc, argv, &options, &error)) {
+        (void)fprintf(stderr, "quartet bench: %s\n", error.text);
+        return 2;
+    }
+    if (options.help) {
+        bench_options_help(stdout);
+        return 0;
+    }
+    if (options.stub) {
+        (void)stub_run(options.host, (uint16_t)options.port, &error);
+        (void)fprintf(stderr, "quartet bench: %s\n", error.text);
+        return 1;
+    }
+    return run(&options);
+}
