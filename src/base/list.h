@@ -49,6 +49,17 @@ static inline void list_remove(struct link *l) {
     }
 }
 
+/* Moves all members of `from` to the end of `to`; `from` is empty then. */
+static inline void list_splice(struct link *to, struct link *from) {
+    if (!list_empty(from)) {
+        from->next->prev = to->prev;
+        to->prev->next = from->next;
+        from->prev->next = to;
+        to->prev = from->prev;
+        list_init(from);
+    }
+}
+
 /* The first link, taken out; NULL when the list is empty. */
 static inline struct link *list_pop_front(struct link *head) {
     struct link *l = head->next;

@@ -74,11 +74,11 @@ void shard_stop(struct shard *shard);
 /* ---- out ---- */
 
 enum conn_wish {
-    CONN_READ = 1,  /* read from it when there is something */
-    CONN_PAUSE,     /* do not read from it for now */
-    CONN_CLOSE,     /* close it when its outbox is empty, or after a second; do not read */
-    CONN_ABORT,     /* close it at once */
-    CONN_MOVE,      /* hand it to another shard: shard_move() */
+    CONN_READ = 1, /* read from it when there is something */
+    CONN_PAUSE,    /* do not read from it for now */
+    CONN_CLOSE,    /* close it when its outbox is empty, or after a second; do not read */
+    CONN_ABORT,    /* close it at once */
+    CONN_MOVE,     /* hand it to another shard: shard_move() */
 };
 
 /* The next connection whose outbox or wish may have changed since it was last given here; false when there is none. */

@@ -1,0 +1,69 @@
+#include "broker/acks.h"
+
+#include "broker/connection.h"
+#include "broker/session.h"
+
+/* The flow has ended (B5): its record comes before any record that uses the id again. */
+static void acks_done(struct session *session, struct flight *flight) {
+    if (!broker_mutant(session->shard, MUTANT_B5)) {
+        struct record record = {.kind = RECORD_DONE, .flow = {session->id, flight->packet_id}};
+        (void)session_stage(session, &record);
+    }
+    session->shard->counters.queued--;
+    qos_out_end(&session->out, flight);
+    session_pump(session);
+}
+
+/* B3: PUBREL leaves when "PUBREC seen" is durable. */
+static void acks_released(struct connection *c, packet_id_t packet_id) {
+    struct session *session = c->session;
+    struct record record = {.kind = RECORD_RECEIVED, .flow = {session->id, packet_id}};
+    lsn_t lsn = session_stage(session, &record);
+    connection_send_ack(c, PACKET_PUBREL, packet_id, 0, shard_barrier(c->shard, MUTANT_B3, lsn));
+    session_pump(session);
+}
+
+static void acks_wrong(struct connection *c, enum packet_type type) {
+    static const struct verdict verdicts[] = {
+        {REASON_PROTOCOL_ERROR, "MQTT-4.3.2-3", "PUBACK for a message that was not sent at QoS 1"},
+        {REASON_PROTOCOL_ERROR, "MQTT-4.3.3-8", "PUBREC for a message that was not sent at QoS 2"},
+        {REASON_PROTOCOL_ERROR, "MQTT-4.3.3-11", "PUBCOMP before PUBREC"},
+    };
+    connection_wrong(c, &verdicts[type == PACKET_PUBACK ? 0 : type == PACKET_PUBREC ? 1 : 2]);
+}
+
+static enum qos_out_answer acks_ask(struct qos_out *out, enum packet_type type, const struct packet_ack *p,
+                                    struct flight **flight) {
+    if (type == PACKET_PUBACK) {
+        return qos_out_puback(out, p->packet_id, flight);
+    }
+    if (type == PACKET_PUBREC) {
+        return qos_out_pubrec(out, p->packet_id, p->reason, flight);
+    }
+    return qos_out_pubcomp(out, p->packet_id, flight);
+}
+
+void acks_packet(struct connection *c, enum packet_type type, const struct packet_ack *p) {
+    struct session *session = c->session;
+    struct flight *flight = NULL;
+    uint8_t unknown = c->protocol == PROTOCOL_5 ? REASON_PACKET_IDENTIFIER_NOT_FOUND : REASON_SUCCESS;
+    switch (acks_ask(&session->out, type, p, &flight)) {
+    case QOS_OUT_IGNORED:
+        break;
+    case QOS_OUT_DONE:
+        acks_done(session, flight);
+        break;
+    case QOS_OUT_RELEASED:
+        acks_released(c, p->packet_id);
+        break;
+    case QOS_OUT_AGAIN:
+        connection_send_ack(c, PACKET_PUBREL, p->packet_id, 0, shard_barrier(c->shard, MUTANT_B3, session->last_lsn));
+        break;
+    case QOS_OUT_UNKNOWN:
+        connection_send_ack(c, PACKET_PUBREL, p->packet_id, unknown, session->last_lsn);
+        break;
+    case QOS_OUT_WRONG:
+        acks_wrong(c, type);
+        break;
+    }
+}

@@ -1,0 +1,168 @@
+#include "broker/broker.h"
+
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "broker/connection.h"
+#include "broker/session.h"
+#include "broker/state.h"
+
+enum { MAIL_RING_SLOTS = 4096, TEXT_BUFFERS = 4, TEXT_BYTES = 128 };
+
+struct broker_options broker_options_default(void) {
+    return (struct broker_options){
+        .packet = {.packet_bytes_max = 1U << 20,
+                   .topic_bytes_max = 4096,
+                   .topic_levels_max = 200,
+                   .user_properties_max = 64,
+                   .subscriptions_max = 1000},
+        .connect_bytes_max = 16U << 10,
+        .connect_timeout_ms = 5000,
+        .receive_maximum = 256,
+        .inflight_max = 1024,
+        .queue_messages_max = 100000,
+        .queue_bytes_max = 64ULL << 20,
+        .window_messages = 1024,
+        .outbox_bytes_max = 1ULL << 20,
+        .keep_alive_max_s = UINT16_MAX,
+        .session_expiry_max_s = SESSION_NEVER_EXPIRES,
+        .refuse_close_ms = 30000,
+        .subscriptions_max = 10000,
+        .allow_zero_length_client_id = true,
+        .log_level = LOG_INFO,
+        .packet_ids_max = UINT16_MAX,
+        .mutant = MUTANT_NONE,
+    };
+}
+
+bool broker_log_wanted(const struct broker *broker, enum log_level level) {
+    return (unsigned)level <= broker->options.log_level;
+}
+
+/* Letters and digits as they are, all else as \xNN, so that a log line is one line and a terminal stays itself. */
+const char *shard_text(struct span text) {
+    static _Thread_local char buffers[TEXT_BUFFERS][TEXT_BYTES];
+    static _Thread_local unsigned next;
+    char *out = buffers[next++ % TEXT_BUFFERS];
+    size_t used = 0;
+    for (size_t i = 0; i < text.len; i++) {
+        bool plain = text.ptr[i] > ' ' && text.ptr[i] < 0x7f && text.ptr[i] != '\\';
+        size_t need = plain ? 1 : 4;
+        if (used + need > TEXT_BYTES - 4) {
+            memcpy(out + used, "...", 4);
+            return out;
+        }
+        if (plain) {
+            out[used] = (char)text.ptr[i];
+        } else {
+            (void)snprintf(out + used, 5, "\\x%02x", text.ptr[i]);
+        }
+        used += need;
+    }
+    out[used] = '\0';
+    return out;
+}
+
+static struct shard *shard_create(struct broker *broker, unsigned index) {
+    struct shard *shard = mem_zero(1, sizeof *shard);
+    shard->broker = broker;
+    shard->index = index;
+    shard->by_client = map_bytes_of(broker->outside.seed);
+    shard->by_id = map64_of(broker->outside.seed);
+    shard->prng = prng_of(broker->outside.seed + index);
+    shard->durable = store_durable(broker->store);
+    atomic_init(&shard->settled, UINT64_MAX);
+    list_init(&shard->dirty);
+    list_init(&shard->gated);
+    list_init(&shard->paused);
+    list_init(&shard->deep);
+    return shard;
+}
+
+struct broker *broker_create(const struct broker_options *options, const struct broker_outside *outside,
+                             struct store *store, unsigned shards) {
+    must(shards >= 1 && shards <= SHARDS_MAX && options->window_messages > 0 && options->inflight_max > 0);
+    struct broker *broker = mem_zero(1, sizeof *broker);
+    broker->options = *options;
+    broker->connect_limits = options->packet;
+    if (options->connect_bytes_max < options->packet.packet_bytes_max) {
+        broker->connect_limits.packet_bytes_max = options->connect_bytes_max;
+    }
+    broker->outside = *outside;
+    broker->store = store;
+    lock_init(&broker->lock);
+    broker->trie = topic_trie_create(outside->seed, outside->reclaim, outside->user);
+    broker->retained = topic_retained_create(outside->seed);
+    broker->shard_count = shards;
+    broker->rings = mem_zero((size_t)shards * shards, sizeof *broker->rings);
+    for (unsigned i = 0; i < shards * shards; i++) {
+        ring_init(&broker->rings[i], sizeof(struct mail), shards > 1 ? MAIL_RING_SLOTS : 1);
+    }
+    for (unsigned i = 0; i < shards; i++) {
+        broker->shards[i] = shard_create(broker, i);
+    }
+    return broker;
+}
+
+static void shard_destroy(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->slot_count; i++) {
+        struct connection *c = shard->slots[i].connection;
+        if (c != NULL) {
+            if (c->session != NULL) {
+                c->session->connection = NULL;
+            }
+            c->session = NULL;
+            connection_destroy(c);
+        }
+    }
+    while (shard->by_id.count > 0) {
+        size_t at = 0;
+        uint64_t id;
+        void *session;
+        (void)map64_next(&shard->by_id, &at, &id, &session);
+        session_forget(session);
+    }
+    for (size_t i = 0; i < shard->late_count; i++) {
+        message_unref(shard->late[i].message);
+    }
+    mem_free(shard->late);
+    mem_free(shard->late_to);
+    mem_free(shard->mutant_held);
+    topic_matches_deinit(&shard->matches);
+    mem_free(shard->targets);
+    mem_free(shard->record_targets);
+    mem_free(shard->slots);
+    mem_free(shard);
+}
+
+static void retained_release(void *value) {
+    message_unref(value);
+}
+
+void broker_destroy(struct broker *broker) {
+    for (unsigned i = 0; i < broker->shard_count * broker->shard_count; i++) {
+        struct mail mail;
+        while (ring_pop(&broker->rings[i], &mail)) {
+            message_unref(mail.message);
+        }
+        ring_deinit(&broker->rings[i]);
+    }
+    topic_trie_destroy(broker->trie);
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        shard_destroy(broker->shards[i]);
+    }
+    topic_retained_destroy(broker->retained, retained_release);
+    mem_free(broker->rings);
+    lock_deinit(&broker->lock);
+    mem_free(broker);
+}
+
+struct shard *broker_shard(struct broker *broker, unsigned index) {
+    must(index < broker->shard_count);
+    return broker->shards[index];
+}
+
+unsigned broker_shards(const struct broker *broker) {
+    return broker->shard_count;
+}

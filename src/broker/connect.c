@@ -1,0 +1,277 @@
+#include "broker/connect.h"
+
+#include <stdio.h>
+
+#include "broker/connection.h"
+#include "broker/session.h"
+#include "broker/will.h"
+
+enum { ASSIGNED_ID_BYTES = 40 };
+
+unsigned connect_owner(const struct broker *broker, struct span client_id) {
+    return (unsigned)(hash_bytes(client_id, broker->outside.seed) % broker->shard_count);
+}
+
+/* 3.1.1's return code for a reason, or 0 when it has none. */
+static uint8_t connack_return_code(uint8_t reason) {
+    switch (reason) {
+    case REASON_UNSUPPORTED_PROTOCOL_VERSION:
+        return 1;
+    case REASON_CLIENT_IDENTIFIER_NOT_VALID:
+        return 2;
+    case REASON_SERVER_UNAVAILABLE:
+    case REASON_SERVER_BUSY:
+    case REASON_QUOTA_EXCEEDED:
+        return 3;
+    case REASON_BAD_USER_NAME_OR_PASSWORD:
+        return 4;
+    case REASON_NOT_AUTHORIZED:
+        return 5;
+    default:
+        return 0;
+    }
+}
+
+void connect_refuse(struct connection *c, uint8_t protocol, const struct verdict *verdict) {
+    struct packet_connack p = {.reason = verdict->reason};
+    c->shard->counters.protocol_errors++;
+    shard_log(c->shard, LOG_NOTICE, "refusing %s: %s [%s]", c->peer, verdict->text, verdict->statement);
+    if (protocol == PROTOCOL_311) {
+        p.reason = connack_return_code(verdict->reason);
+    }
+    if (protocol != PROTOCOL_NONE && p.reason != 0) {
+        packet_encode_connack(connection_begin(c, 0), (enum protocol)protocol, &p);
+        connection_commit(c);
+    }
+    connection_close(c, 0, true);
+}
+
+/* ---- who it is ---- */
+
+/* An id for a client that brought none, owned by this very shard. */
+static struct span assigned_id(struct shard *shard, char out[ASSIGNED_ID_BYTES]) {
+    struct span id;
+    do {
+        int length = snprintf(out, ASSIGNED_ID_BYTES, "auto-%016llx%016llx",
+                              (unsigned long long)prng_next(&shard->prng), (unsigned long long)prng_next(&shard->prng));
+        id = span_of(out, (size_t)length);
+    } while (connect_owner(shard->broker, id) != shard->index);
+    return id;
+}
+
+static bool connect_allowed(struct connection *c, const struct packet_connect *p) {
+    if ((p->properties.present & PROPERTY_AUTHENTICATION_METHOD) != 0) {
+        connect_refuse(c, p->protocol,
+                       &(struct verdict){REASON_BAD_AUTHENTICATION_METHOD, "MQTT-4.12.0-1",
+                                         "no authentication method is supported"});
+        return false;
+    }
+    if (p->client_id.len == 0 && !c->shard->broker->options.allow_zero_length_client_id) {
+        connect_refuse(c, p->protocol,
+                       &(struct verdict){REASON_CLIENT_IDENTIFIER_NOT_VALID, "MQTT-3.1.3-8",
+                                         "an empty client identifier is not allowed here"});
+        return false;
+    }
+    return true;
+}
+
+static uint32_t connect_expiry(const struct broker *broker, const struct packet_connect *p) {
+    uint32_t expiry_s = 0;
+    if (p->protocol == PROTOCOL_5) {
+        if ((p->properties.present & PROPERTY_SESSION_EXPIRY_INTERVAL) != 0) {
+            expiry_s = p->properties.session_expiry_interval_s;
+        }
+    } else if (!p->clean_start) {
+        expiry_s = SESSION_NEVER_EXPIRES;
+    }
+    uint32_t max = broker->options.session_expiry_max_s;
+    return expiry_s < max ? expiry_s : max;
+}
+
+/* ---- which session it gets ---- */
+
+/* B9: the old connection is silent before the new one resends. What waits in its outbox is thrown away; a 5.0 client
+ * whose outbox was empty learns why. */
+static void connect_take_over(struct connection *old) {
+    struct shard *shard = old->shard;
+    shard->counters.sessions_taken_over++;
+    shard_log(shard, LOG_INFO, "%s is taken over from %s", shard_text(old->session->client_id), old->peer);
+    if (broker_mutant(shard, MUTANT_B9)) {
+        old->session->connection = NULL;
+        return;
+    }
+    if (outbox_bytes(&old->out) > 0) {
+        connection_abort(old);
+    } else {
+        connection_close(old, REASON_SESSION_TAKEN_OVER, false);
+    }
+}
+
+/* The session as it was, after the old connection is gone; NULL when there is none (any more). */
+static struct session *connect_existing(struct shard *shard, struct span client_id) {
+    struct session *session = map_bytes_get(&shard->by_client, client_id);
+    if (session != NULL && session->connection != NULL) {
+        connect_take_over(session->connection);
+        session = map_bytes_get(&shard->by_client, client_id);
+    }
+    return session;
+}
+
+/* B8: the discard is durable before CONNACK; its lsn goes to *ended. */
+static struct session *connect_clean(struct session *old, const struct session_parts *parts, lsn_t *ended) {
+    struct shard *shard = old->shard;
+    struct qos_in kept = {NULL, 0};
+    if (broker_mutant(shard, MUTANT_R3)) {
+        kept = old->in;
+        shard->counters.held_ids -= kept.count;
+        old->in = (struct qos_in){NULL, 0};
+    }
+    *ended = session_end(old);
+    struct session *session = session_create(shard, parts);
+    session->in = kept;
+    shard->counters.held_ids += kept.count;
+    return session;
+}
+
+static struct session *connect_session(struct connection *c, const struct packet_connect *p,
+                                       const struct session_parts *parts, bool *present, lsn_t *ended) {
+    struct session *session = connect_existing(c->shard, parts->client_id);
+    *present = false;
+    if (session == NULL) {
+        return session_create(c->shard, parts);
+    }
+    if (p->clean_start) {
+        return connect_clean(session, parts, ended);
+    }
+    *present = true;
+    session->protocol = parts->protocol;
+    session->expiry_s = parts->expiry_s;
+    session->disconnected_at = 0;
+    (void)session_stage_state(session);
+    return session;
+}
+
+/* ---- what it is told ---- */
+
+static void connack_properties(const struct connection *c, const struct packet_connect *p, struct span assigned,
+                               struct properties *out) {
+    const struct broker_options *options = &c->shard->broker->options;
+    out->receive_maximum = options->receive_maximum;
+    out->maximum_packet_size = options->packet.packet_bytes_max;
+    out->subscription_identifier_available = 0;
+    out->shared_subscription_available = 0;
+    out->present = PROPERTY_RECEIVE_MAXIMUM | PROPERTY_MAXIMUM_PACKET_SIZE |
+                   PROPERTY_SUBSCRIPTION_IDENTIFIER_AVAILABLE | PROPERTY_SHARED_SUBSCRIPTION_AVAILABLE;
+    if (assigned.len > 0) {
+        out->assigned_client_identifier = assigned;
+        out->present |= PROPERTY_ASSIGNED_CLIENT_IDENTIFIER;
+    }
+    if ((p->properties.present & PROPERTY_SESSION_EXPIRY_INTERVAL) != 0 &&
+        p->properties.session_expiry_interval_s != c->session->expiry_s) {
+        out->session_expiry_interval_s = c->session->expiry_s;
+        out->present |= PROPERTY_SESSION_EXPIRY_INTERVAL;
+    }
+    if (c->keep_alive_ms != (uint32_t)p->keep_alive_s * 1500U) {
+        out->server_keep_alive_s = (uint16_t)(c->keep_alive_ms / 1500U);
+        out->present |= PROPERTY_SERVER_KEEP_ALIVE;
+    }
+}
+
+static void connect_answer(struct connection *c, const struct packet_connect *p, bool present, lsn_t ended,
+                           struct span assigned) {
+    struct packet_connack ack = {.session_present = present};
+    if (c->protocol == PROTOCOL_5) {
+        connack_properties(c, p, assigned, &ack.properties);
+    }
+    lsn_t after = shard_barrier(c->shard, MUTANT_B7_CONNACK, c->session->last_lsn);
+    packet_encode_connack(connection_begin(c, after > ended ? after : ended), (enum protocol)c->protocol, &ack);
+    connection_commit(c);
+}
+
+static uint16_t connect_receive_maximum(const struct connection *c, const struct packet_connect *p) {
+    uint16_t max = c->shard->broker->options.inflight_max;
+    if ((p->properties.present & PROPERTY_RECEIVE_MAXIMUM) != 0 && p->properties.receive_maximum < max) {
+        return p->properties.receive_maximum;
+    }
+    return max;
+}
+
+static void connect_limits(struct connection *c, const struct packet_connect *p) {
+    uint16_t max_s = c->shard->broker->options.keep_alive_max_s;
+    uint16_t keep_alive_s = p->keep_alive_s;
+    /* 3.1.1 has no way to tell a client of another value, so that its own holds. */
+    if (p->protocol == PROTOCOL_5 && max_s != 0 && (keep_alive_s == 0 || keep_alive_s > max_s)) {
+        keep_alive_s = max_s;
+    }
+    c->keep_alive_ms = (uint32_t)keep_alive_s * 1500U;
+    c->problem_information = (p->properties.present & PROPERTY_REQUEST_PROBLEM_INFORMATION) == 0 ||
+                             p->properties.request_problem_information != 0;
+    if ((p->properties.present & PROPERTY_MAXIMUM_PACKET_SIZE) != 0) {
+        c->packet_bytes_max = p->properties.maximum_packet_size;
+    }
+}
+
+static void connect_accept(struct connection *c, const struct packet_connect *p, struct span client_id,
+                           struct span assigned) {
+    struct session_parts parts = {
+        .client_id = client_id, .protocol = p->protocol, .expiry_s = connect_expiry(c->shard->broker, p)};
+    parts.durable = parts.expiry_s > 0;
+    bool present = false;
+    lsn_t ended = 0;
+    struct session *session = connect_session(c, p, &parts, &present, &ended);
+    c->protocol = p->protocol;
+    c->session = session;
+    c->state = CONNECTION_LIVE;
+    session->connection = c;
+    connect_limits(c, p);
+    if (p->has_will) {
+        will_set(session, &p->will);
+    }
+    shard_log(c->shard, LOG_INFO, "%s connected from %s (MQTT %s, %s, keep alive %u s)", shard_text(client_id), c->peer,
+              p->protocol == PROTOCOL_5 ? "5.0" : "3.1.1", present ? "session resumed" : "new session",
+              (unsigned)(c->keep_alive_ms / 1500U));
+    connect_answer(c, p, present, ended, assigned);
+    session_resume(session, connect_receive_maximum(c, p));
+}
+
+void connect_packet(struct connection *c, const struct packet_connect *p) {
+    struct shard *shard = c->shard;
+    char assigned[ASSIGNED_ID_BYTES];
+    if (c->state != CONNECTION_NEW) {
+        connection_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-3.1.0-2", "a second CONNECT"});
+        return;
+    }
+    if (!connect_allowed(c, p)) {
+        return;
+    }
+    if (p->client_id.len == 0) {
+        struct span id = assigned_id(shard, assigned);
+        connect_accept(c, p, id, id);
+        return;
+    }
+    unsigned owner = connect_owner(shard->broker, p->client_id);
+    if (owner != shard->index) {
+        c->state = CONNECTION_MOVING;
+        c->move_to = owner;
+        c->wish = CONN_MOVE;
+        connection_mark_dirty(c);
+        return;
+    }
+    connect_accept(c, p, p->client_id, span_of(NULL, 0));
+}
+
+void connect_disconnect_packet(struct connection *c, const struct packet_disconnect *p) {
+    struct session *session = c->session;
+    if ((p->properties.present & PROPERTY_SESSION_EXPIRY_INTERVAL) != 0) {
+        uint32_t expiry_s = p->properties.session_expiry_interval_s;
+        if (session->expiry_s == 0 && expiry_s != 0) {
+            connection_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-3.14.2-2",
+                                                  "a session expiry in DISCONNECT after none in CONNECT"});
+            return;
+        }
+        uint32_t max = c->shard->broker->options.session_expiry_max_s;
+        session->expiry_s = expiry_s < max ? expiry_s : max;
+    }
+    shard_log(c->shard, LOG_INFO, "%s disconnected", shard_text(session->client_id));
+    connection_close(c, 0, p->reason == REASON_SUCCESS);
+}

@@ -1,0 +1,40 @@
+/* Connections: their life, their outbox, what they are told when they are wrong. Private to this folder. */
+#pragma once
+
+#include "broker/state.h"
+
+struct connection *connection_create(struct shard *shard, const char *peer);
+/* Frees a connection whose session was taken from it. */
+void connection_destroy(struct connection *c);
+/* NULL when the handle is dead. */
+struct connection *connection_find(const struct shard *shard, struct conn_handle handle);
+
+/* Takes received bytes: processes whole packets, keeps the rest. */
+void connection_feed(struct connection *c, struct span bytes);
+/* Goes on with what was kept, after a pause. */
+void connection_continue(struct connection *c);
+void connection_pause(struct connection *c, enum pause why);
+/* `over`: a set of enum pause. Goes on with what was received when no reason is left. */
+void connection_unpause(struct connection *c, unsigned over);
+
+/* Before and after a packet is encoded: what is appended waits for `after`. */
+struct buf *connection_begin(struct connection *c, lsn_t after);
+void connection_commit(struct connection *c);
+/* Sends PUBACK, PUBREC, PUBREL or PUBCOMP. */
+void connection_send_ack(struct connection *c, enum packet_type type, packet_id_t packet_id, uint8_t reason,
+                         lsn_t after);
+
+/* Ends a connection: its session goes on without it (or ends), its will is published unless `graceful`. 5.0 clients
+ * are told `reason` (0: nothing is told). */
+void connection_close(struct connection *c, uint8_t reason, bool graceful);
+/* As connection_close(), without a word and without what is in its outbox. */
+void connection_abort(struct connection *c);
+/* The peer broke a rule: counted, logged, told, closed. */
+void connection_wrong(struct connection *c, const struct verdict *verdict);
+
+/* A PUBACK that waits for `after` uses the receive maximum until then. */
+void connection_ack_waits(struct connection *c, lsn_t after);
+/* Gives back what PUBACKs used that may leave now. */
+void connection_acks_left(struct connection *c, lsn_t durable);
+
+void connection_mark_dirty(struct connection *c);

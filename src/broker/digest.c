@@ -1,0 +1,95 @@
+/* A digest of a shard's protocol state, equal for equal states wherever they lie in memory: parts whose order means
+ * nothing are summed, parts in order are chained. */
+#include "broker/connection.h"
+#include "broker/session.h"
+
+static uint64_t mix(uint64_t digest, uint64_t value) {
+    return hash64(digest + 0x9e3779b97f4a7c15ULL, value * 0xff51afd7ed558ccdULL + 1);
+}
+
+static uint64_t digest_message(const struct message *m) {
+    if (m == NULL) {
+        return 1;
+    }
+    uint64_t digest = hash_bytes(span_of(m->bytes, m->topic_bytes + m->properties_bytes + (size_t)m->payload_bytes), 7);
+    return mix(mix(digest, m->qos), (uint64_t)m->expires_at);
+}
+
+static uint64_t digest_flights(const struct link *head) {
+    uint64_t digest = 2;
+    for (const struct link *l = head->next; l != head; l = l->next) {
+        const struct flight *f = container_of(l, struct flight, link);
+        digest = mix(mix(digest, f->packet_id), f->message_lsn);
+        digest = mix(mix(digest, f->target), f->qos | (unsigned)f->state << 2 | (unsigned)f->retain << 4);
+        digest = mix(digest, f->sent_before | (unsigned)f->sent_here << 1 | (unsigned)f->counted << 2);
+    }
+    return digest;
+}
+
+static uint64_t digest_ring(const struct delivery_ring *r) {
+    uint64_t digest = 3;
+    for (uint32_t i = 0; i < r->count; i++) {
+        const struct delivery *d = &r->items[(r->first + i) & (r->capacity - 1)];
+        digest = mix(mix(digest, digest_message(d->message)), d->message_lsn);
+        digest = mix(digest, d->target | (uint64_t)d->qos << 32 | (uint64_t)d->retain << 40);
+    }
+    return digest;
+}
+
+static uint64_t digest_subscriptions(const struct session *s) {
+    uint64_t sum = 0;
+    size_t at = 0;
+    struct span filter;
+    void *value;
+    while (map_bytes_next(&s->subscriptions, &at, &filter, &value)) {
+        const struct subscription *subscription = value;
+        sum += mix(hash_bytes(filter, 11), subscription->options);
+    }
+    return sum;
+}
+
+static uint64_t digest_held(const struct qos_in *in) {
+    uint64_t digest = 4;
+    for (uint32_t id = qos_in_next(in, 1); id != 0; id = id < UINT16_MAX ? qos_in_next(in, id + 1) : 0) {
+        digest = mix(digest, id);
+    }
+    return digest;
+}
+
+static uint64_t digest_session(const struct session *s) {
+    uint64_t digest = mix(hash_bytes(s->client_id, 13), s->id);
+    digest = mix(mix(digest, s->expiry_s), (uint64_t)s->disconnected_at);
+    digest = mix(mix(digest, s->connection != NULL), s->last_lsn);
+    digest = mix(mix(digest, digest_held(&s->in)), digest_subscriptions(s));
+    digest = mix(mix(digest, digest_flights(&s->out.published)), digest_flights(&s->out.released));
+    digest = mix(mix(digest, s->out.quota), s->out.last_id);
+    digest = mix(mix(digest, digest_ring(&s->queue.head)), digest_ring(&s->queue.tail));
+    digest = mix(mix(digest, s->queue.gap_count), s->queue.gap_after_lsn);
+    return mix(mix(digest, digest_message(s->will.message)), s->will.expiry_s);
+}
+
+static uint64_t digest_connection(const struct connection *c) {
+    uint64_t digest =
+        mix(hash_bytes(buf_span(&c->in), 17), c->state | (unsigned)c->pause << 8 | (unsigned)c->wish << 16);
+    digest = mix(digest, c->session != NULL ? c->session->id : 0);
+    digest = mix(mix(digest, c->handle.index), outbox_bytes(&c->out));
+    digest = mix(digest, hash_bytes(span_of(c->out.bytes.ptr + c->out.taken, c->out.bytes.len - c->out.taken), 19));
+    return mix(mix(digest, c->out.gate_last > c->shard->durable ? c->out.gate_last : 0), c->receive_used);
+}
+
+uint64_t shard_digest(const struct shard *shard) {
+    uint64_t digest = mix(shard->durable, shard->counters.queued);
+    uint64_t sum = 0;
+    size_t at = 0;
+    uint64_t id;
+    void *session;
+    while (map64_next(&shard->by_id, &at, &id, &session)) {
+        sum += digest_session(session);
+    }
+    for (uint32_t i = 0; i < shard->slot_count; i++) {
+        if (shard->slots[i].connection != NULL) {
+            digest = mix(digest, digest_connection(shard->slots[i].connection));
+        }
+    }
+    return mix(digest, sum);
+}

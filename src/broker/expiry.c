@@ -1,0 +1,86 @@
+#include "broker/expiry.h"
+
+#include "base/mem.h"
+#include "broker/connection.h"
+#include "broker/session.h"
+
+/* Buffers of a connection that was quiet since the last tick are given back. */
+static void connection_rest(struct connection *c) {
+    if (!c->busy) {
+        outbox_shrink(&c->out);
+        if (c->session != NULL) {
+            qos_in_shrink(&c->session->in);
+        }
+    }
+    c->busy = false;
+}
+
+void expiry_connection(struct connection *c) {
+    struct shard *shard = c->shard;
+    mono_ms_t quiet_ms = shard->now - c->received_at;
+    connection_rest(c);
+    if (c->state == CONNECTION_NEW) {
+        if (shard->now - c->opened_at >= shard->broker->options.connect_timeout_ms) {
+            shard_log(shard, LOG_NOTICE, "closing %s: no CONNECT in time", c->peer);
+            connection_abort(c);
+        }
+        return;
+    }
+    if (c->state != CONNECTION_LIVE) {
+        return;
+    }
+    if ((c->pause & PAUSE_REFUSED) != 0 && c->refused_since != 0 &&
+        shard->now - c->refused_since >= shard->broker->options.refuse_close_ms) {
+        shard_log(shard, LOG_WARNING, "closing %s (%s): its message was over a limit for too long", c->peer,
+                  shard_text(c->session->client_id));
+        connection_close(c, REASON_QUOTA_EXCEEDED, false);
+        return;
+    }
+    if (c->keep_alive_ms > 0 && c->pause == 0 && quiet_ms > (mono_ms_t)c->keep_alive_ms) {
+        shard_log(shard, LOG_NOTICE, "closing %s (%s): nothing came within the keep alive", c->peer,
+                  shard_text(c->session->client_id));
+        connection_close(c, REASON_KEEP_ALIVE_TIMEOUT, false);
+        return;
+    }
+    if (broker_mutant(shard, MUTANT_R7)) {
+        session_resend_now(c->session);
+    }
+}
+
+static bool session_expired(const struct session *s) {
+    return s->connection == NULL && s->expiry_s != SESSION_NEVER_EXPIRES && s->disconnected_at != 0 &&
+           s->shard->wall - s->disconnected_at >= (wall_ms_t)s->expiry_s * 1000;
+}
+
+/* A clock that was set back must not keep a session for ever: its expiry counts from the earlier of the two. */
+static void session_clock(struct session *s) {
+    if (s->connection == NULL && s->disconnected_at > s->shard->wall) {
+        s->disconnected_at = s->shard->wall;
+    }
+}
+
+void expiry_sessions(struct shard *shard) {
+    struct session **expired = NULL;
+    size_t count = 0;
+    size_t at = 0;
+    uint64_t id;
+    void *value;
+    while (map64_next(&shard->by_id, &at, &id, &value)) {
+        struct session *s = value;
+        session_clock(s);
+        if (broker_mutant(shard, MUTANT_R2)) {
+            shard->counters.held_ids -= s->in.count;
+            qos_in_deinit(&s->in);
+        }
+        if (session_expired(s)) {
+            expired = mem_resize(expired, (count + 1) * sizeof(struct session *));
+            expired[count++] = s;
+        }
+    }
+    for (size_t i = 0; i < count; i++) {
+        shard_log(shard, LOG_INFO, "the session of %s has expired", shard_text(expired[i]->client_id));
+        shard->counters.sessions_expired++;
+        (void)session_end(expired[i]);
+    }
+    mem_free(expired);
+}

@@ -1,0 +1,101 @@
+/* The start: sessions, subscriptions, flows and queues come back from the store, and wills whose connection the stop
+ * has ended are published. */
+#include "base/must.h"
+#include "broker/connect.h"
+#include "broker/session.h"
+#include "broker/will.h"
+
+struct loading {
+    struct broker *broker;
+    struct map64 sessions; /* id -> session */
+    lsn_t end;             /* the last record that there is */
+};
+
+static struct session *loading_session(struct loading *loading, session_id_t id) {
+    struct session *session = map64_get(&loading->sessions, id);
+    must(session != NULL);
+    return session;
+}
+
+static void load_session(void *user, session_id_t id, const struct record_session *s) {
+    struct loading *loading = user;
+    struct broker *broker = loading->broker;
+    struct session_parts parts = {
+        .client_id = s->client_id, .protocol = s->protocol, .durable = true, .expiry_s = s->expiry_s};
+    struct shard *shard = broker->shards[connect_owner(broker, s->client_id)];
+    (void)map64_put(&loading->sessions, id, session_restore(shard, id, &parts, s->disconnected_at));
+}
+
+static void load_subscription(void *user, session_id_t id, const struct record_subscribed *s) {
+    struct loading *loading = user;
+    struct session *session = loading_session(loading, id);
+    if (session_subscribe(session, s->filter, s->options)) {
+        topic_trie_add_new(loading->broker->trie, s->filter, session->inlet, s->options);
+    }
+}
+
+static void load_held(void *user, session_id_t id, packet_id_t packet_id) {
+    struct session *session = loading_session(user, id);
+    if (qos_in_hold(&session->in, packet_id)) {
+        session->shard->counters.held_ids++;
+    }
+}
+
+static void load_flight(void *user, session_id_t id, const struct store_flight *f) {
+    struct session *session = loading_session(user, id);
+    struct flight_parts parts = {
+        .message_lsn = f->message_lsn, .target = f->target, .qos = f->qos, .retain = f->retain};
+    (void)qos_out_restore(&session->out, f->packet_id, f->released, &parts);
+    session->shard->counters.queued++;
+}
+
+static void load_queue(void *user, session_id_t id, uint64_t count, uint64_t bytes) {
+    struct loading *loading = user;
+    struct session *session = loading_session(loading, id);
+    queue_restore(&session->queue, count, loading->end);
+    atomic_store(&session->inlet->waiting_messages, count);
+    atomic_store(&session->inlet->waiting_bytes, bytes);
+    session->shard->counters.queued += count;
+}
+
+static void load_will(void *user, const struct record_will *w) {
+    struct session *session = loading_session(user, w->session_id);
+    session->will = (struct will){message_create(&w->parts), w->expiry_s};
+}
+
+static void load_retained(void *user, struct message *m) {
+    struct loading *loading = user;
+    message_unref(topic_retained_set(loading->broker->retained, message_topic(m), m));
+}
+
+/* Sessions that were connected when the broker stopped: their connection has ended now. */
+static void load_disconnect(struct shard *shard, const struct loading *loading) {
+    size_t at = 0;
+    uint64_t id;
+    void *value;
+    while (map64_next(&loading->sessions, &at, &id, &value)) {
+        struct session *session = value;
+        if (session->shard == shard && session->disconnected_at == 0) {
+            session_disconnected(session, false);
+        }
+    }
+}
+
+bool broker_load(struct broker *broker, wall_ms_t now, struct error *error) {
+    struct loading loading = {broker, map64_of(broker->outside.seed), store_folded(broker->store)};
+    struct store_sink sink = {.user = &loading,
+                              .session = load_session,
+                              .subscription = load_subscription,
+                              .held = load_held,
+                              .flight = load_flight,
+                              .queue = load_queue,
+                              .will = load_will,
+                              .retained = load_retained};
+    bool loaded = store_load(broker->store, &sink, error);
+    for (unsigned i = 0; loaded && i < broker->shard_count; i++) {
+        shard_time(broker->shards[i], 0, now);
+        load_disconnect(broker->shards[i], &loading);
+    }
+    map64_deinit(&loading.sessions);
+    return loaded;
+}

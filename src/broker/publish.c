@@ -1,0 +1,167 @@
+#include "broker/publish.h"
+
+#include "broker/connection.h"
+#include "broker/route.h"
+#include "broker/session.h"
+
+/* PUBREC (again) for an id that is held: waits for whatever was recorded of the session. */
+static void publish_repeat(struct connection *c, const struct packet_publish *p) {
+    struct session *session = c->session;
+    c->shard->counters.publish_repeated++;
+    if (broker_mutant(c->shard, MUTANT_R6_REPEAT) && ++c->mutant_repeats > 1) {
+        connection_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "none", "a mutant's idea of a repeat"});
+        return;
+    }
+    connection_send_ack(c, PACKET_PUBREC, p->packet_id, 0, shard_barrier(c->shard, MUTANT_B2_ACK, session->last_lsn));
+}
+
+static bool publish_is_repeat(const struct connection *c, const struct packet_publish *p) {
+    if (broker_mutant(c->shard, MUTANT_R1)) {
+        return p->dup;
+    }
+    return qos_in_holds(&c->session->in, p->packet_id);
+}
+
+static void publish_refused(struct connection *c, const struct packet_publish *p) {
+    struct shard *shard = c->shard;
+    if (c->protocol == PROTOCOL_311 && p->qos > 0) {
+        if (c->refused_since == 0) {
+            c->refused_since = shard->now;
+            shard->counters.publish_refused++;
+            shard_log(shard, LOG_WARNING, "%s (%s) waits: a queue or the store is full", c->peer,
+                      shard_text(c->session->client_id));
+        }
+        connection_pause(c, PAUSE_REFUSED);
+        return;
+    }
+    shard->counters.publish_refused++;
+    if (p->qos == 1) {
+        connection_send_ack(c, PACKET_PUBACK, p->packet_id, REASON_QUOTA_EXCEEDED, c->session->last_lsn);
+    } else if (p->qos == 2) {
+        connection_send_ack(c, PACKET_PUBREC, p->packet_id, REASON_QUOTA_EXCEEDED, c->session->last_lsn);
+    }
+}
+
+/* MUTANT_R8: every other PUBACK is kept back and leaves after its successor. */
+static void mutant_puback(struct connection *c, packet_id_t packet_id, uint8_t reason, lsn_t after) {
+    packet_id_t kept = c->mutant_kept_ack;
+    if (kept == 0) {
+        c->mutant_kept_ack = packet_id;
+        return;
+    }
+    c->mutant_kept_ack = 0;
+    connection_send_ack(c, PACKET_PUBACK, packet_id, reason, after);
+    connection_send_ack(c, PACKET_PUBACK, kept, reason, after);
+}
+
+/* The answer to an accepted PUBLISH (B2). */
+static void publish_answer(struct connection *c, const struct packet_publish *p, const struct route_result *result) {
+    lsn_t after = shard_barrier(c->shard, MUTANT_B2_ACK, result->lsn);
+    uint8_t reason = result->matched ? REASON_SUCCESS : REASON_NO_MATCHING_SUBSCRIBERS;
+    if (c->protocol == PROTOCOL_311) {
+        reason = REASON_SUCCESS;
+    }
+    if (p->qos == 1) {
+        if (after > c->shard->durable) {
+            c->receive_used++;
+            connection_ack_waits(c, after);
+        }
+        if (broker_mutant(c->shard, MUTANT_R8)) {
+            mutant_puback(c, p->packet_id, reason, after);
+            return;
+        }
+        connection_send_ack(c, PACKET_PUBACK, p->packet_id, reason, after);
+    } else if (p->qos == 2) {
+        if (qos_in_hold(&c->session->in, p->packet_id)) {
+            c->shard->counters.held_ids++;
+        }
+        c->receive_used++;
+        connection_send_ack(c, PACKET_PUBREC, p->packet_id, reason, after);
+    }
+}
+
+static bool publish_allowed(struct connection *c, const struct packet_publish *p) {
+    if ((p->properties.present & PROPERTY_TOPIC_ALIAS) != 0) {
+        connection_wrong(c, &(struct verdict){REASON_TOPIC_ALIAS_INVALID, "MQTT-3.3.2-9",
+                                              "a topic alias, but Topic Alias Maximum is 0"});
+        return false;
+    }
+    if (p->qos > 0 && c->protocol == PROTOCOL_5) {
+        connection_acks_left(c, c->shard->durable);
+        if (c->receive_used >= c->shard->broker->options.receive_maximum) {
+            connection_wrong(c, &(struct verdict){REASON_RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-7",
+                                                  "more QoS 1 and 2 messages in flight than Receive Maximum"});
+            return false;
+        }
+    }
+    return true;
+}
+
+static wall_ms_t publish_expires_at(const struct connection *c, const struct packet_publish *p) {
+    if ((p->properties.present & PROPERTY_MESSAGE_EXPIRY_INTERVAL) == 0) {
+        return 0;
+    }
+    return c->shard->wall + (wall_ms_t)p->properties.message_expiry_interval_s * 1000;
+}
+
+static struct route_result publish_route(struct connection *c, const struct packet_publish *p) {
+    struct buf properties = {NULL, 0, 0};
+    if (p->properties.present != 0 || p->properties.user_property_count > 0) {
+        packet_properties_forward(&properties, &p->properties);
+    }
+    struct route_request request = {.origin = c->session,
+                                    .hold_id = p->qos == 2 ? p->packet_id : 0,
+                                    .parts = {.qos = p->qos,
+                                              .retain = p->retain,
+                                              .expires_at = publish_expires_at(c, p),
+                                              .topic = p->topic,
+                                              .properties = buf_span(&properties),
+                                              .payload = p->payload}};
+    struct route_result result = route_message(c->shard, &request);
+    buf_deinit(&properties);
+    return result;
+}
+
+void publish_packet(struct connection *c, const struct packet_publish *p) {
+    struct shard *shard = c->shard;
+    shard->counters.publish_received++;
+    if (p->qos == 2 && publish_is_repeat(c, p)) {
+        if (broker_mutant(shard, MUTANT_DUP_FORWARD)) {
+            (void)publish_route(c, p);
+        }
+        publish_repeat(c, p);
+        return;
+    }
+    if (!publish_allowed(c, p)) {
+        return;
+    }
+    struct route_result result = publish_route(c, p);
+    if (result.refused) {
+        publish_refused(c, p);
+        return;
+    }
+    c->refused_since = 0;
+    publish_answer(c, p, &result);
+    if (shard->pressure == STORE_BUSY) {
+        connection_pause(c, PAUSE_STORE);
+    }
+}
+
+/* B4: the id is forgotten in the log before PUBCOMP says so. An unknown id is answered too (R6) [MQTT-4.3.3-11]. */
+void publish_pubrel(struct connection *c, const struct packet_ack *p) {
+    struct session *session = c->session;
+    struct shard *shard = c->shard;
+    if (qos_in_free(&session->in, p->packet_id)) {
+        shard->counters.held_ids--;
+        c->receive_used -= c->receive_used > 0;
+        struct record record = {.kind = RECORD_FREED, .flow = {session->id, p->packet_id}};
+        lsn_t lsn = session_stage(session, &record);
+        connection_send_ack(c, PACKET_PUBCOMP, p->packet_id, 0, shard_barrier(shard, MUTANT_B4, lsn));
+        return;
+    }
+    if (broker_mutant(shard, MUTANT_R6_PUBREL)) {
+        return;
+    }
+    uint8_t reason = c->protocol == PROTOCOL_5 ? REASON_PACKET_IDENTIFIER_NOT_FOUND : REASON_SUCCESS;
+    connection_send_ack(c, PACKET_PUBCOMP, p->packet_id, reason, shard_barrier(shard, MUTANT_B4, session->last_lsn));
+}

@@ -1,0 +1,8 @@
+/* What a publisher sends: PUBLISH and PUBREL. Private to this folder. */
+#pragma once
+
+#include "broker/state.h"
+
+/* [MQTT-4.3.3-8..13]. A PUBLISH over a limit is refused with 0x97 (5.0); from a 3.1.1 client it sets PAUSE_REFUSED. */
+void publish_packet(struct connection *c, const struct packet_publish *p);
+void publish_pubrel(struct connection *c, const struct packet_ack *p);

@@ -1,0 +1,152 @@
+#include "broker/queue.h"
+
+#include "base/mem.h"
+#include "base/must.h"
+
+enum { RING_CAPACITY_MIN = 4, READ_BATCH = 256 };
+
+static struct delivery *ring_at(const struct delivery_ring *r, uint32_t i) {
+    return &r->items[(r->first + i) & (r->capacity - 1)];
+}
+
+static void ring_resize(struct delivery_ring *r, uint32_t capacity) {
+    struct delivery *items = mem_alloc(capacity * sizeof *items);
+    for (uint32_t i = 0; i < r->count; i++) {
+        items[i] = *ring_at(r, i);
+    }
+    mem_free(r->items);
+    r->items = items;
+    r->first = 0;
+    r->capacity = capacity;
+}
+
+static void delivery_ring_push(struct delivery_ring *r, const struct delivery *d) {
+    if (r->count == r->capacity) {
+        ring_resize(r, r->capacity > 0 ? r->capacity * 2 : RING_CAPACITY_MIN);
+    }
+    r->count++;
+    *ring_at(r, r->count - 1) = *d;
+}
+
+static struct delivery delivery_ring_pop(struct delivery_ring *r) {
+    must(r->count > 0);
+    struct delivery d = *ring_at(r, 0);
+    r->first++;
+    r->count--;
+    if (r->count == 0) {
+        mem_free(r->items);
+        *r = (struct delivery_ring){NULL, 0, 0, 0};
+    }
+    return d;
+}
+
+static void delivery_ring_deinit(struct delivery_ring *r) {
+    while (r->count > 0) {
+        struct delivery d = delivery_ring_pop(r);
+        message_unref(d.message);
+    }
+}
+
+void queue_deinit(struct queue *q) {
+    delivery_ring_deinit(&q->head);
+    delivery_ring_deinit(&q->tail);
+    *q = (struct queue){.gap_count = 0};
+}
+
+static bool delivery_before(const struct delivery *a, const struct delivery *b) {
+    return a->message_lsn < b->message_lsn || (a->message_lsn == b->message_lsn && a->target < b->target);
+}
+
+/* Mail of different shards may arrive in another order than that of the log: the new delivery sinks to its place. */
+static void ring_sink_last(struct delivery_ring *r) {
+    for (uint32_t i = r->count - 1; i > 0; i--) {
+        struct delivery *later = ring_at(r, i);
+        struct delivery *earlier = ring_at(r, i - 1);
+        if (later->message_lsn == 0 || !delivery_before(later, earlier)) {
+            return;
+        }
+        struct delivery swap = *later;
+        *later = *earlier;
+        *earlier = swap;
+    }
+}
+
+void queue_push(struct queue *q, const struct delivery *d) {
+    must(q->gap_count == 0 || d->message_lsn > q->gap_end_lsn);
+    struct delivery_ring *r = q->gap_count > 0 || q->tail.count > 0 ? &q->tail : &q->head;
+    delivery_ring_push(r, d);
+    ring_sink_last(r);
+}
+
+/* Reads the next piece of the gap into the empty head. */
+static void queue_refill(struct queue *q, struct store *store, session_id_t session, uint32_t window) {
+    struct store_delivery read[READ_BATCH];
+    size_t want = window < READ_BATCH ? window : READ_BATCH;
+    want = q->gap_count < want ? (size_t)q->gap_count : want;
+    size_t count = store_queue_read(store, session, q->gap_after_lsn, q->gap_after_target, read, want);
+    must(count == want || store_failed(store));
+    for (size_t i = 0; i < count; i++) {
+        must(read[i].message_lsn <= q->gap_end_lsn);
+        struct delivery d = {read[i].message, read[i].message_lsn, read[i].target, read[i].qos, read[i].retain};
+        delivery_ring_push(&q->head, &d);
+        q->gap_after_lsn = d.message_lsn;
+        q->gap_after_target = d.target;
+    }
+    q->gap_count -= count;
+}
+
+const struct delivery *queue_peek(struct queue *q, struct store *store, session_id_t session, uint32_t window) {
+    if (q->head.count == 0 && q->gap_count > 0) {
+        queue_refill(q, store, session, window);
+    }
+    if (q->head.count == 0 && q->gap_count == 0) {
+        struct delivery_ring empty = q->head;
+        q->head = q->tail;
+        q->tail = empty;
+    }
+    return q->head.count > 0 ? ring_at(&q->head, 0) : NULL;
+}
+
+struct delivery queue_pop(struct queue *q) {
+    return delivery_ring_pop(&q->head);
+}
+
+/* Moves what lies beyond the window from the head to the (empty) tail; the gap will grow between the two. */
+static void queue_split(struct queue *q, uint32_t window) {
+    struct delivery_ring head = {NULL, 0, 0, 0};
+    const struct delivery *last = ring_at(&q->head, window - 1);
+    q->gap_after_lsn = last->message_lsn;
+    q->gap_after_target = last->target;
+    for (uint32_t i = 0; i < window; i++) {
+        struct delivery d = delivery_ring_pop(&q->head);
+        delivery_ring_push(&head, &d);
+    }
+    q->tail = q->head;
+    q->head = head;
+}
+
+bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled) {
+    if (q->gap_count == 0 && q->tail.count == 0) {
+        if (q->head.count <= window) {
+            return false;
+        }
+        const struct delivery *beyond = ring_at(&q->head, window);
+        if (beyond->message_lsn == 0 || beyond->message_lsn > settled) {
+            return true;
+        }
+        queue_split(q, window);
+    }
+    while (q->tail.count > 0 && ring_at(&q->tail, 0)->message_lsn <= settled) {
+        struct delivery d = delivery_ring_pop(&q->tail);
+        message_unref(d.message);
+        q->gap_count++;
+        q->gap_end_lsn = d.message_lsn;
+    }
+    return q->tail.count > 0;
+}
+
+void queue_restore(struct queue *q, uint64_t count, lsn_t end) {
+    must(queue_count(q) == 0);
+    q->gap_count = count;
+    q->gap_end_lsn = end;
+}

@@ -1,0 +1,51 @@
+/* The queue of one session: QoS 1 and 2 deliveries that have no packet id yet, oldest first, as deep as the disk.
+ *
+ *     head [memory]  ->  gap [table only: a count]  ->  tail [memory]
+ *
+ * Deliveries are kept in the order of (message lsn, target). The head is what will be sent next. When the queue is
+ * deeper than the window and the table has what lies beyond (folded), that part is let go: it becomes the gap, which is
+ * read back piece by piece when the head runs empty. Deliveries without lsn (of sessions that are not durable) stay in
+ * memory, in order of arrival. */
+#pragma once
+
+#include "record/message.h"
+#include "store/store.h"
+
+struct delivery {
+    struct message *message; /* one reference */
+    lsn_t message_lsn;       /* 0: not recorded */
+    uint32_t target;
+    uint8_t qos;
+    bool retain;
+};
+
+/* A growable ring of deliveries. */
+struct delivery_ring {
+    struct delivery *items;
+    uint32_t first, count, capacity;
+};
+
+struct queue {
+    struct delivery_ring head, tail;
+    uint64_t gap_count;  /* deliveries that only the table has */
+    lsn_t gap_after_lsn; /* the gap begins after this delivery ... */
+    uint32_t gap_after_target;
+    lsn_t gap_end_lsn; /* ... and holds messages up to this lsn, inclusive */
+};
+
+void queue_deinit(struct queue *q);
+static inline uint64_t queue_count(const struct queue *q) {
+    return q->head.count + q->gap_count + q->tail.count;
+}
+/* Adds a delivery (its reference is taken over) at its place in the order, nearly always the end. */
+void queue_push(struct queue *q, const struct delivery *d);
+/* The oldest delivery, read back from the table when only the table has it: NULL when the queue is empty, or when the
+ * store has failed. Valid until the queue changes. */
+const struct delivery *queue_peek(struct queue *q, struct store *store, session_id_t session, uint32_t window);
+/* Takes the delivery that queue_peek() gave; its reference is the caller's. */
+struct delivery queue_pop(struct queue *q);
+/* Lets go of deliveries beyond the window whose lsn is <= `settled`: the table has them and no mail about them is on
+ * its way. Returns true while more than the window is still in memory. */
+bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled);
+/* At the start: `count` deliveries, all in the table, none with an lsn above `end`. */
+void queue_restore(struct queue *q, uint64_t count, lsn_t end);

@@ -1,0 +1,269 @@
+#include "broker/route.h"
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "broker/session.h"
+
+/* One subscription that takes the message. */
+struct route_target {
+    struct inlet *inlet;
+    uint32_t target; /* index among the durable targets of the record */
+    uint8_t qos;
+    bool retain;
+};
+
+/* What routing one message needs to know on its way. */
+struct route {
+    struct shard *shard;
+    const struct route_request *request;
+    size_t count; /* targets */
+    uint32_t durable_count;
+    size_t bytes; /* what the message costs a queue */
+    bool set_retained;
+    bool refused;
+};
+
+static void targets_reserve(struct shard *shard, size_t count) {
+    if (count > shard->targets_capacity) {
+        shard->targets_capacity = count * 2;
+        shard->targets = mem_resize(shard->targets, shard->targets_capacity * sizeof *shard->targets);
+        shard->record_targets =
+            mem_resize(shard->record_targets, shard->targets_capacity * sizeof *shard->record_targets);
+    }
+}
+
+static size_t parts_bytes(const struct message_parts *p) {
+    return sizeof(struct message) + p->topic.len + p->properties.len + p->payload.len;
+}
+
+static void route_unreserve(struct route *r) {
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->shard->targets[i].qos > 0) {
+            inlet_release(r->shard->targets[i].inlet, r->bytes);
+        }
+    }
+}
+
+/* Decides what one subscription gets; reserves it. False: over a limit. */
+static bool route_plan(struct route *r, const struct topic_match *match) {
+    struct shard *shard = r->shard;
+    struct inlet *inlet = match->subscriber;
+    const struct message_parts *parts = &r->request->parts;
+    uint8_t qos = (uint8_t)(match->options & SUBSCRIPTION_QOS);
+    qos = qos < parts->qos ? qos : parts->qos;
+    if ((match->options & SUBSCRIPTION_NO_LOCAL) != 0 && inlet->session_id == r->request->origin->id) {
+        return true;
+    }
+    if (qos > 0 && !inlet_reserve(inlet, &shard->broker->options, r->bytes)) {
+        return broker_mutant(shard, MUTANT_QUEUE_DROP);
+    }
+    struct route_target *t = &shard->targets[r->count++];
+    t->inlet = inlet;
+    t->qos = qos;
+    t->retain = parts->retain && (match->options & SUBSCRIPTION_RETAIN_AS_PUBLISHED) != 0;
+    t->target = 0;
+    if (qos > 0 && inlet->durable) {
+        shard->record_targets[r->durable_count] = (struct record_target){inlet->session_id, qos, t->retain};
+        t->target = broker_mutant(shard, MUTANT_R9) ? 0 : r->durable_count;
+        r->durable_count++;
+    }
+    return true;
+}
+
+static bool route_plan_all(struct route *r) {
+    struct shard *shard = r->shard;
+    topic_trie_match(shard->broker->trie, r->request->parts.topic, &shard->matches);
+    targets_reserve(shard, shard->matches.count);
+    for (size_t i = 0; i < shard->matches.count; i++) {
+        if (!route_plan(r, &shard->matches.items[i])) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Whether the topic's retained message changes; the broker's lock is held. */
+static bool route_sets_retained(const struct route *r) {
+    const struct message_parts *parts = &r->request->parts;
+    return parts->retain &&
+           (parts->payload.len > 0 || topic_retained_get(r->shard->broker->retained, parts->topic) != NULL);
+}
+
+static bool route_needs_message(const struct route *r) {
+    return r->durable_count > 0 || r->set_retained || (r->request->is_will && r->request->origin->durable);
+}
+
+/* EMQX's CVE as a mutant: the id is recorded in a later turn than the message. */
+static void mutant_hold_later(struct shard *shard, session_id_t session, packet_id_t packet_id) {
+    shard->mutant_held = mem_resize(shard->mutant_held, (shard->mutant_held_count + 1) * sizeof *shard->mutant_held);
+    shard->mutant_held[shard->mutant_held_count++] = (struct record_flow){session, packet_id};
+}
+
+/* Stages the one record (B2); 0 when nothing must outlive a crash. */
+static lsn_t route_stage(struct route *r) {
+    struct session *origin = r->request->origin;
+    struct shard *shard = r->shard;
+    packet_id_t hold_id = origin->durable ? r->request->hold_id : 0;
+    if (!route_needs_message(r)) {
+        struct record held = {.kind = RECORD_HELD, .flow = {origin->id, hold_id}};
+        return hold_id != 0 ? session_stage(origin, &held) : 0;
+    }
+    if (hold_id != 0 && broker_mutant(shard, MUTANT_B2_ATOMIC)) {
+        mutant_hold_later(shard, origin->id, hold_id);
+        hold_id = 0;
+    }
+    struct record record = {.kind = RECORD_MESSAGE,
+                            .message = {.origin = origin->durable ? origin->id : 0,
+                                        .packet_id = hold_id,
+                                        .set_retained = r->set_retained && !broker_mutant(shard, MUTANT_B10_RETAINED),
+                                        .clear_will = r->request->is_will && origin->durable,
+                                        .accepted_at = shard->wall,
+                                        .parts = r->request->parts,
+                                        .targets = shard->record_targets,
+                                        .target_count = r->durable_count}};
+    origin->last_lsn = store_stage(shard->broker->store, &record);
+    return origin->last_lsn;
+}
+
+/* The broker's lock is held. */
+static void route_retain(struct route *r, struct message *m) {
+    struct topic_retained *retained = r->shard->broker->retained;
+    struct message *value = m->payload_bytes > 0 ? message_ref(m) : NULL;
+    message_unref(topic_retained_set(retained, message_topic(m), value));
+}
+
+/* ---- mail ---- */
+
+static void late_push(struct shard *shard, unsigned to, const struct mail *mail) {
+    if (shard->late_count == shard->late_capacity) {
+        shard->late_capacity = shard->late_capacity > 0 ? shard->late_capacity * 2 : 64;
+        shard->late = mem_resize(shard->late, shard->late_capacity * sizeof *shard->late);
+        shard->late_to = mem_resize(shard->late_to, shard->late_capacity);
+    }
+    shard->late[shard->late_count] = *mail;
+    shard->late_to[shard->late_count] = (uint8_t)to;
+    shard->late_count++;
+}
+
+static struct ring *ring_between(const struct broker *broker, unsigned from, unsigned to) {
+    return &broker->rings[from * broker->shard_count + to];
+}
+
+/* Late mail goes first, so that mail from one shard to another keeps its order. */
+static void mail_send(struct shard *shard, unsigned to, const struct mail *mail) {
+    if (shard->late_count > 0 || !ring_push(ring_between(shard->broker, shard->index, to), mail)) {
+        late_push(shard, to, mail);
+        return;
+    }
+    shard->wake_set |= 1ULL << to;
+}
+
+void route_send_late(struct shard *shard) {
+    size_t sent = 0;
+    while (sent < shard->late_count &&
+           ring_push(ring_between(shard->broker, shard->index, shard->late_to[sent]), &shard->late[sent])) {
+        shard->wake_set |= 1ULL << shard->late_to[sent];
+        sent++;
+    }
+    shard->late_count -= sent;
+    if (sent > 0 && shard->late_count > 0) {
+        memmove(shard->late, shard->late + sent, shard->late_count * sizeof *shard->late);
+        memmove(shard->late_to, shard->late_to + sent, shard->late_count);
+    }
+}
+
+void route_mail(struct shard *shard, struct mail *mail) {
+    struct session *session = map64_get(&shard->by_id, mail->session_id);
+    if (session == NULL) {
+        message_unref(mail->message);
+        return;
+    }
+    session_deliver(session, mail->message, mail->qos, mail->retain, mail->target);
+}
+
+/* ---- the way of a message ---- */
+
+static void route_deliver(struct route *r, struct message *m) {
+    struct shard *shard = r->shard;
+    for (size_t i = 0; i < r->count; i++) {
+        const struct route_target *t = &shard->targets[i];
+        if (t->inlet->shard != shard->index) {
+            struct mail mail = {t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain};
+            mail_send(shard, t->inlet->shard, &mail);
+        } else if (t->inlet->session != NULL) {
+            session_deliver(t->inlet->session, message_ref(m), t->qos, t->retain, t->target);
+        }
+    }
+}
+
+static void route_carry_out(struct route *r, struct route_result *result) {
+    result->lsn = route_stage(r);
+    result->matched = r->count > 0;
+    if (r->count == 0 && !r->set_retained) {
+        return;
+    }
+    struct message *m = message_create(&r->request->parts);
+    m->lsn = result->lsn;
+    if (r->set_retained) {
+        route_retain(r, m);
+    }
+    route_deliver(r, m);
+    message_unref(m);
+}
+
+/* A retained publish excludes subscribers' looks at the retained index, so that a new subscription gets the message
+ * once: live, or as the retained one. */
+struct route_result route_message(struct shard *shard, const struct route_request *request) {
+    struct broker *broker = shard->broker;
+    struct route r = {.shard = shard, .request = request, .bytes = parts_bytes(&request->parts)};
+    struct route_result result = {false, false, 0};
+    if (request->parts.retain) {
+        lock_take(&broker->lock);
+        r.set_retained = route_sets_retained(&r);
+    }
+    bool planned = route_plan_all(&r);
+    bool full = planned && shard->pressure == STORE_FULL && route_needs_message(&r);
+    if (!planned || full) {
+        route_unreserve(&r);
+        result.refused = true;
+    } else {
+        route_carry_out(&r, &result);
+    }
+    if (request->parts.retain) {
+        lock_give(&broker->lock);
+    }
+    return result;
+}
+
+void route_retained(struct session *session, struct message *m, uint8_t qos) {
+    struct shard *shard = session->shard;
+    qos = qos < m->qos ? qos : m->qos;
+    if (qos == 0) {
+        session_deliver(session, m, 0, true, 0);
+        return;
+    }
+    if (!inlet_reserve(session->inlet, &shard->broker->options, message_bytes(m))) {
+        shard->counters.publish_refused++;
+        shard_log(shard, LOG_WARNING, "the queue of %s is full: it does not get the retained message of %s",
+                  shard_text(session->client_id), shard_text(message_topic(m)));
+        message_unref(m);
+        return;
+    }
+    if (session->durable) {
+        struct record_target target = {session->id, qos, true};
+        struct message_parts parts = {.qos = m->qos,
+                                      .retain = m->retain,
+                                      .expires_at = m->expires_at,
+                                      .topic = message_topic(m),
+                                      .properties = message_properties(m),
+                                      .payload = message_payload(m)};
+        struct record record = {
+            .kind = RECORD_MESSAGE,
+            .message = {.accepted_at = shard->wall, .parts = parts, .targets = &target, .target_count = 1}};
+        struct message *own = message_create(&parts);
+        own->lsn = session_stage(session, &record);
+        message_unref(m);
+        m = own;
+    }
+    session_deliver(session, m, qos, true, 0);
+}

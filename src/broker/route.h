@@ -1,0 +1,30 @@
+/* Routing: one application message to all who subscribed. Private to this folder.
+ *
+ *     match -> reserve (all or nothing) -> one MESSAGE record -> deliver here, mail to other shards
+ *
+ * Nothing changes before everything is reserved; after that nothing can fail. One record holds the held packet id, the
+ * body and every durable target, so accepting is atomic (B2). */
+#pragma once
+
+#include "broker/state.h"
+
+struct route_request {
+    struct session *origin;     /* the publisher's session */
+    packet_id_t hold_id;        /* QoS 2: the id that the record holds; 0: none */
+    bool is_will;               /* it is origin's will: the record clears it */
+    struct message_parts parts; /* borrowed */
+};
+
+struct route_result {
+    bool refused; /* over a limit: nothing has changed */
+    bool matched; /* somebody subscribed */
+    lsn_t lsn;    /* of the record, 0 when none was needed */
+};
+
+struct route_result route_message(struct shard *shard, const struct route_request *request);
+/* Gives a retained message to one session: its own MESSAGE record when the session is durable. Takes a reference. */
+void route_retained(struct session *session, struct message *m, uint8_t qos);
+/* Mail that found its ring full is tried again. */
+void route_send_late(struct shard *shard);
+/* A mail has come. */
+void route_mail(struct shard *shard, struct mail *mail);

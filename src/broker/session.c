@@ -1,0 +1,380 @@
+#include "broker/session.h"
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "broker/connection.h"
+#include "broker/will.h"
+
+/* ---- life ---- */
+
+static struct session *session_alloc(struct shard *shard, const struct session_parts *parts) {
+    const struct broker *broker = shard->broker;
+    struct session *s = mem_zero(1, sizeof *s);
+    s->shard = shard;
+    s->client_id = span_of(mem_copy(parts->client_id.ptr, parts->client_id.len), parts->client_id.len);
+    s->protocol = parts->protocol;
+    s->durable = parts->durable;
+    s->expiry_s = parts->expiry_s;
+    s->subscriptions = map_bytes_of(broker->outside.seed);
+    qos_out_init(&s->out, broker->outside.seed, broker->options.packet_ids_max, broker->options.mutant);
+    s->inlet = mem_zero(1, sizeof *s->inlet);
+    s->inlet->shard = shard->index;
+    s->inlet->durable = parts->durable;
+    s->inlet->session = s;
+    return s;
+}
+
+static void session_enter(struct session *s) {
+    s->inlet->session_id = s->id;
+    void *old = map_bytes_put(&s->shard->by_client, s->client_id, s);
+    must(old == NULL);
+    old = map64_put(&s->shard->by_id, s->id, s);
+    must(old == NULL);
+    s->shard->counters.sessions++;
+}
+
+struct session *session_create(struct shard *shard, const struct session_parts *parts) {
+    struct session *s = session_alloc(shard, parts);
+    if (s->durable) {
+        s->id = session_stage_state(s);
+    } else {
+        s->id = SESSION_ID_VOLATILE | (uint64_t)shard->index << 48 | ++shard->volatile_ids;
+    }
+    session_enter(s);
+    return s;
+}
+
+struct session *session_restore(struct shard *shard, session_id_t id, const struct session_parts *parts,
+                                wall_ms_t disconnected_at) {
+    struct session *s = session_alloc(shard, parts);
+    s->id = id;
+    s->disconnected_at = disconnected_at;
+    session_enter(s);
+    return s;
+}
+
+static void inlet_free(void *memory) {
+    mem_free(memory);
+}
+
+/* MUTANT_B9 lets old connections point to a session that is about to go. */
+static void mutant_orphan_connections(const struct session *s) {
+    for (uint32_t i = 0; i < s->shard->slot_count; i++) {
+        struct connection *c = s->shard->slots[i].connection;
+        if (c != NULL && c->session == s) {
+            c->session = NULL;
+            connection_abort(c);
+        }
+    }
+}
+
+void session_forget(struct session *s) {
+    struct shard *shard = s->shard;
+    const struct broker *broker = shard->broker;
+    must(s->connection == NULL);
+    if (broker_mutant(shard, MUTANT_B9)) {
+        mutant_orphan_connections(s);
+    }
+    (void)map_bytes_remove(&shard->by_client, s->client_id);
+    (void)map64_remove(&shard->by_id, s->id);
+    shard->counters.queued -= queue_count(&s->queue) + s->out.count;
+    shard->counters.held_ids -= s->in.count;
+    shard->counters.sessions--;
+    list_remove(&s->deep_link);
+    s->inlet->session = NULL;
+    broker->outside.reclaim(broker->outside.user, s->inlet, inlet_free);
+    size_t at = 0;
+    struct span filter;
+    void *subscription;
+    while (map_bytes_next(&s->subscriptions, &at, &filter, &subscription)) {
+        mem_free(subscription);
+    }
+    map_bytes_deinit(&s->subscriptions);
+    message_unref(s->will.message);
+    queue_deinit(&s->queue);
+    qos_out_deinit(&s->out);
+    qos_in_deinit(&s->in);
+    mem_free((void *)(uintptr_t)s->client_id.ptr);
+    mem_free(s);
+}
+
+static void session_leave_trie(struct session *s) {
+    struct broker *broker = s->shard->broker;
+    size_t at = 0;
+    struct span filter;
+    void *subscription;
+    if (s->subscriptions.count == 0) {
+        return;
+    }
+    lock_take(&broker->lock);
+    while (map_bytes_next(&s->subscriptions, &at, &filter, &subscription)) {
+        (void)topic_trie_remove(broker->trie, filter, s->inlet);
+    }
+    lock_give(&broker->lock);
+}
+
+lsn_t session_end(struct session *s) {
+    lsn_t lsn = 0;
+    if (!broker_mutant(s->shard, MUTANT_B8)) {
+        struct record record = {.kind = RECORD_SESSION_END, .end = {s->id}};
+        lsn = session_stage(s, &record);
+    }
+    session_leave_trie(s);
+    session_forget(s);
+    return lsn;
+}
+
+lsn_t session_stage(struct session *s, const struct record *record) {
+    if (!s->durable) {
+        return 0;
+    }
+    s->last_lsn = store_stage(s->shard->broker->store, record);
+    return s->last_lsn;
+}
+
+lsn_t session_stage_state(struct session *s) {
+    struct record record = {.kind = RECORD_SESSION,
+                            .session = {.session_id = s->id,
+                                        .client_id = s->client_id,
+                                        .expiry_s = s->expiry_s,
+                                        .disconnected_at = s->disconnected_at,
+                                        .protocol = s->protocol}};
+    return session_stage(s, &record);
+}
+
+void session_disconnected(struct session *s, bool graceful) {
+    s->disconnected_at = s->shard->wall;
+    qos_in_shrink(&s->in);
+    if (graceful) {
+        will_clear(s);
+    } else {
+        will_publish(s);
+    }
+    if (s->expiry_s == 0) {
+        (void)session_end(s);
+    } else {
+        (void)session_stage_state(s);
+    }
+}
+
+/* ---- accounts ---- */
+
+static void account_sub(_Atomic uint64_t *account, uint64_t amount) {
+    uint64_t before = atomic_load_explicit(account, memory_order_relaxed);
+    while (!atomic_compare_exchange_weak_explicit(account, &before, before > amount ? before - amount : 0,
+                                                  memory_order_relaxed, memory_order_relaxed)) {
+    }
+}
+
+bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes) {
+    uint64_t messages = atomic_fetch_add_explicit(&inlet->waiting_messages, 1, memory_order_relaxed);
+    uint64_t sum = atomic_fetch_add_explicit(&inlet->waiting_bytes, bytes, memory_order_relaxed);
+    /* A queue that is empty takes one message of any size, so that none waits for ever. */
+    if (messages >= options->queue_messages_max || (messages > 0 && sum + bytes > options->queue_bytes_max)) {
+        inlet_release(inlet, bytes);
+        return false;
+    }
+    return true;
+}
+
+void inlet_release(struct inlet *inlet, size_t bytes) {
+    account_sub(&inlet->waiting_messages, 1);
+    account_sub(&inlet->waiting_bytes, bytes);
+}
+
+/* ---- deliveries ---- */
+
+/* Encodes one PUBLISH towards the client; false when it is larger than the client accepts (nothing is sent then
+ * [MQTT-3.1.2-24, -25]). `after`: what it waits for. */
+static bool session_send_publish(struct session *s, const struct message *m, const struct packet_publish_head *fields,
+                                 lsn_t after) {
+    struct connection *c = s->connection;
+    struct packet_publish_head head = *fields;
+    head.topic = message_topic(m);
+    head.forwarded = message_properties(m);
+    head.payload_bytes = m->payload_bytes;
+    head.has_message_expiry = m->expires_at != 0;
+    if (head.has_message_expiry) {
+        wall_ms_t left = m->expires_at - s->shard->wall;
+        head.message_expiry_interval_s = left <= 0 ? 0 : (uint32_t)((left + 999) / 1000);
+    }
+    if (c->packet_bytes_max != UINT32_MAX &&
+        packet_publish_size((enum protocol)c->protocol, &head) > c->packet_bytes_max) {
+        return false;
+    }
+    packet_encode_publish_head(connection_begin(c, after), (enum protocol)c->protocol, &head);
+    outbox_appended(&c->out);
+    outbox_body(&c->out, (struct message *)(uintptr_t)m);
+    connection_commit(c);
+    s->shard->counters.publish_sent++;
+    return true;
+}
+
+static void session_deliver_qos0(struct session *s, const struct message *m, bool retain) {
+    struct shard *shard = s->shard;
+    if (s->connection == NULL) {
+        return;
+    }
+    if (outbox_bytes(&s->connection->out) > shard->broker->options.outbox_bytes_max) {
+        shard->counters.qos0_dropped++;
+        return;
+    }
+    struct packet_publish_head head = {.qos = 0, .retain = retain};
+    (void)session_send_publish(s, m, &head, shard_barrier(shard, MUTANT_B2_ONWARD, m->lsn));
+}
+
+/* A delivery leaves the queue without being sent: recorded, so that it does not come back. */
+static void session_drop(struct session *s, struct delivery *d) {
+    struct record record = {.kind = RECORD_DROPPED, .dropped = {s->id, d->message_lsn, d->target}};
+    (void)session_stage(s, &record);
+    s->shard->counters.queued--;
+    message_unref(d->message);
+}
+
+/* Sends the PUBLISH of a flight; one that the client cannot take counts as done. */
+static void session_send_flight(struct session *s, struct flight *f, lsn_t sent_lsn) {
+    lsn_t after = shard_barrier(s->shard, MUTANT_B1, sent_lsn);
+    lsn_t message = shard_barrier(s->shard, MUTANT_B2_ONWARD, f->message_lsn);
+    struct packet_publish_head head = {
+        .dup = f->sent_before, .qos = f->qos, .retain = f->retain, .packet_id = f->packet_id};
+    if (!session_send_publish(s, f->message, &head, after > message ? after : message)) {
+        struct record record = {.kind = RECORD_DONE, .flow = {s->id, f->packet_id}};
+        (void)session_stage(s, &record);
+        s->shard->counters.queued--;
+        qos_out_end(&s->out, f);
+    }
+}
+
+/* A queued delivery gets its packet id (B1). Takes the delivery's reference. */
+static void session_begin_flight(struct session *s, struct delivery *d) {
+    struct flight_parts parts = {d->message, d->message_lsn, d->target, d->qos, d->retain};
+    struct flight *f = qos_out_begin(&s->out, &parts);
+    struct record record = {.kind = RECORD_SENT, .sent = {s->id, f->packet_id, f->message_lsn, f->target}};
+    session_send_flight(s, f, session_stage(s, &record));
+}
+
+static bool session_may_send(const struct session *s) {
+    return s->connection != NULL && outbox_bytes(&s->connection->out) <= s->shard->broker->options.outbox_bytes_max;
+}
+
+static bool message_expired(const struct message *m, wall_ms_t wall) {
+    return m->expires_at != 0 && m->expires_at <= wall;
+}
+
+static bool session_resend(struct session *s) {
+    const struct broker *broker = s->shard->broker;
+    while (session_may_send(s) && qos_out_must_resend(&s->out)) {
+        struct flight *f = qos_out_resend_next(&s->out);
+        if (f->message == NULL) {
+            f->message = store_message(broker->store, f->message_lsn);
+            if (f->message == NULL) {
+                return false;
+            }
+        }
+        if (broker_mutant(s->shard, MUTANT_R10) && message_expired(f->message, s->shard->wall)) {
+            struct record record = {.kind = RECORD_DONE, .flow = {s->id, f->packet_id}};
+            (void)session_stage(s, &record);
+            s->shard->counters.queued--;
+            qos_out_end(&s->out, f);
+            continue;
+        }
+        session_send_flight(s, f, s->last_lsn);
+    }
+    return true;
+}
+
+void session_pump(struct session *s) {
+    struct shard *shard = s->shard;
+    struct broker *broker = shard->broker;
+    if (s->connection == NULL || !session_resend(s)) {
+        return;
+    }
+    while (session_may_send(s) && qos_out_ready(&s->out)) {
+        if (queue_peek(&s->queue, broker->store, s->id, broker->options.window_messages) == NULL) {
+            return;
+        }
+        struct delivery d = queue_pop(&s->queue);
+        inlet_release(s->inlet, message_bytes(d.message));
+        if (message_expired(d.message, shard->wall)) {
+            shard->counters.messages_expired++;
+            session_drop(s, &d);
+        } else {
+            session_begin_flight(s, &d);
+        }
+    }
+}
+
+void session_deliver(struct session *s, struct message *m, uint8_t qos, bool retain, uint32_t target) {
+    struct shard *shard = s->shard;
+    const struct broker_options *options = &shard->broker->options;
+    if (qos == 0) {
+        session_deliver_qos0(s, m, retain);
+        message_unref(m);
+        return;
+    }
+    struct delivery d = {m, s->durable ? m->lsn : 0, target, qos, retain};
+    shard->counters.queued++;
+    if (session_may_send(s) && queue_count(&s->queue) == 0 && qos_out_ready(&s->out)) {
+        inlet_release(s->inlet, message_bytes(m));
+        session_begin_flight(s, &d);
+        return;
+    }
+    queue_push(&s->queue, &d);
+    if (s->durable && s->queue.head.count + s->queue.tail.count > options->window_messages &&
+        !link_linked(&s->deep_link)) {
+        list_push_back(&shard->deep, &s->deep_link);
+    }
+}
+
+/* Owed PUBRELs in the order of their PUBRECs [MQTT-4.6.0-4], before anything else. */
+static void session_resend_pubrels(struct session *s) {
+    if (broker_mutant(s->shard, MUTANT_REL_RESEND)) {
+        return;
+    }
+    for (struct link *l = s->out.released.next; l != &s->out.released; l = l->next) {
+        const struct flight *f = container_of(l, struct flight, link);
+        connection_send_ack(s->connection, PACKET_PUBREL, f->packet_id, 0,
+                            shard_barrier(s->shard, MUTANT_B3, s->last_lsn));
+    }
+}
+
+void session_resume(struct session *s, uint16_t receive_maximum) {
+    qos_out_connected(&s->out, receive_maximum);
+    session_resend_pubrels(s);
+    session_pump(s);
+}
+
+void session_resend_now(struct session *s) {
+    uint16_t quota = s->out.quota_max;
+    if (s->connection != NULL && s->out.count > 0) {
+        qos_out_connected(&s->out, quota);
+        session_resend_pubrels(s);
+        session_pump(s);
+    }
+}
+
+/* ---- subscriptions ---- */
+
+struct subscription *session_subscription(const struct session *s, struct span filter) {
+    return map_bytes_get(&s->subscriptions, filter);
+}
+
+bool session_subscribe(struct session *s, struct span filter, uint32_t options) {
+    struct subscription *old = session_subscription(s, filter);
+    if (old != NULL) {
+        old->options = options;
+        return false;
+    }
+    struct subscription *new = mem_alloc(sizeof *new + filter.len);
+    new->options = options;
+    new->filter_bytes = (uint32_t)filter.len;
+    memcpy(new->filter, filter.ptr, filter.len);
+    (void)map_bytes_put(&s->subscriptions, span_of(new->filter, filter.len), new);
+    return true;
+}
+
+bool session_unsubscribe(struct session *s, struct span filter) {
+    struct subscription *old = map_bytes_remove(&s->subscriptions, filter);
+    mem_free(old);
+    return old != NULL;
+}

@@ -1,0 +1,50 @@
+/* Sessions: their life, and the way of deliveries through queue, flights and outbox. Private to this folder. */
+#pragma once
+
+#include "broker/state.h"
+
+/* What a session is opened with. */
+struct session_parts {
+    struct span client_id; /* copied */
+    uint8_t protocol;
+    bool durable;
+    uint32_t expiry_s;
+};
+
+/* Opens a new session: recorded when durable (B7). */
+struct session *session_create(struct shard *shard, const struct session_parts *parts);
+/* Puts back a session of the store. */
+struct session *session_restore(struct shard *shard, session_id_t id, const struct session_parts *parts,
+                                wall_ms_t disconnected_at);
+/* Ends it: recorded when durable (B8); everything of it is gone. Returns the lsn to wait for. It has no connection. */
+lsn_t session_end(struct session *session);
+/* Frees the memory without a record: the broker stops. */
+void session_forget(struct session *session);
+
+/* Stages a record about the session when it is durable; returns its lsn (0 when there is none). */
+lsn_t session_stage(struct session *session, const struct record *record);
+/* Records how the session is now (expiry, connected or not). */
+lsn_t session_stage_state(struct session *session);
+
+/* The connection is gone: the will is published unless `graceful`; a session without expiry ends here. */
+void session_disconnected(struct session *session, bool graceful);
+/* The session has a new connection: owed PUBRELs, then PUBLISHes, then what waits. */
+void session_resume(struct session *session, uint16_t receive_maximum);
+
+/* Takes a delivery (and one reference to its message); QoS 1 and 2 were reserved in the inlet's accounts. */
+void session_deliver(struct session *session, struct message *m, uint8_t qos, bool retain, uint32_t target);
+/* Sends what may be sent: resends first, then the queue. */
+void session_pump(struct session *session);
+/* Resends everything unanswered on the live connection: what R7 forbids, for its mutant. */
+void session_resend_now(struct session *session);
+
+/* Reserves room for one delivery in a session's queue; false when that would go over its limits. */
+bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes);
+void inlet_release(struct inlet *inlet, size_t bytes);
+
+/* The subscription of a filter, or NULL. */
+struct subscription *session_subscription(const struct session *session, struct span filter);
+/* Adds or replaces without records and without the trie's lock; true when it is new. */
+bool session_subscribe(struct session *session, struct span filter, uint32_t options);
+/* Removes; true when it was there. */
+bool session_unsubscribe(struct session *session, struct span filter);

@@ -1,0 +1,250 @@
+/* A shard seen from outside: what goes in and what comes out of one turn. */
+#include <stdio.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "broker/connection.h"
+#include "broker/expiry.h"
+#include "broker/publish.h"
+#include "broker/route.h"
+#include "broker/session.h"
+
+enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024 };
+
+void shard_log(const struct shard *shard, enum log_level level, const char *format, ...) {
+    const struct broker_outside *outside = &shard->broker->outside;
+    char line[LOG_LINE_BYTES];
+    if (outside->log == NULL || !broker_log_wanted(shard->broker, level)) {
+        return;
+    }
+    va_list arguments;
+    va_start(arguments, format);
+    (void)vsnprintf(line, sizeof line, format, arguments);
+    va_end(arguments);
+    outside->log(outside->user, level, line);
+}
+
+/* ---- in ---- */
+
+/* MUTANT_B2_ATOMIC: the ids of the turn before are recorded now. */
+static void mutant_hold_now(struct shard *shard) {
+    for (size_t i = 0; i < shard->mutant_held_count; i++) {
+        struct record record = {.kind = RECORD_HELD, .flow = shard->mutant_held[i]};
+        (void)store_stage(shard->broker->store, &record);
+    }
+    shard->mutant_held_count = 0;
+}
+
+/* Which reasons to pause are over by now. */
+static unsigned shard_pause_over(const struct shard *shard, const struct connection *c, bool retry) {
+    unsigned over = 0;
+    if ((c->pause & PAUSE_STORE) != 0 && shard->pressure != STORE_BUSY) {
+        over |= PAUSE_STORE;
+    }
+    if ((c->pause & PAUSE_REFUSED) != 0 && retry) {
+        over |= PAUSE_REFUSED;
+    }
+    return over;
+}
+
+/* Connections that could not go on try again: those that waited for the disk when it has caught up, refused publishes
+ * every few milliseconds. Each is looked at once, though it may pause again at once. */
+static void shard_resume_paused(struct shard *shard) {
+    struct link waiting;
+    bool retry = shard->now - shard->retried_at >= RETRY_REFUSED_MS;
+    if (retry) {
+        shard->retried_at = shard->now;
+    }
+    list_init(&waiting);
+    list_splice(&waiting, &shard->paused);
+    for (struct link *l; (l = list_pop_front(&waiting)) != NULL;) {
+        struct connection *c = container_of(l, struct connection, pause_link);
+        unsigned over = shard_pause_over(shard, c, retry);
+        list_push_back(&shard->paused, l);
+        if (over != 0) {
+            connection_unpause(c, over);
+        }
+    }
+}
+
+/* What the table has by now is let go of memory. Only records whose mail has arrived everywhere count: the fold is
+ * looked at first, then what each shard has sent, then the mail is taken (by the caller, before or after: a later look
+ * only sees more). */
+static void shard_let_go(struct shard *shard) {
+    const struct broker *broker = shard->broker;
+    struct link *next;
+    lsn_t settled = store_folded(broker->store);
+    if (settled == shard->folded || list_empty(&shard->deep)) {
+        return;
+    }
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        lsn_t other = atomic_load(&broker->shards[i]->settled);
+        settled = i != shard->index && other < settled ? other : settled;
+    }
+    for (unsigned i = 0; i < broker->shard_count; i++) {
+        while (shard_mail(shard, i, SIZE_MAX) > 0) {
+        }
+    }
+    shard->folded = settled;
+    for (struct link *l = shard->deep.next; l != &shard->deep; l = next) {
+        struct session *session = container_of(l, struct session, deep_link);
+        next = l->next;
+        if (!queue_let_go(&session->queue, broker->options.window_messages, settled)) {
+            list_remove(&session->deep_link);
+        }
+    }
+}
+
+void shard_time(struct shard *shard, mono_ms_t now, wall_ms_t wall) {
+    struct store *store = shard->broker->store;
+    shard->now = now;
+    shard->wall = wall;
+    if (shard->late_count == 0) {
+        atomic_store(&shard->settled, store_durable(store));
+    }
+    shard->pressure = store_pressure(store);
+    if (shard->mutant_held_count > 0) {
+        mutant_hold_now(shard);
+    }
+    if (shard->late_count > 0) {
+        route_send_late(shard);
+    }
+    shard_let_go(shard);
+    if (!list_empty(&shard->paused)) {
+        shard_resume_paused(shard);
+    }
+}
+
+void shard_durable(struct shard *shard, lsn_t lsn) {
+    struct link *next;
+    must(lsn >= shard->durable);
+    shard->durable = lsn;
+    for (struct link *l = shard->gated.next; l != &shard->gated; l = next) {
+        struct connection *c = container_of(l, struct connection, gated_link);
+        next = l->next;
+        if (c->ack_count > 0) {
+            connection_acks_left(c, lsn);
+        }
+        if (c->out.gate_last <= lsn) {
+            list_remove(&c->gated_link);
+        }
+        connection_mark_dirty(c);
+    }
+}
+
+size_t shard_mail(struct shard *shard, unsigned from, size_t max) {
+    const struct broker *broker = shard->broker;
+    struct ring *ring = &broker->rings[from * broker->shard_count + shard->index];
+    struct mail mail;
+    size_t count = 0;
+    while (count < max && ring_pop(ring, &mail)) {
+        route_mail(shard, &mail);
+        count++;
+    }
+    return count;
+}
+
+struct conn_handle shard_opened(struct shard *shard, const char *peer) {
+    return connection_create(shard, peer)->handle;
+}
+
+void shard_bytes(struct shard *shard, struct conn_handle conn, struct span bytes) {
+    struct connection *c = connection_find(shard, conn);
+    if (c != NULL) {
+        connection_feed(c, bytes);
+    }
+}
+
+void shard_closed(struct shard *shard, struct conn_handle conn) {
+    struct connection *c = connection_find(shard, conn);
+    if (c == NULL) {
+        return;
+    }
+    if (c->state != CONNECTION_CLOSING) {
+        shard_log(shard, LOG_INFO, "%s (%s) has closed its connection", c->peer,
+                  c->session != NULL ? shard_text(c->session->client_id) : "no session");
+    }
+    connection_abort(c);
+    connection_destroy(c);
+}
+
+void shard_stop(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->slot_count; i++) {
+        if (shard->slots[i].connection != NULL) {
+            connection_close(shard->slots[i].connection, REASON_SERVER_SHUTTING_DOWN, false);
+        }
+    }
+}
+
+void shard_tick(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->slot_count; i++) {
+        if (shard->slots[i].connection != NULL) {
+            expiry_connection(shard->slots[i].connection);
+        }
+    }
+    expiry_sessions(shard);
+}
+
+/* ---- out ---- */
+
+bool shard_next_dirty(struct shard *shard, struct conn_handle *conn) {
+    struct link *l = list_pop_front(&shard->dirty);
+    if (l == NULL) {
+        return false;
+    }
+    *conn = container_of(l, struct connection, dirty_link)->handle;
+    return true;
+}
+
+enum conn_wish shard_wish(const struct shard *shard, struct conn_handle conn) {
+    const struct connection *c = connection_find(shard, conn);
+    return c != NULL ? (enum conn_wish)c->wish : CONN_ABORT;
+}
+
+int shard_output(const struct shard *shard, struct conn_handle conn, struct iovec *iov, int max) {
+    const struct connection *c = connection_find(shard, conn);
+    return c != NULL ? outbox_ready(&c->out, shard->durable, iov, max) : 0;
+}
+
+void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
+    struct connection *c = connection_find(shard, conn);
+    must(c != NULL);
+    outbox_sent(&c->out, bytes);
+    if ((c->pause & PAUSE_OUTPUT) != 0 && outbox_bytes(&c->out) <= shard->broker->options.outbox_bytes_max) {
+        connection_unpause(c, PAUSE_OUTPUT);
+    }
+    if (c->session != NULL && queue_count(&c->session->queue) + c->session->out.resend_count > 0) {
+        session_pump(c->session);
+    }
+}
+
+size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn) {
+    const struct connection *c = connection_find(shard, conn);
+    return c != NULL ? outbox_bytes(&c->out) : 0;
+}
+
+unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *bytes) {
+    struct connection *c = connection_find(shard, conn);
+    must(c != NULL && c->state == CONNECTION_MOVING && c->session == NULL);
+    unsigned to = c->move_to;
+    buf_bytes(bytes, buf_span(&c->in));
+    connection_destroy(c);
+    return to;
+}
+
+uint64_t shard_wake_set(struct shard *shard) {
+    uint64_t set = shard->wake_set;
+    shard->wake_set = 0;
+    if (shard->late_count == 0) {
+        atomic_store(&shard->settled, UINT64_MAX);
+    }
+    return set;
+}
+
+bool shard_mail_waiting(const struct shard *shard) {
+    return shard->late_count > 0;
+}
+
+struct shard_counters shard_counters(const struct shard *shard) {
+    return shard->counters;
+}

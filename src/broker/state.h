@@ -1,0 +1,198 @@
+/* The broker's own structures: shard, connection, session, inlet. Private to this folder.
+ *
+ *     broker ─┬─ shard ─┬─ connections (by handle)
+ *             │         └─ sessions (by client id, by session id) ── qos_in, qos_out, queue, subscriptions
+ *             └─ shared: trie and retained index (one lock for writers), mail rings
+ *
+ * A session belongs to one shard and is touched by no other; its inlet is the face that all shards see. */
+#pragma once
+
+#include <stdarg.h>
+
+#include "base/list.h"
+#include "base/lock.h"
+#include "base/map.h"
+#include "base/prng.h"
+#include "base/ring.h"
+#include "broker/broker.h"
+#include "broker/queue.h"
+#include "packet/packet.h"
+#include "packet/property.h"
+#include "session/outbox.h"
+#include "session/qos_in.h"
+#include "session/qos_out.h"
+#include "topic/retained.h"
+#include "topic/trie.h"
+
+enum { SHARDS_MAX = 64 };
+
+/* What the trie's option word says of a subscription; also in SUBSCRIBED records. */
+enum subscription_option {
+    SUBSCRIPTION_QOS = 0x03,                 /* mask */
+    SUBSCRIPTION_NO_LOCAL = 0x04,            /* not to its own publisher */
+    SUBSCRIPTION_RETAIN_AS_PUBLISHED = 0x08, /* keep the RETAIN flag */
+};
+
+/* The face of a session that every shard sees. Hangs in the trie; freed when no reader can see it any more. All but
+ * `session` and the accounts is constant. */
+struct inlet {
+    session_id_t session_id;
+    uint32_t shard;                    /* the owner's index */
+    bool durable;                      /* deliveries to it are recorded */
+    struct session *session;           /* the owner's thread only; NULL when it has ended */
+    _Atomic uint64_t waiting_messages; /* QoS 1 and 2 deliveries that were accepted and have no packet id yet */
+    _Atomic uint64_t waiting_bytes;
+};
+
+struct subscription {
+    uint32_t options;
+    uint32_t filter_bytes;
+    uint8_t filter[];
+};
+
+/* A will as the session keeps it. */
+struct will {
+    struct message *message; /* NULL: none; expires_at is 0 until it is published */
+    uint32_t expiry_s;       /* message expiry interval; 0: none */
+};
+
+struct session {
+    session_id_t id;
+    struct shard *shard;
+    struct connection *connection; /* NULL while the client is away */
+    struct inlet *inlet;
+    struct span client_id; /* owned */
+    struct qos_in in;
+    struct qos_out out;
+    struct queue queue;             /* QoS 1 and 2 deliveries without packet id */
+    struct map_bytes subscriptions; /* filter -> struct subscription */
+    struct will will;
+    lsn_t last_lsn;            /* of the last record about this session */
+    wall_ms_t disconnected_at; /* 0 while connected */
+    uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
+    uint8_t protocol;          /* of the last CONNECT */
+    bool durable;
+    bool waiting_for_fold; /* linked in shard.deep */
+    struct link deep_link; /* in shard.deep: its queue is deeper than the window of memory */
+};
+
+enum connection_state {
+    CONNECTION_NEW = 1, /* before CONNECT */
+    CONNECTION_LIVE,    /* CONNECT was accepted */
+    CONNECTION_MOVING,  /* its session belongs to another shard */
+    CONNECTION_CLOSING, /* nothing more is read; the session is no longer its own */
+};
+
+/* Reasons not to read; a set. */
+enum pause {
+    PAUSE_STORE = 1,   /* much is staged: until the disk has caught up */
+    PAUSE_REFUSED = 2, /* 3.1.1: its next PUBLISH is over a limit */
+    PAUSE_OUTPUT = 4,  /* it does not read what it asked for */
+};
+
+struct connection {
+    struct conn_handle handle;
+    struct shard *shard;
+    struct session *session; /* NULL before CONNECT and when closing */
+    struct buf in;           /* received and not processed */
+    struct outbox out;
+    char *peer; /* owned */
+    mono_ms_t opened_at;
+    mono_ms_t received_at;       /* when bytes came last; when it was opened before */
+    mono_ms_t refused_since;     /* since when PAUSE_REFUSED holds */
+    uint32_t keep_alive_ms;      /* 1.5 times what the client said; 0: none */
+    uint32_t packet_bytes_max;   /* what the client accepts */
+    uint32_t receive_used;       /* QoS 1 and 2 publishes of the client that are not answered (5.0's Receive Maximum) */
+    uint32_t move_to;            /* CONNECTION_MOVING: the shard */
+    uint8_t state;               /* enum connection_state */
+    uint8_t protocol;            /* enum protocol */
+    uint8_t pause;               /* set of enum pause */
+    uint8_t wish;                /* CONN_CLOSE or CONN_ABORT when closing */
+    bool problem_information;    /* 5.0: reason strings are wanted */
+    bool busy;                   /* used since the last tick: keep its buffers */
+    packet_id_t mutant_kept_ack; /* MUTANT_R8 keeps a PUBACK here */
+    uint8_t mutant_repeats;      /* MUTANT_R6_REPEAT counts here */
+    struct ack_wait
+        *ack_waits; /* PUBACKs that wait for the disk, in order: they use receive maximum until they leave */
+    uint32_t ack_first, ack_count, ack_capacity;
+    struct link dirty_link;
+    struct link gated_link; /* in shard.gated: its outbox waits for the disk */
+    struct link pause_link; /* in shard.paused */
+};
+
+/* One delivery on its way from one shard to another. */
+struct mail {
+    session_id_t session_id;
+    struct message *message; /* one reference */
+    uint32_t target;
+    uint8_t qos;
+    bool retain;
+};
+
+struct connection_slot {
+    struct connection *connection; /* NULL: free */
+    uint32_t generation;
+    uint32_t next_free; /* index + 1; 0: none */
+};
+
+struct shard {
+    struct broker *broker;
+    unsigned index;
+    mono_ms_t now;
+    wall_ms_t wall;
+    lsn_t durable;                /* as last told */
+    enum store_pressure pressure; /* as last asked */
+    struct connection_slot *slots;
+    uint32_t slot_count, slot_capacity, slot_free;
+    struct map_bytes by_client; /* client id -> session */
+    struct map64 by_id;         /* session id -> session */
+    struct link dirty;          /* connections to look at */
+    struct link gated;          /* connections whose outbox waits for the disk */
+    struct link paused;         /* connections that are not read from */
+    struct link deep;           /* sessions whose queue is deeper than the window of memory */
+    mono_ms_t retried_at;       /* when refused publishes were tried last */
+    lsn_t folded;               /* as last looked at */
+    _Atomic lsn_t settled;      /* mail for all records that this shard staged up to here has been sent */
+    uint64_t wake_set;
+    struct mail *late; /* mail that found a ring full, in order */
+    uint8_t *late_to;  /* the shard that each is for */
+    size_t late_count, late_capacity;
+    uint64_t volatile_ids; /* for sessions that are not durable */
+    struct prng prng;
+    struct topic_matches matches;
+    struct route_target *targets; /* scratch of route.c */
+    struct record_target *record_targets;
+    size_t targets_capacity;
+    struct record_flow *mutant_held; /* MUTANT_B2_ATOMIC: ids recorded in the next turn */
+    size_t mutant_held_count;
+    struct shard_counters counters;
+};
+
+struct broker {
+    struct broker_options options;
+    struct packet_limits connect_limits;
+    struct broker_outside outside;
+    struct store *store;
+    struct lock lock; /* writers of the trie; all use of the retained index */
+    struct topic_trie *trie;
+    struct topic_retained *retained;
+    unsigned shard_count;
+    struct shard *shards[SHARDS_MAX];
+    struct ring *rings; /* [from * shard_count + to] */
+};
+
+static inline bool broker_mutant(const struct shard *shard, enum mutant mutant) {
+    return __builtin_expect(shard->broker->options.mutant == mutant, 0);
+}
+
+/* The lsn that a packet of this shard must wait for: see session/barrier.h. */
+static inline lsn_t shard_barrier(const struct shard *shard, enum mutant which, lsn_t after) {
+    return barrier(shard->broker->options.mutant, which, after);
+}
+
+/* Writes a line to the log. */
+void shard_log(const struct shard *shard, enum log_level level, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+bool broker_log_wanted(const struct broker *broker, enum log_level level);
+/* A printable, bounded form of a client id or topic, for the log: valid until the next but three calls. */
+const char *shard_text(struct span text);
