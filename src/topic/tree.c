@@ -125,6 +125,7 @@ static topic_link *table_place(struct topic_branches *branches, uint32_t hash) {
 }
 
 static void table_put(struct topic_branches *branches, topic_link *slot, struct topic_node *node) {
+    must(branches != NULL && slot != NULL);
     branches->used += topic_link_get(slot) == NULL;
     branches->live++;
     atomic_store_explicit(slot, node, memory_order_release);
@@ -177,7 +178,6 @@ static struct topic_node *child_make(struct topic_tree *tree, struct topic_node 
     if (slot == NULL) {
         branches = table_grow(tree, parent);
         slot = table_place(branches, node->hash);
-        must(slot != NULL);
     }
     table_put(branches, slot, node);
     return node;
@@ -210,6 +210,7 @@ static bool branches_empty(const struct topic_branches *branches) {
 /* Takes a child out of its parent's branches; branches that are empty then go as well. */
 static void child_unlink(struct topic_tree *tree, struct topic_node *parent, const struct topic_node *node) {
     struct topic_branches *branches = topic_node_branches(parent);
+    must(branches != NULL);
     topic_link *wildcard = wildcard_link(branches, span_of(node->level, node->level_bytes));
     if (wildcard != NULL) {
         atomic_store_explicit(wildcard, NULL, memory_order_release);
