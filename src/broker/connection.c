@@ -249,12 +249,16 @@ static void connection_bad(struct connection *c, const struct packet *p, const s
     }
 }
 
+static bool connection_reads(const struct connection *c) {
+    return c->pause == 0 && (c->state == CONNECTION_NEW || c->state == CONNECTION_LIVE);
+}
+
 /* Processes whole packets; returns how many bytes were used. Stops at a pause, at the end of the connection, and where
  * it must move. A PUBLISH that is refused for now sets PAUSE_REFUSED and stays. */
 static size_t connection_process(struct connection *c, struct span in) {
     const struct broker *broker = c->shard->broker;
     size_t used = 0;
-    while (c->pause == 0 && (c->state == CONNECTION_NEW || c->state == CONNECTION_LIVE)) {
+    while (connection_reads(c)) {
         const struct packet_limits *limits =
             c->state == CONNECTION_NEW ? &broker->connect_limits : &broker->options.packet;
         struct packet_frame frame;
@@ -286,19 +290,44 @@ static size_t connection_process(struct connection *c, struct span in) {
     return used;
 }
 
+/* Bytes that the packet at the beginning of `in` still lacks: 0 when it is whole or bad, 1 while its length is not
+ * known. */
+static size_t connection_lacks(const struct connection *c) {
+    const struct broker *broker = c->shard->broker;
+    const struct packet_limits *limits = c->state == CONNECTION_NEW ? &broker->connect_limits : &broker->options.packet;
+    struct packet_frame frame;
+    struct verdict verdict;
+    if (packet_frame(buf_span(&c->in), PACKET_FROM_CLIENT, (enum protocol)c->protocol, limits, &frame, &verdict) !=
+        PACKET_PARTIAL) {
+        return 0;
+    }
+    return frame.bytes > c->in.len ? frame.bytes - c->in.len : 1;
+}
+
+/* Completes the packet that was begun, so that only its bytes are copied and not all that came behind it. Returns what
+ * is left of `bytes`. */
+static struct span connection_complete(struct connection *c, struct span bytes) {
+    while (bytes.len > 0 && c->in.len > 0 && connection_reads(c)) {
+        size_t lacks = connection_lacks(c);
+        size_t take = lacks < bytes.len ? lacks : bytes.len;
+        buf_bytes(&c->in, span_of(bytes.ptr, take));
+        bytes = span_skip(bytes, take);
+        if (take == lacks) {
+            connection_continue(c);
+        }
+    }
+    return bytes;
+}
+
 void connection_feed(struct connection *c, struct span bytes) {
     if (c->state == CONNECTION_CLOSING || bytes.len == 0) {
         return;
     }
     c->received_at = c->shard->now;
     c->busy = true;
-    if (c->in.len > 0) {
-        buf_bytes(&c->in, bytes);
-        connection_continue(c);
-        return;
-    }
-    size_t used = connection_process(c, bytes);
-    if (c->state != CONNECTION_CLOSING) {
+    bytes = connection_complete(c, bytes);
+    size_t used = c->in.len == 0 ? connection_process(c, bytes) : 0;
+    if (c->state != CONNECTION_CLOSING && used < bytes.len) {
         buf_bytes(&c->in, span_skip(bytes, used));
     }
 }
