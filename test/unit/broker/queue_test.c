@@ -1,0 +1,151 @@
+/* The queue against a plain list: the same deliveries in the same order, however much of it only the table has. */
+#include "broker/queue.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "base/mem.h"
+#include "base/prng.h"
+
+enum { DELIVERIES_MAX = 4000, WINDOW = 8 };
+
+/* A store that has every delivery that was pushed and is folded up to `folded`, as the real table would. */
+struct fake_store {
+    struct store store;
+    struct delivery pushed[DELIVERIES_MAX]; /* in order of (lsn, target) */
+    size_t count;
+    lsn_t folded_lsn;
+};
+
+static bool key_after(const struct delivery *d, lsn_t lsn, uint32_t target) {
+    return d->message_lsn > lsn || (d->message_lsn == lsn && d->target > target);
+}
+
+static size_t fake_queue_read(struct store *store, session_id_t session, lsn_t after_lsn, uint32_t after_target,
+                              struct store_delivery *out, size_t max) {
+    struct fake_store *fake = (struct fake_store *)store;
+    size_t count = 0;
+    assert_int_equal(session, 77);
+    for (size_t i = 0; i < fake->count && count < max; i++) {
+        const struct delivery *d = &fake->pushed[i];
+        if (key_after(d, after_lsn, after_target) && d->message_lsn <= fake->folded_lsn) {
+            out[count++] =
+                (struct store_delivery){d->message_lsn, d->target, d->qos, d->retain, message_ref(d->message)};
+        }
+    }
+    return count;
+}
+
+static const struct store_ops fake_ops = {.queue_read = fake_queue_read};
+
+static struct message *message_of(uint64_t number) {
+    struct message_parts parts = {.qos = 1, .topic = SPAN("t"), .payload = span_of(&number, sizeof number)};
+    return message_create(&parts);
+}
+
+static void fake_insert(struct fake_store *fake, const struct delivery *d) {
+    size_t at = fake->count++;
+    while (at > 0 && !key_after(d, fake->pushed[at - 1].message_lsn, fake->pushed[at - 1].target)) {
+        fake->pushed[at] = fake->pushed[at - 1];
+        at--;
+    }
+    fake->pushed[at] = *d;
+    (void)message_ref(d->message);
+}
+
+/* One random history: pushes (now and then two lsns swapped, as mail of two shards may be), folds, pops. */
+static void history(uint64_t seed) {
+    struct prng prng = prng_of(seed);
+    struct fake_store *fake = mem_zero(1, sizeof *fake);
+    fake->store.ops = &fake_ops;
+    struct queue q = {.gap_count = 0};
+    lsn_t lsn = 1;
+    size_t taken = 0;
+    while (fake->count < DELIVERIES_MAX - 2 && taken < 3000) {
+        switch (prng_below(&prng, 4)) {
+        case 0:
+        case 1: {
+            lsn_t lsns[2] = {lsn + 1, lsn + 2};
+            bool swap = prng_chance(&prng, 1, 4);
+            for (int i = 0; i < 2; i++) {
+                struct delivery d = {message_of(lsn), lsns[swap ? 1 - i : i], (uint32_t)prng_below(&prng, 3), 1, false};
+                fake_insert(fake, &d);
+                queue_push(&q, &d);
+            }
+            lsn += 2;
+            break;
+        }
+        case 2: {
+            lsn_t folded = lsn - prng_below(&prng, 4) % lsn;
+            fake->folded_lsn = folded > fake->folded_lsn ? folded : fake->folded_lsn;
+            (void)queue_let_go(&q, WINDOW, fake->folded_lsn);
+            break;
+        }
+        default:
+            for (uint64_t i = prng_below(&prng, 6); i > 0; i--) {
+                const struct delivery *d = queue_peek(&q, &fake->store, 77, WINDOW);
+                if (taken == fake->count) {
+                    assert_null(d);
+                    break;
+                }
+                assert_non_null(d);
+                assert_int_equal(d->message_lsn, fake->pushed[taken].message_lsn);
+                assert_int_equal(d->target, fake->pushed[taken].target);
+                assert_memory_equal(message_payload(d->message).ptr, message_payload(fake->pushed[taken].message).ptr,
+                                    8);
+                message_unref(queue_pop(&q).message);
+                taken++;
+            }
+        }
+        assert_int_equal(queue_count(&q), fake->count - taken);
+    }
+    queue_deinit(&q);
+    for (size_t i = 0; i < fake->count; i++) {
+        message_unref(fake->pushed[i].message);
+    }
+    mem_free(fake);
+}
+
+static void queue_gives_what_was_pushed_in_order(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 200; seed++) {
+        history(seed);
+    }
+}
+
+static void folded_deliveries_beyond_the_window_leave_memory(void **state) {
+    (void)state;
+    struct fake_store *fake = mem_zero(1, sizeof *fake);
+    fake->store.ops = &fake_ops;
+    struct queue q = {.gap_count = 0};
+    for (lsn_t lsn = 1; lsn <= 1000; lsn++) {
+        struct delivery d = {message_of(lsn), lsn, 0, 1, false};
+        fake_insert(fake, &d);
+        queue_push(&q, &d);
+    }
+    fake->folded_lsn = 900;
+    assert_true(queue_let_go(&q, WINDOW, 900));
+    assert_int_equal(q.head.count, WINDOW);
+    assert_int_equal(q.gap_count, 900 - WINDOW);
+    assert_int_equal(q.tail.count, 100);
+    fake->folded_lsn = 1000;
+    assert_false(queue_let_go(&q, WINDOW, 1000));
+    assert_int_equal(q.head.count + q.tail.count, WINDOW);
+    queue_deinit(&q);
+    for (size_t i = 0; i < fake->count; i++) {
+        assert_int_equal(fake->pushed[i].message->references, 1);
+        message_unref(fake->pushed[i].message);
+    }
+    mem_free(fake);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(queue_gives_what_was_pushed_in_order),
+        cmocka_unit_test(folded_deliveries_beyond_the_window_leave_memory),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
