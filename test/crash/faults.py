@@ -1,0 +1,277 @@
+#!/usr/bin/env python3
+"""Faults at the Nth system call of a scripted run, for all N: SIGKILL, EIO and ENOSPC, by strace's injection.
+
+  test/crash/faults.py [--broker COMMAND] [--seconds S] [--seed S] [--only KIND:SYSCALL[:THREAD[:N]]] [--protocol 4|5]
+
+One traced run without faults counts the system calls of each thread. Then there is one run per point (kind, thread,
+system call, N): the broker starts, strace is attached to that one thread, the scripted run (scenario.py) meets the
+fault, the broker is started again, the clients resume, and everything is compared. Also: SIGKILL at every N of the
+start itself, over a store left by a SIGKILL. With --seconds a random part of the points is run, as many as fit.
+
+After EIO the broker must be gone, with an exit status other than 0 and a message; after ENOSPC it may also live on.
+"""
+
+import argparse
+import collections
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import broker as brokers  # noqa: E402
+import scenario  # noqa: E402
+
+WRITES = ('pwrite64', 'pwritev', 'pwritev2', 'write', 'writev', 'fallocate', 'ftruncate', 'openat', 'rename', 'renameat',
+          'renameat2', 'unlink', 'unlinkat', 'link', 'linkat', 'mkdir', 'mkdirat', 'msync', 'copy_file_range')
+SYNCS = ('fdatasync', 'fsync', 'sync_file_range', 'syncfs')
+SENDS = ('sendmsg', 'sendto', 'sendmmsg')
+ALL = WRITES + SYNCS + SENDS
+# Which system calls may fail with what. Sockets and event counters use write and writev too: those are left out.
+ERRORS = {'EIO': ('pwrite64', 'pwritev', 'fallocate', 'openat', 'fdatasync', 'fsync', 'ftruncate', 'msync', 'renameat',
+                  'renameat2', 'rename', 'unlinkat', 'unlink'),
+          'ENOSPC': ('pwrite64', 'pwritev', 'fallocate', 'openat', 'ftruncate', 'fdatasync', 'fsync')}
+MESSAGES = {'EIO': 'Input/output error', 'ENOSPC': 'No space left'}
+
+Point = collections.namedtuple('Point', 'kind thread syscall n')
+
+
+def threads(pid):
+    """Thread ids in the order of their making, with their names."""
+    out = []
+    for tid in sorted(int(t) for t in os.listdir(f'/proc/{pid}/task')):
+        with open(f'/proc/{pid}/task/{tid}/comm', encoding='utf-8') as f:
+            out.append((tid, f.read().strip()))
+    return out
+
+
+class Tracer:
+    """strace, attached to a running thread (or to a process and all its threads)."""
+
+    def __init__(self, broker, tid=None, trace=ALL, inject=None):
+        self.log = os.path.join(broker.scratch, 'strace')
+        words = ['strace', '-qq', '-o', self.log, '-e', 'trace=' + ','.join('?' + s for s in trace)]
+        words += ['-e', 'inject=' + inject] if inject else []
+        words += ['-p', str(tid)] if tid else ['-f', '-p', str(broker.process.pid)]
+        self.process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
+                                        stderr=subprocess.PIPE, preexec_fn=brokers.die_with_parent)
+        wanted = [tid] if tid else [t for t, _ in threads(broker.process.pid)]
+        end = time.monotonic() + 10
+        while not all(self.traced(broker.process.pid, t) for t in wanted):
+            if time.monotonic() > end or self.process.poll() is not None:
+                raise RuntimeError('strace cannot attach: ' + self.process.stderr.read().decode(errors='replace'))
+            time.sleep(0.002)
+
+    @staticmethod
+    def traced(pid, tid):
+        try:
+            with open(f'/proc/{pid}/task/{tid}/status', encoding='utf-8') as f:
+                return not re.search(r'^TracerPid:\s+0$', f.read(), re.MULTILINE)
+        except FileNotFoundError:
+            return True
+
+    def end(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        self.process.wait()
+        self.process.stderr.close()
+
+    def text(self):
+        with open(self.log, encoding='utf-8', errors='replace') as f:
+            return f.read()
+
+
+class Faults:
+    def __init__(self, a):
+        self.a, self.random = a, random.Random(a.seed)
+        self.level = a.protocol
+        self.failures, self.hits, self.runs, self.kills, self.injected = 0, 0, 0, 0, 0
+        self.end = time.monotonic() + a.seconds if a.seconds else None
+
+    def over(self):
+        return self.end is not None and time.monotonic() > self.end
+
+    def count(self):
+        """(thread index, name, system call) -> number of calls in a run without faults."""
+        broker = brokers.Broker(self.a.broker)
+        broker.start()
+        if not broker.wait_ready():
+            raise SystemExit(f'the broker does not start:\n{broker.log()}')
+        names = threads(broker.process.pid)
+        tracer = Tracer(broker)
+        run = scenario.Scenario(broker, level=self.level)
+        try:
+            run.run()
+            broker.stop()
+            tracer.end()
+            problems = run.verify()
+        except scenario.Failed as e:
+            problems = [str(e)]
+        if problems:
+            print('\n'.join('  ' + p for p in problems))
+            raise SystemExit('the scripted run fails without any fault')
+        calls = collections.Counter(re.findall(r'^(\d+) +(\w+)\(', tracer.text(), re.MULTILINE))
+        run.close()
+        broker.cleanup()
+        index = {str(tid): (i, name) for i, (tid, name) in enumerate(names)}
+        return {(*index[tid], call): n for (tid, call), n in calls.items() if tid in index and call in ALL}
+
+    def points(self, counts):
+        out = []
+        for (thread, _, call), n in counts.items():
+            kinds = ['KILL'] + [e for e, calls in ERRORS.items() if call in calls]
+            out += [Point(kind, thread, call, i) for kind in kinds for i in range(1, n + 1)]
+        if self.a.only:
+            want = (self.a.only.split(':') + [None] * 4)[:4]
+            out = [p for p in out if all(w in (None, '', str(v)) for w, v in
+                                         zip(want, (p.kind, p.syscall, p.thread, p.n)))]
+        return out
+
+    def one(self, point):
+        """One run. True when the fault was met; prints what went wrong."""
+        broker = brokers.Broker(self.a.broker)
+        broker.start()
+        if not broker.wait_ready():
+            raise SystemExit(f'the broker does not start:\n{broker.log()}')
+        tid = threads(broker.process.pid)[point.thread][0]
+        what = 'signal=KILL' if point.kind == 'KILL' else f'error={point.kind}'
+        tracer = Tracer(broker, tid, (point.syscall,), f'{point.syscall}:{what}:when={point.n}')
+        run = scenario.Scenario(broker, level=self.level)
+        problems = []
+        try:
+            run.run()
+        except scenario.Failed as e:
+            problems = [str(e)]
+        if broker.alive():
+            status = broker.stop()
+            if status != 0 and not (status == -9 and point.kind == 'KILL'):
+                if point.kind == 'KILL' or run.deaths or 'INJECTED' not in tracer.text():
+                    problems.append(f'a clean stop ended with status {status}:\n{broker.log()}')
+            if status != 0:
+                run.deaths.append((status, broker.log()))
+        tracer.end()
+        hit = 'INJECTED' in tracer.text() if point.kind != 'KILL' else any(d[0] == -9 for d in run.deaths)
+        if hit and point.kind != 'KILL':
+            problems += self.judge_error(point, run.deaths)
+        if not any('does not start' in p for p in problems):
+            problems += run.verify()
+        self.report(point, problems, broker, run)
+        run.close()
+        broker.cleanup(keep=bool(problems) and self.a.keep)
+        return hit
+
+    def judge_error(self, point, deaths):
+        """After an injected error: what the broker must have done."""
+        self.injected += 1
+        if not deaths:
+            return [] if point.kind == 'ENOSPC' else [f'lives on after {point.kind} of {point.syscall}']
+        status, log = deaths[0]
+        if status <= 0:
+            return [f'ended with status {status} after {point.kind} of {point.syscall}, a failure is expected:\n{log}']
+        if MESSAGES[point.kind] not in log:
+            return [f'the log does not say "{MESSAGES[point.kind]}":\n{log}']
+        return []
+
+    def report(self, point, problems, broker, run):
+        self.runs += 1
+        if not problems:
+            return
+        self.failures += 1
+        print(f'FAILED at {point.kind}:{point.syscall}:{point.thread}:{point.n}'
+              + (f' (kept: {broker.scratch})' if self.a.keep else ''))
+        for p in problems[:12]:
+            print('    ' + str(p).replace('\n', '\n    '))
+        if self.a.wire:
+            for client in run.world.clients:
+                print(f'    -- {client.client_id}')
+                client.print_wire(sys.stdout, 40)
+        sys.stdout.flush()
+
+    def starts(self):
+        """SIGKILL at the Nth write or sync of the start, N = 1, 2, 3...: each start finds what the last one left."""
+        broker = brokers.Broker(self.a.broker)
+        broker.start()
+        broker.wait_ready()
+        run = scenario.Scenario(broker, level=self.level)
+        problems = []
+        try:
+            run.run()
+            broker.kill()
+            for call in ('pwrite64', 'fdatasync', 'fallocate', 'openat', 'ftruncate', 'unlinkat', 'renameat'):
+                n = 1
+                while not self.over():
+                    run.world.died()
+                    broker.start(('strace', '-D', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=?' + call, '-e',
+                                  f'inject=?{call}:signal=KILL:when={n}'))
+                    up = broker.wait_ready()
+                    hit = broker.process.poll() == -9
+                    self.kills += 1
+                    broker.kill()
+                    if up and not hit:
+                        break
+                    if not hit:
+                        problems.append(f'start with SIGKILL at {call} {n}: it ended by itself:\n{broker.log()}')
+                        break
+                    self.hits += 1
+                    n += 1
+            problems += run.verify()
+        except scenario.Failed as e:
+            problems.append(str(e))
+        self.report(Point('KILL', 0, 'start', 0), problems, broker, run)
+        run.close()
+        broker.cleanup(keep=bool(problems) and self.a.keep)
+
+    def all(self):
+        counts = self.count()
+        for (thread, name, call), n in sorted(counts.items()):
+            print(f'thread {thread} ({name}): {n} {call}')
+        points = self.points(counts)
+        total = len(points)
+        if self.end:
+            self.random.shuffle(points)
+        if not self.a.only:
+            self.starts()
+        done = 0
+        for point in points:
+            if self.over():
+                break
+            done += 1
+            if self.one(point):
+                self.hits += 1
+                self.kills += point.kind == 'KILL'
+        print(f'{done} of {total} points, {self.hits} faults met, {self.failures} failed')
+        print(f'summary: fault_points={done} sigkills={self.kills} errors_injected={self.injected} '
+              f'failed={self.failures} passed={self.runs - self.failures}')
+        return 0 if not self.failures else 1
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--broker')
+    p.add_argument('--seconds', type=float, help='run only as many points as fit, chosen at random')
+    p.add_argument('--seed', type=int, default=int.from_bytes(os.urandom(4), 'big'))
+    p.add_argument('--only', help='KIND:SYSCALL:THREAD:N, any of them may be missing')
+    p.add_argument('--protocol', type=int, choices=(4, 5), default=5)
+    p.add_argument('--keep', action='store_true', help='keep store and log of failed runs')
+    p.add_argument('--wire', action='store_true', help='print the wire of failed runs')
+    a = p.parse_args()
+    if not can_trace():
+        print('SKIPPED faults at system calls: strace is missing or may not attach')
+        print('summary: sigkills=0 errors_injected=0 skipped=1')
+        return 0
+    print(f'seed {a.seed}')
+    return Faults(a).all()
+
+
+def can_trace():
+    try:
+        return subprocess.run(['strace', '-qq', '-o', '/dev/null', 'true'], check=False).returncode == 0
+    except OSError:
+        return False
+
+
+if __name__ == '__main__':
+    sys.exit(main())
