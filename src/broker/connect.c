@@ -88,6 +88,12 @@ static uint32_t connect_expiry(const struct broker *broker, const struct packet_
     return expiry_s < max ? expiry_s : max;
 }
 
+/* A new durable session would be one more thing to keep in a store that is full. */
+static bool connect_store_full(const struct connection *c, const struct packet_connect *p) {
+    return c->shard->pressure == STORE_FULL && connect_expiry(c->shard->broker, p) > 0 &&
+           map_bytes_get(&c->shard->by_client, p->client_id) == NULL;
+}
+
 /* ---- which session it gets ---- */
 
 /* B9: the old connection is silent before the new one resends. What waits in its outbox is thrown away; a 5.0 client
@@ -250,6 +256,11 @@ void connect_packet(struct connection *c, const struct packet_connect *p) {
         return;
     }
     unsigned owner = connect_owner(shard->broker, p->client_id);
+    if (owner == shard->index && connect_store_full(c, p)) {
+        connect_refuse(c, p->protocol,
+                       &(struct verdict){REASON_QUOTA_EXCEEDED, "MQTT-4.13.2-1", "the store is full: no new session"});
+        return;
+    }
     if (owner != shard->index) {
         c->state = CONNECTION_MOVING;
         c->move_to = owner;

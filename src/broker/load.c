@@ -9,6 +9,7 @@ struct loading {
     struct broker *broker;
     struct map64 sessions; /* id -> session */
     lsn_t end;             /* the last record that there is */
+    wall_ms_t now;
 };
 
 static struct session *loading_session(struct loading *loading, session_id_t id) {
@@ -65,6 +66,10 @@ static void load_will(void *user, const struct record_will *w) {
 
 static void load_retained(void *user, struct message *m) {
     struct loading *loading = user;
+    if (m->expires_at != 0 && m->expires_at <= loading->now) {
+        message_unref(m);
+        return;
+    }
     message_unref(topic_retained_set(loading->broker->retained, message_topic(m), m));
 }
 
@@ -82,7 +87,7 @@ static void load_disconnect(struct shard *shard, const struct loading *loading) 
 }
 
 bool broker_load(struct broker *broker, wall_ms_t now, struct error *error) {
-    struct loading loading = {broker, map64_of(broker->outside.seed), store_folded(broker->store)};
+    struct loading loading = {broker, map64_of(broker->outside.seed), store_folded(broker->store), now};
     struct store_sink sink = {.user = &loading,
                               .session = load_session,
                               .subscription = load_subscription,

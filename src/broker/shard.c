@@ -9,7 +9,7 @@
 #include "broker/route.h"
 #include "broker/session.h"
 
-enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024 };
+enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024, LATE_MAIL_BUSY = 65536 };
 
 void shard_log(const struct shard *shard, enum log_level level, const char *format, ...) {
     const struct broker_outside *outside = &shard->broker->outside;
@@ -108,6 +108,10 @@ void shard_time(struct shard *shard, mono_ms_t now, wall_ms_t wall) {
     }
     if (shard->late_count > 0) {
         route_send_late(shard);
+    }
+    /* A shard that does not take its mail slows those who publish to it. */
+    if (shard->late_count > LATE_MAIL_BUSY && shard->pressure == STORE_EASY) {
+        shard->pressure = STORE_BUSY;
     }
     shard_let_go(shard);
     if (!list_empty(&shard->paused)) {

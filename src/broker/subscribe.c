@@ -77,6 +77,9 @@ static uint8_t subscribe_refusal(const struct session *session, const struct pac
     if (parsed.share.len > 0) {
         return REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     }
+    if (session->durable && session->shard->pressure == STORE_FULL) {
+        return REASON_QUOTA_EXCEEDED;
+    }
     if (session->subscriptions.count >= session->shard->broker->options.subscriptions_max &&
         session_subscription(session, f->filter) == NULL) {
         return REASON_QUOTA_EXCEEDED;
