@@ -1,0 +1,294 @@
+#include "net/conn.h"
+
+#include <errno.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+
+#define END_AFTER_MS 1000             /* for the rest of an outbox, and for the peer's side to be closed */
+#define IOVECS_MAX 128                /* in one sendmsg */
+#define SEND_BYTES_MAX (1024U * 1024) /* on one connection in one turn */
+#define READS_AFTER_FAILURE 64        /* what a socket with an error still holds is less */
+
+static bool lingering(const struct conn *c) {
+    return c->handle.generation == 0;
+}
+
+static void conn_polled(uv_poll_t *poll, int status, int events) {
+    struct conn *c = poll->data;
+    if (status < 0) {
+        c->failed = true;
+        c->interest = 0; /* libuv has stopped watching */
+    }
+    c->readable |= (events & UV_READABLE) != 0;
+    c->hung_up |= (events & UV_DISCONNECT) != 0;
+    c->writable |= (events & UV_WRITABLE) != 0;
+    if (!link_linked(&c->turn_link)) {
+        list_push_back(&c->loop->ready, &c->turn_link);
+    }
+}
+
+static void conn_interest(struct conn *c, int events) {
+    if (c->interest == events) {
+        return;
+    }
+    c->interest = (uint8_t)events;
+    if (events == 0) {
+        must(uv_poll_stop(&c->poll) == 0);
+    } else {
+        must(uv_poll_start(&c->poll, events, conn_polled) == 0);
+    }
+}
+
+static void conn_disk_waiter(struct conn *c, bool waits) {
+    if (c->disk_waiter != waits) {
+        c->disk_waiter = waits;
+        c->loop->disk_waiters += waits ? 1 : (size_t)-1;
+    }
+}
+
+static void conn_place(struct loop *loop, struct conn *c) {
+    size_t index = c->handle.index;
+    if (index >= loop->conns_capacity) {
+        size_t capacity = loop->conns_capacity > 0 ? loop->conns_capacity : 64;
+        while (capacity <= index) {
+            capacity *= 2;
+        }
+        loop->conns = mem_resize(loop->conns, capacity * sizeof(struct conn *));
+        memset(loop->conns + loop->conns_capacity, 0, (capacity - loop->conns_capacity) * sizeof(struct conn *));
+        loop->conns_capacity = capacity;
+    }
+    must(loop->conns[index] == NULL);
+    loop->conns[index] = c;
+}
+
+void conn_open(struct loop *loop, int fd, uint32_t listener, const char *peer, struct span bytes) {
+    struct conn *c = mem_zero(1, sizeof *c);
+    c->loop = loop;
+    c->fd = fd;
+    c->listener = listener;
+    c->poll.data = c;
+    must(uv_poll_init(&loop->uv, &c->poll, fd) == 0);
+    c->handle = shard_opened(loop->shard, peer);
+    must(c->handle.generation != 0);
+    conn_place(loop, c);
+    loop->conn_count++;
+    conn_interest(c, UV_READABLE);
+    if (bytes.len > 0) {
+        shard_bytes(loop->shard, c->handle, bytes);
+    }
+}
+
+static void conn_free(uv_handle_t *handle) {
+    mem_free(handle->data);
+}
+
+/* The socket and its place in the loop are given up; the descriptor goes on to whoever has it now. */
+static void conn_detach(struct conn *c) {
+    if (!lingering(c)) {
+        c->loop->conns[c->handle.index] = NULL;
+    }
+    conn_disk_waiter(c, false);
+    list_remove(&c->turn_link);
+    list_remove(&c->end_link);
+    c->loop->conn_count--;
+    uv_close((uv_handle_t *)&c->poll, conn_free);
+}
+
+void conn_release(struct conn *c) {
+    struct loop_shared *shared = c->loop->shared;
+    int fd = c->fd;
+    atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&shared->listeners->items[c->listener].connections, 1, memory_order_relaxed);
+    conn_detach(c);
+    (void)close(fd);
+}
+
+/* The connection is gone: tells the broker and closes the socket. */
+static void conn_gone(struct conn *c) {
+    if (!lingering(c)) {
+        c->loop->conns[c->handle.index] = NULL;
+        shard_closed(c->loop->shard, c->handle);
+        c->handle = (struct conn_handle){0, 0};
+    }
+    conn_release(c);
+}
+
+static void conn_end_within(struct conn *c, mono_ms_t ms) {
+    list_remove(&c->end_link);
+    c->end_at = c->loop->now + ms;
+    list_push_back(&c->loop->ending, &c->end_link);
+    loop_turn_within(c->loop, 100);
+}
+
+/* Everything was sent: we close our side, and keep reading until the peer has closed its own. */
+static void conn_linger(struct conn *c) {
+    struct loop *loop = c->loop;
+    loop->conns[c->handle.index] = NULL;
+    shard_closed(loop->shard, c->handle);
+    c->handle = (struct conn_handle){0, 0};
+    conn_disk_waiter(c, false);
+    if (c->failed || shutdown(c->fd, SHUT_WR) != 0) {
+        conn_release(c);
+        return;
+    }
+    conn_end_within(c, END_AFTER_MS);
+    conn_interest(c, UV_READABLE);
+}
+
+void conn_end(struct conn *c) {
+    conn_gone(c);
+}
+
+/* One recv. False when the peer is gone. */
+static bool conn_read(struct conn *c) {
+    struct loop *loop = c->loop;
+    c->readable = false;
+    ssize_t got = recv(c->fd, loop->scratch, LOOP_SCRATCH_BYTES, 0);
+    if (got > 0) {
+        if (!lingering(c)) {
+            shard_bytes(loop->shard, c->handle, span_of(loop->scratch, (size_t)got));
+        }
+        return true;
+    }
+    return got < 0 && (errno == EAGAIN || errno == EINTR);
+}
+
+static bool conn_may_read(const struct conn *c) {
+    return lingering(c) || shard_wish(c->loop->shard, c->handle) == CONN_READ;
+}
+
+/* The socket has an error; what came before it may still be there, and may be a DISCONNECT. */
+static void conn_read_rest(struct conn *c) {
+    for (int i = 0; i < READS_AFTER_FAILURE && conn_may_read(c); i++) {
+        if (!conn_read(c)) {
+            break;
+        }
+    }
+    conn_gone(c);
+}
+
+void conn_events(struct conn *c) {
+    if (c->failed) {
+        conn_read_rest(c);
+        return;
+    }
+    if (c->readable && conn_may_read(c) && !conn_read(c)) {
+        conn_gone(c);
+        return;
+    }
+    if (!lingering(c) && (c->writable || c->hung_up)) {
+        c->blocked = c->blocked && !c->writable;
+        c->writable = false;
+        list_push_back(&c->loop->writable, &c->turn_link);
+    }
+}
+
+enum sending { SENDING_DONE = 1, SENDING_BLOCKED, SENDING_FAILED };
+
+/* Offers the socket what may leave, once; `bytes` counts what it took. */
+static enum sending conn_send_once(struct conn *c, size_t *bytes) {
+    struct iovec iov[IOVECS_MAX];
+    struct shard *shard = c->loop->shard;
+    int count = shard_output(shard, c->handle, iov, IOVECS_MAX);
+    if (count == 0) {
+        return SENDING_DONE;
+    }
+    size_t offered = 0;
+    for (int i = 0; i < count; i++) {
+        offered += iov[i].iov_len;
+    }
+    struct msghdr message = {.msg_iov = iov, .msg_iovlen = (size_t)count};
+    ssize_t sent = sendmsg(c->fd, &message, MSG_NOSIGNAL);
+    if (sent < 0) {
+        return errno == EAGAIN || errno == EINTR || errno == ENOBUFS ? SENDING_BLOCKED : SENDING_FAILED;
+    }
+    shard_sent(shard, c->handle, (size_t)sent);
+    *bytes += (size_t)sent;
+    return (size_t)sent < offered || *bytes >= SEND_BYTES_MAX ? SENDING_BLOCKED : SENDING_DONE;
+}
+
+/* Sends all that may leave. False when the socket has an error. */
+static bool conn_send(struct conn *c) {
+    size_t bytes = 0;
+    size_t before;
+    enum sending result = SENDING_DONE;
+    do {
+        before = bytes;
+        result = conn_send_once(c, &bytes);
+    } while (result == SENDING_DONE && bytes > before && shard_output_bytes(c->loop->shard, c->handle) > 0);
+    c->blocked = result == SENDING_BLOCKED;
+    return result != SENDING_FAILED;
+}
+
+/* Hands the connection to the shard that owns its session. */
+static void conn_move(struct conn *c) {
+    struct loop *loop = c->loop;
+    struct moved *moved = mem_zero(1, sizeof *moved);
+    moved->fd = c->fd;
+    moved->listener = c->listener;
+    struct sockaddr_storage address = {0};
+    socklen_t length = sizeof address;
+    (void)getpeername(c->fd, (struct sockaddr *)&address, &length);
+    address_print((struct sockaddr *)&address, moved->peer, sizeof moved->peer);
+    unsigned target = shard_move(loop->shard, c->handle, &moved->bytes);
+    must(target < loop->shared->shards);
+    conn_detach(c);
+    struct loop *to = &loop->shared->loops[target];
+    if (inbox_put(&to->inbox, moved)) {
+        waker_wake(&to->waker);
+        return;
+    }
+    atomic_fetch_sub_explicit(&loop->shared->connections, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&loop->shared->listeners->items[moved->listener].connections, 1, memory_order_relaxed);
+    moved_destroy(moved);
+}
+
+/* What libuv is to watch while the connection is open. A peer that hung up while we do not read is not watched for
+ * that again: it would be reported in every turn. */
+static int conn_wanted(const struct conn *c, bool read) {
+    int idle = c->hung_up ? 0 : UV_DISCONNECT;
+    return (read ? UV_READABLE : idle) | (c->blocked ? UV_WRITABLE : 0);
+}
+
+static void conn_settle(struct conn *c) {
+    enum conn_wish wish = shard_wish(c->loop->shard, c->handle);
+    size_t left = shard_output_bytes(c->loop->shard, c->handle);
+    switch (wish) {
+    case CONN_READ:
+    case CONN_PAUSE:
+        conn_disk_waiter(c, wish == CONN_PAUSE || (left > 0 && !c->blocked));
+        conn_interest(c, conn_wanted(c, wish == CONN_READ));
+        return;
+    case CONN_CLOSE:
+        if (left == 0) {
+            conn_linger(c);
+            return;
+        }
+        conn_disk_waiter(c, !c->blocked);
+        conn_interest(c, conn_wanted(c, false));
+        if (!link_linked(&c->end_link)) {
+            conn_end_within(c, END_AFTER_MS);
+        }
+        return;
+    case CONN_ABORT:
+        conn_gone(c);
+        return;
+    case CONN_MOVE:
+        conn_move(c);
+        return;
+    }
+}
+
+void conn_output(struct conn *c) {
+    enum conn_wish wish = shard_wish(c->loop->shard, c->handle);
+    bool send = wish != CONN_ABORT && wish != CONN_MOVE && !c->blocked;
+    if (send && !conn_send(c)) {
+        c->failed = true;
+        conn_read_rest(c);
+        return;
+    }
+    conn_settle(c);
+}

@@ -1,0 +1,39 @@
+/* One connection's socket, between libuv and the broker. Inside net/ only, on its loop's thread.
+ *
+ *     OPEN      the broker has a handle for it; its wish says what is done
+ *     LINGERING the broker is through with it; we have shut down our side and wait a moment for the peer's, so that
+ * what was sent last is not lost to a reset
+ *
+ * Nothing is buffered here: what is read goes to the broker at once, what is sent comes from the broker's outbox. */
+#pragma once
+
+#include "net/loop.h"
+
+struct conn {
+    uv_poll_t poll;
+    struct loop *loop;
+    struct link turn_link;     /* in loop->ready or loop->writable */
+    struct link end_link;      /* in loop->ending */
+    mono_ms_t end_at;          /* while in loop->ending */
+    struct conn_handle handle; /* {0,0}: LINGERING */
+    int fd;
+    uint32_t listener; /* index of the listener that accepted it */
+    uint8_t interest;  /* UV_READABLE ... as libuv was told last */
+    bool readable;     /* libuv says so, and it was not read since */
+    bool writable;     /* libuv says so, and it was not looked at since */
+    bool failed;       /* the socket has an error: read what is left, then close */
+    bool hung_up;      /* the peer has shut down its side, seen while we did not read */
+    bool blocked;      /* the socket took less than it was offered */
+    bool disk_waiter;  /* counted in loop->disk_waiters */
+};
+
+/* A new connection on this loop; takes the descriptor. `bytes` were read from it already. */
+void conn_open(struct loop *loop, int fd, uint32_t listener, const char *peer, struct span bytes);
+/* Does what the events since the last turn ask for, but sending. */
+void conn_events(struct conn *c);
+/* Sends what may leave and does what the broker wishes. The connection may be gone afterwards. */
+void conn_output(struct conn *c);
+/* Its deadline has come. */
+void conn_end(struct conn *c);
+/* Closes the socket at once, without a word to the broker. */
+void conn_release(struct conn *c);

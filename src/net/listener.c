@@ -1,0 +1,223 @@
+#include "net/listener.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <netdb.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+#define LISTEN_BACKLOG 4096
+
+/* What opening one listener needs. */
+struct opening {
+    struct listeners *listeners;
+    uint32_t index;
+    uint16_t port; /* once a free one was found, that one */
+    struct log *log;
+    struct error *error;
+};
+
+void address_print(const struct sockaddr *address, char *out, size_t bytes) {
+    char text[INET6_ADDRSTRLEN] = "?";
+    if (address->sa_family == AF_INET6) {
+        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
+        (void)inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof text);
+        (void)snprintf(out, bytes, "[%s]:%u", text, ntohs(in6->sin6_port));
+    } else if (address->sa_family == AF_INET) {
+        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
+        (void)inet_ntop(AF_INET, &in->sin_addr, text, sizeof text);
+        (void)snprintf(out, bytes, "%s:%u", text, ntohs(in->sin_port));
+    } else {
+        (void)snprintf(out, bytes, "?");
+    }
+}
+
+static void address_set_port(struct sockaddr *address, uint16_t port) {
+    if (address->sa_family == AF_INET6) {
+        ((struct sockaddr_in6 *)(void *)address)->sin6_port = htons(port);
+    } else {
+        ((struct sockaddr_in *)(void *)address)->sin_port = htons(port);
+    }
+}
+
+static uint16_t address_port(const struct sockaddr *address) {
+    return address->sa_family == AF_INET6 ? ntohs(((const struct sockaddr_in6 *)(const void *)address)->sin6_port)
+                                          : ntohs(((const struct sockaddr_in *)(const void *)address)->sin_port);
+}
+
+static bool set_option(int fd, int level, int name) {
+    static const int on = 1;
+    return setsockopt(fd, level, name, &on, sizeof on) == 0;
+}
+
+/* Accepted sockets inherit the TCP options. Returns -1 with errno when anything fails. */
+static int socket_bind(const struct sockaddr *address, socklen_t bytes, bool share) {
+    int fd = socket(address->sa_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return -1;
+    }
+    bool ready = set_option(fd, SOL_SOCKET, SO_REUSEADDR) && set_option(fd, SOL_SOCKET, SO_KEEPALIVE) &&
+                 set_option(fd, IPPROTO_TCP, TCP_NODELAY) && (!share || set_option(fd, SOL_SOCKET, SO_REUSEPORT)) &&
+                 (address->sa_family != AF_INET6 || set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY));
+    if (!ready || bind(fd, address, bytes) != 0) {
+        int failure = errno;
+        (void)close(fd);
+        errno = failure;
+        return -1;
+    }
+    return fd;
+}
+
+/* With SO_REUSEPORT alone a second broker would quietly share the port of the first: a bind without it tells. */
+static bool port_is_free(const struct sockaddr *address, socklen_t bytes) {
+    int fd = socket_bind(address, bytes, false);
+    if (fd < 0) {
+        return false;
+    }
+    (void)close(fd);
+    return true;
+}
+
+static const char *advice(int failure) {
+    switch (failure) {
+    case EADDRINUSE:
+        return " (another broker, perhaps mosquitto's service, is listening there)";
+    case EACCES:
+        return " (ports below 1024 need root or CAP_NET_BIND_SERVICE)";
+    case EADDRNOTAVAIL:
+        return " (this machine does not have that address)";
+    default:
+        return "";
+    }
+}
+
+static bool cannot_listen(struct opening *o, const char *name, int failure) {
+    return error_set(o->error, ERROR_INVALID, 0, "cannot listen on %s: %s%s", name, strerror(failure), advice(failure));
+}
+
+/* Fills the sockets of one address; those that are open stay in `l`, for listeners_close(). */
+static bool open_sockets(struct opening *o, struct listening *l, struct sockaddr *address, socklen_t bytes) {
+    unsigned shards = o->listeners->shards;
+    if (shards > 1 && o->port != 0 && !port_is_free(address, bytes)) {
+        return false;
+    }
+    for (unsigned i = 0; i < shards; i++) {
+        l->fds[i] = socket_bind(address, bytes, shards > 1);
+        if (l->fds[i] < 0 || listen(l->fds[i], LISTEN_BACKLOG) != 0) {
+            return false;
+        }
+        if (o->port == 0) {
+            socklen_t length = bytes;
+            (void)getsockname(l->fds[i], address, &length);
+            o->port = address_port(address);
+        }
+    }
+    return true;
+}
+
+static bool open_address(struct opening *o, struct sockaddr *address, socklen_t bytes) {
+    struct listeners *all = o->listeners;
+    all->sockets = mem_resize(all->sockets, (all->socket_count + 1) * sizeof *all->sockets);
+    struct listening *l = &all->sockets[all->socket_count++];
+    *l = (struct listening){.listener = o->index, .fds = mem_alloc(all->shards * sizeof(int))};
+    for (unsigned i = 0; i < all->shards; i++) {
+        l->fds[i] = -1;
+    }
+    address_set_port(address, o->port);
+    bool opened = open_sockets(o, l, address, bytes);
+    int failure = errno;
+    address_print(address, l->name, sizeof l->name);
+    return opened ? true : cannot_listen(o, l->name, failure);
+}
+
+/* Takes back what the last open_address() has left. */
+static void forget_address(struct listeners *all) {
+    struct listening *l = &all->sockets[--all->socket_count];
+    for (unsigned i = 0; i < all->shards; i++) {
+        if (l->fds[i] >= 0) {
+            (void)close(l->fds[i]);
+        }
+    }
+    mem_free(l->fds);
+}
+
+/* Whether this machine has IPv6 at all. */
+static bool ipv6_available(void) {
+    int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    if (fd < 0) {
+        return false;
+    }
+    struct sockaddr_in6 loopback = {.sin6_family = AF_INET6, .sin6_addr = IN6ADDR_LOOPBACK_INIT};
+    bool available = bind(fd, (struct sockaddr *)&loopback, sizeof loopback) == 0;
+    (void)close(fd);
+    return available;
+}
+
+static bool open_found(struct opening *o, const struct addrinfo *found, bool named) {
+    size_t before = o->listeners->socket_count;
+    bool without_ipv6 = false;
+    for (const struct addrinfo *a = found; a != NULL; a = a->ai_next) {
+        if (a->ai_family == AF_INET6 && !named && !ipv6_available()) {
+            without_ipv6 = true;
+            continue;
+        }
+        struct sockaddr_storage address = {0};
+        memcpy(&address, a->ai_addr, a->ai_addrlen);
+        if (!open_address(o, (struct sockaddr *)&address, a->ai_addrlen)) {
+            forget_address(o->listeners);
+            return false;
+        }
+    }
+    if (o->listeners->socket_count == before) {
+        return error_set(o->error, ERROR_INVALID, 0, "cannot listen on port %u: there is no usable address", o->port);
+    }
+    if (without_ipv6) {
+        log_line(o->log, LOG_NOTICE, "IPv6 is not available on this machine; listening on IPv4 only");
+    }
+    return true;
+}
+
+/* `address` NULL is all addresses, or with `local` those of the loopback interface. */
+static bool open_listener(struct opening *o, const char *address, uint8_t family, bool local) {
+    struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = local ? 0 : AI_PASSIVE};
+    hints.ai_family = family == 4 ? AF_INET : family == 6 ? AF_INET6 : AF_UNSPEC;
+    struct addrinfo *found = NULL;
+    int status = getaddrinfo(address, "0", &hints, &found);
+    if (status != 0) {
+        return error_set(o->error, ERROR_INVALID, 0, "cannot listen on %s: %s", address != NULL ? address : "*",
+                         gai_strerror(status));
+    }
+    bool opened = open_found(o, found, family == 6 || (address != NULL && strcmp(address, "localhost") != 0));
+    freeaddrinfo(found);
+    return opened;
+}
+
+bool listeners_open(struct listeners *l, const struct config *config, unsigned shards, struct log *log,
+                    struct error *error) {
+    *l = (struct listeners){.count = config->listener_count, .shards = shards};
+    l->items = mem_zero(l->count, sizeof *l->items);
+    for (uint32_t i = 0; i < l->count; i++) {
+        const struct config_listener *c = &config->listeners[i];
+        struct opening o = {l, i, c->port, log, error};
+        l->items[i].max_connections = c->max_connections;
+        if (!open_listener(&o, c->address, c->family, config->local_only)) {
+            listeners_close(l);
+            return false;
+        }
+    }
+    return true;
+}
+
+void listeners_close(struct listeners *l) {
+    while (l->socket_count > 0) {
+        forget_address(l);
+    }
+    mem_free(l->sockets);
+    mem_free(l->items);
+    *l = (struct listeners){0};
+}

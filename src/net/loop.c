@@ -1,0 +1,369 @@
+#include "net/loop.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <sys/socket.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "net/conn.h"
+#include "net/reclaim.h"
+#include "net/store_work.h"
+#include "net/thread.h"
+
+#define TICK_MS 1000
+#define ACCEPTS_PER_TURN 64  /* of one listening socket */
+#define ACCEPT_PAUSE_MS 200  /* when the process has no descriptor left */
+#define MAILS_PER_TURN 4096  /* of one other shard */
+#define DIRTY_PER_TURN 65536 /* connections in one pass */
+#define MAIL_RETRY_MS 1      /* when another shard's ring is full */
+#define STOP_AFTER_MS 5000   /* for outboxes to become empty at a stop */
+#define STOP_LOOK_MS 50
+
+static void loop_soon(uv_timer_t *timer) {
+    (void)timer; /* that the loop turns is all that is wanted */
+}
+
+static void loop_again(uv_idle_t *idle) {
+    (void)idle;
+}
+
+void loop_turn_within(struct loop *loop, uint64_t ms) {
+    if (!uv_is_active((uv_handle_t *)&loop->soon) || uv_timer_get_due_in(&loop->soon) > ms) {
+        must(uv_timer_start(&loop->soon, loop_soon, ms, 0) == 0);
+    }
+}
+
+void loop_committed(struct loop *loop) {
+    if (atomic_load(&loop->waits)) {
+        waker_wake(&loop->waker);
+    }
+}
+
+/* ---- listening ---- */
+
+static void listening_polled(uv_poll_t *poll, int status, int events) {
+    (void)status;
+    (void)events;
+    ((struct loop_listening *)poll->data)->ready = true;
+}
+
+static void listening_watch(struct loop_listening *l) {
+    must(uv_poll_start(&l->poll, UV_READABLE, listening_polled) == 0);
+    l->resume_at = 0;
+}
+
+/* Out of descriptors or memory: the socket would stay ready and the loop would spin, so it is left alone for a while.
+ */
+static void listening_pause(struct loop_listening *l, int failure) {
+    struct loop_shared *shared = l->loop->shared;
+    must(uv_poll_stop(&l->poll) == 0);
+    l->resume_at = l->loop->now + ACCEPT_PAUSE_MS;
+    if (!atomic_exchange(&shared->said_full, true)) {
+        log_say(shared->log, LOG_WARNING, "a connection to %s could not be accepted: %s; trying again every %d ms",
+                l->socket->name, strerror(failure), ACCEPT_PAUSE_MS);
+    }
+    loop_turn_within(l->loop, ACCEPT_PAUSE_MS);
+}
+
+/* Counts a new connection; false when a limit refuses it, which is logged once until there is
+ * room again. */
+static bool loop_admits(struct loop_shared *shared, struct listener *listener, const char *name) {
+    uint32_t all = atomic_fetch_add_explicit(&shared->connections, 1, memory_order_relaxed) + 1;
+    uint32_t own = atomic_fetch_add_explicit(&listener->connections, 1, memory_order_relaxed) + 1;
+    bool all_full = all > shared->connections_max;
+    bool own_full = listener->max_connections != 0 && own > listener->max_connections;
+    if (!all_full && !own_full) {
+        if (all < shared->connections_max / 8 * 7) {
+            atomic_store_explicit(&shared->said_full, false, memory_order_relaxed);
+        }
+        if (own < listener->max_connections / 8 * 7) {
+            atomic_store_explicit(&listener->said_full, false, memory_order_relaxed);
+        }
+        return true;
+    }
+    atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&listener->connections, 1, memory_order_relaxed);
+    if (all_full && !atomic_exchange(&shared->said_full, true)) {
+        log_say(shared->log, LOG_WARNING, "there are %u connections, the most that is allowed; new ones are closed",
+                shared->connections_max);
+    }
+    if (own_full && !atomic_exchange(&listener->said_full, true)) {
+        log_say(shared->log, LOG_WARNING, "%s has %u connections, its max_connections; new ones are closed", name,
+                listener->max_connections);
+    }
+    return false;
+}
+
+/* False when there is nobody (more) to accept. */
+static bool listening_accept_one(struct loop_listening *l) {
+    struct loop *loop = l->loop;
+    struct sockaddr_storage address;
+    socklen_t length = sizeof address;
+    int fd = accept4(l->socket->fds[loop->index], (struct sockaddr *)&address, &length, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0) {
+        if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) {
+            listening_pause(l, errno);
+            return false;
+        }
+        return errno != EAGAIN; /* all else is about that one connection, which is gone */
+    }
+    if (!loop_admits(loop->shared, &loop->shared->listeners->items[l->socket->listener], l->socket->name)) {
+        (void)close(fd);
+        return true;
+    }
+    char peer[PEER_BYTES];
+    address_print((struct sockaddr *)&address, peer, sizeof peer);
+    conn_open(loop, fd, l->socket->listener, peer, (struct span){NULL, 0});
+    return true;
+}
+
+static void loop_accept(struct loop *loop) {
+    for (size_t i = 0; i < loop->shared->listeners->socket_count && !loop->stopping; i++) {
+        struct loop_listening *l = &loop->listening[i];
+        if (l->resume_at != 0 && loop->now >= l->resume_at) {
+            listening_watch(l);
+        }
+        if (l->ready) {
+            l->ready = false;
+            for (int n = 0; n < ACCEPTS_PER_TURN && listening_accept_one(l); n++) {
+            }
+        }
+    }
+}
+
+/* ---- the turn ---- */
+
+static void loop_durable(struct loop *loop) {
+    loop->durable = store_durable(loop->shared->store);
+    shard_durable(loop->shard, loop->durable);
+}
+
+static void loop_mail(struct loop *loop) {
+    for (unsigned from = 0; from < loop->shared->shards; from++) {
+        if (from != loop->index && shard_mail(loop->shard, from, MAILS_PER_TURN) == MAILS_PER_TURN) {
+            loop->more = true;
+        }
+    }
+}
+
+static void loop_moved(struct loop *loop) {
+    struct moved *m;
+    while (loop->shared->shards > 1 && (m = inbox_take(&loop->inbox)) != NULL) {
+        conn_open(loop, m->fd, m->listener, m->peer, buf_span(&m->bytes));
+        m->fd = -1;
+        moved_destroy(m);
+    }
+}
+
+static void loop_read(struct loop *loop) {
+    struct link *l;
+    while ((l = list_pop_front(&loop->ready)) != NULL) {
+        conn_events(container_of(l, struct conn, turn_link));
+    }
+}
+
+static void loop_tick(struct loop *loop) {
+    if (loop->now >= loop->next_tick) {
+        loop->next_tick = loop->now + TICK_MS;
+        shard_tick(loop->shard);
+    }
+}
+
+/* Tells the others what this turn has for them: the commit thread its records, the shards their mail. */
+static void loop_hand_over(struct loop *loop) {
+    if (loop->staged) {
+        loop->staged = false;
+        store_work_ring(loop->shared->work);
+    }
+    uint64_t wake = shard_wake_set(loop->shard);
+    for (unsigned i = 0; wake != 0; i++, wake >>= 1) {
+        if ((wake & 1) != 0) {
+            waker_wake(&loop->shared->loops[i].waker);
+        }
+    }
+}
+
+static void loop_output(struct loop *loop) {
+    struct link *l;
+    while ((l = list_pop_front(&loop->writable)) != NULL) {
+        conn_output(container_of(l, struct conn, turn_link));
+    }
+    struct conn_handle handle;
+    size_t count = 0;
+    while (count < DIRTY_PER_TURN && shard_next_dirty(loop->shard, &handle)) {
+        count++;
+        struct conn *c = handle.index < loop->conns_capacity ? loop->conns[handle.index] : NULL;
+        if (c != NULL && c->handle.generation == handle.generation) {
+            conn_output(c);
+        }
+    }
+    loop->more |= count == DIRTY_PER_TURN;
+}
+
+static void loop_deadlines(struct loop *loop) {
+    while (!list_empty(&loop->ending)) {
+        struct conn *c = container_of(loop->ending.next, struct conn, end_link);
+        if (c->end_at > loop->now) {
+            loop_turn_within(loop, 100);
+            return;
+        }
+        conn_end(c);
+    }
+}
+
+static void loop_begin_stop(struct loop *loop) {
+    loop->stopping = true;
+    loop->stop_at = loop->now + STOP_AFTER_MS;
+    for (size_t i = 0; i < loop->shared->listeners->socket_count; i++) {
+        struct loop_listening *l = &loop->listening[i];
+        uv_close((uv_handle_t *)&l->poll, NULL);
+        (void)close(l->socket->fds[loop->index]);
+        l->socket->fds[loop->index] = -1;
+    }
+    shard_stop(loop->shard);
+}
+
+/* The last turn: what is still open is cut off. */
+static void loop_end(struct loop *loop) {
+    inbox_close(&loop->inbox);
+    for (size_t i = 0; i < loop->conns_capacity; i++) {
+        if (loop->conns[i] != NULL) {
+            conn_release(loop->conns[i]);
+        }
+    }
+    while (!list_empty(&loop->ending)) {
+        conn_release(container_of(loop->ending.next, struct conn, end_link));
+    }
+    uv_close((uv_handle_t *)&loop->check, NULL);
+    uv_close((uv_handle_t *)&loop->again, NULL);
+    uv_close((uv_handle_t *)&loop->tick, NULL);
+    uv_close((uv_handle_t *)&loop->soon, NULL);
+    uv_stop(&loop->uv);
+}
+
+/* Decides whether the loop may wait, and how long. */
+static void loop_rest(struct loop *loop) {
+    bool waits = loop->disk_waiters > 0;
+    if (waits != atomic_load_explicit(&loop->waits, memory_order_relaxed)) {
+        atomic_store(&loop->waits, waits);
+    }
+    if (shard_mail_waiting(loop->shard)) {
+        loop_turn_within(loop, MAIL_RETRY_MS);
+    }
+    if (loop->stopping) {
+        loop_turn_within(loop, STOP_LOOK_MS);
+    }
+    bool go_on =
+        !waker_sleeps(&loop->waker) || loop->more || (waits && store_durable(loop->shared->store) != loop->durable);
+    if (go_on && !uv_is_active((uv_handle_t *)&loop->again)) {
+        must(uv_idle_start(&loop->again, loop_again) == 0);
+    } else if (!go_on) {
+        must(uv_idle_stop(&loop->again) == 0);
+    }
+}
+
+static void loop_times(struct loop *loop) {
+    struct timespec wall;
+    (void)clock_gettime(CLOCK_REALTIME, &wall);
+    loop->now = (mono_ms_t)uv_now(&loop->uv);
+    shard_time(loop->shard, loop->now, (wall_ms_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000);
+}
+
+static void loop_turn(uv_check_t *check) {
+    struct loop *loop = check->data;
+    waker_begin(&loop->waker);
+    reclaim_online();
+    loop->more = false;
+    loop_times(loop);
+    loop_durable(loop);
+    loop_mail(loop);
+    loop_moved(loop);
+    loop_accept(loop);
+    loop_read(loop);
+    loop_tick(loop);
+    if (!loop->stopping && atomic_load_explicit(&loop->shared->stopping, memory_order_relaxed)) {
+        loop_begin_stop(loop);
+    }
+    loop_hand_over(loop);
+    if (store_durable(loop->shared->store) != loop->durable) {
+        loop_durable(loop);
+    }
+    loop_output(loop);
+    loop_deadlines(loop);
+    loop_hand_over(loop);
+    if (loop->stopping && (loop->conn_count == 0 || loop->now >= loop->stop_at)) {
+        loop_end(loop);
+    } else {
+        loop_rest(loop);
+    }
+    reclaim_offline();
+}
+
+/* ---- the thread ---- */
+
+static void loop_open_listening(struct loop *loop) {
+    struct listeners *all = loop->shared->listeners;
+    loop->listening = mem_zero(all->socket_count, sizeof *loop->listening);
+    for (size_t i = 0; i < all->socket_count; i++) {
+        struct loop_listening *l = &loop->listening[i];
+        l->loop = loop;
+        l->socket = &all->sockets[i];
+        l->poll.data = l;
+        must(uv_poll_init(&loop->uv, &l->poll, l->socket->fds[loop->index]) == 0);
+        listening_watch(l);
+    }
+}
+
+static void *loop_main(void *argument) {
+    struct loop *loop = argument;
+    reclaim_enter();
+    reclaim_offline();
+    store_work_note(&loop->staged);
+    (void)uv_run(&loop->uv, UV_RUN_DEFAULT);
+    store_work_note(NULL);
+    reclaim_leave();
+    loop->shared->ended(loop->shared->user);
+    return NULL;
+}
+
+void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index) {
+    *loop = (struct loop){.index = index, .shared = shared, .shard = broker_shard(shared->broker, index)};
+    list_init(&loop->ready);
+    list_init(&loop->writable);
+    list_init(&loop->ending);
+    inbox_init(&loop->inbox);
+    loop->scratch = mem_alloc(LOOP_SCRATCH_BYTES);
+    must(uv_loop_init(&loop->uv) == 0);
+    must(uv_check_init(&loop->uv, &loop->check) == 0);
+    must(uv_idle_init(&loop->uv, &loop->again) == 0);
+    must(uv_timer_init(&loop->uv, &loop->tick) == 0);
+    must(uv_timer_init(&loop->uv, &loop->soon) == 0);
+    waker_init(&loop->waker, &loop->uv);
+    loop->check.data = loop;
+    must(uv_check_start(&loop->check, loop_turn) == 0);
+    must(uv_timer_start(&loop->tick, loop_soon, TICK_MS, TICK_MS) == 0);
+    loop_open_listening(loop);
+}
+
+void loop_start(struct loop *loop) {
+    char name[16];
+    (void)snprintf(name, sizeof name, "shard %u", loop->index);
+    loop->thread = thread_start(name, loop_main, loop);
+}
+
+void loop_join(struct loop *loop) {
+    must(pthread_join(loop->thread, NULL) == 0);
+}
+
+void loop_deinit(struct loop *loop) {
+    waker_close(&loop->waker);
+    must(uv_run(&loop->uv, UV_RUN_DEFAULT) == 0);
+    must(uv_loop_close(&loop->uv) == 0);
+    inbox_deinit(&loop->inbox);
+    mem_free(loop->listening);
+    mem_free(loop->conns);
+    mem_free(loop->scratch);
+}

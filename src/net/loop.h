@@ -1,0 +1,92 @@
+/* One shard's thread: its loop, its listening sockets, its connections, its turns.
+ *
+ *     epoll_wait ── which connections have something ──┐
+ *     turn:  time, durable, mail, moved connections    │ one recv each
+ *            accept, read ─────────────────────────────┘
+ *            ring the commit thread, wake other shards
+ *            one pass over the dirty connections: one sendmsg each
+ *     epoll_wait ...
+ *
+ * libuv only tells which sockets are ready; the whole turn runs in its check phase. Between turns the thread is offline
+ * for liburcu and asleep for its waker. */
+#pragma once
+
+#include "net/inbox.h"
+#include "net/listener.h"
+#include "net/log.h"
+#include "net/waker.h"
+
+/* What the loops of one process share. */
+struct loop_shared {
+    struct broker *broker;
+    struct store *store;
+    struct store_work *work; /* NULL with the memory store */
+    struct log *log;
+    struct listeners *listeners;
+    struct loop *loops; /* one for each shard */
+    unsigned shards;
+    uint32_t connections_max;
+    _Atomic uint32_t connections;
+    _Atomic bool said_full; /* that connections_max is reached was logged */
+    _Atomic bool stopping;
+    void *user;
+    void (*ended)(void *user); /* a loop has closed all its connections; its thread ends */
+};
+
+struct conn;
+
+/* A listening socket of this loop. */
+struct loop_listening {
+    uv_poll_t poll;
+    struct loop *loop;
+    struct listening *socket;
+    bool ready;          /* somebody waits to be accepted */
+    mono_ms_t resume_at; /* the process has no descriptor left; tried again then; 0: all is well */
+};
+
+struct loop {
+    unsigned index;
+    struct loop_shared *shared;
+    struct shard *shard;
+    pthread_t thread;
+    uv_loop_t uv;
+    uv_check_t check; /* the turn */
+    uv_idle_t again;  /* active: do not wait, there is more to do */
+    uv_timer_t tick;  /* once a second */
+    uv_timer_t soon;  /* something has a deadline before that */
+    struct waker waker;
+    struct inbox inbox;
+    struct loop_listening *listening;
+    struct conn **conns; /* by index of their handle */
+    size_t conns_capacity;
+    size_t conn_count;    /* sockets that are open, those the broker no longer knows included */
+    struct link ready;    /* connections with events */
+    struct link writable; /* connections that can be written to again */
+    struct link ending;   /* connections that end at a deadline, by deadline */
+    uint8_t *scratch;     /* what is read goes here first */
+    mono_ms_t now;
+    mono_ms_t next_tick;
+    mono_ms_t stop_at;   /* while stopping: when to give up */
+    size_t disk_waiters; /* connections that the disk holds up */
+    _Atomic bool waits;  /* disk_waiters is not 0; for the commit thread */
+    lsn_t durable;       /* as the shard was told last */
+    bool staged;         /* the commit thread is to be rung */
+    bool more;           /* another turn is needed at once */
+    bool stopping;
+};
+
+/* How much one recv takes, and so what one connection gets read in one turn. */
+#define LOOP_SCRATCH_BYTES (256U * 1024)
+
+/* Prepares one loop; all of them are prepared before the first is started. */
+void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index);
+/* Starts its thread, which ends some time after shared->stopping was set and the loop woken. */
+void loop_start(struct loop *loop);
+/* Waits for the thread's end. */
+void loop_join(struct loop *loop);
+/* Frees what it had; no other thread may still wake it. */
+void loop_deinit(struct loop *loop);
+/* Durable has grown: the loop is woken when one of its connections waits for that. Any thread. */
+void loop_committed(struct loop *loop);
+/* Loop thread: makes sure of a turn within `ms`. */
+void loop_turn_within(struct loop *loop, uint64_t ms);

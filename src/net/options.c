@@ -1,0 +1,47 @@
+#include "net/options.h"
+
+#include "record/record.h"
+
+/* 0 in the configuration stands for "no limit". */
+static uint64_t or_most(uint64_t value, uint64_t most) {
+    return value != 0 ? value : most;
+}
+
+struct broker_options options_broker(const struct config *config) {
+    static const uint64_t without_limit = 1ULL << 60;
+    struct broker_options o = broker_options_default();
+    o.packet = (struct packet_limits){
+        .packet_bytes_max = (uint32_t)config->max_packet_size,
+        .topic_bytes_max = (uint16_t)config->max_topic_size,
+        .topic_levels_max = (uint16_t)config->max_topic_levels,
+        .user_properties_max = (uint16_t)config->max_user_properties,
+        .subscriptions_max = (uint16_t)config->max_subscribe_filters,
+    };
+    o.connect_bytes_max = (uint32_t)config->connect_packet_size;
+    o.connect_timeout_ms = (int64_t)config->connect_timeout;
+    o.receive_maximum = (uint16_t)config->receive_maximum;
+    o.inflight_max = (uint16_t)or_most(config->max_inflight_messages, 65535);
+    o.queue_messages_max = or_most(config->max_queued_messages, without_limit);
+    o.queue_bytes_max = or_most(config->max_queued_bytes, without_limit);
+    o.window_messages = (uint32_t)config->queue_window;
+    o.outbox_bytes_max = config->outbox_size;
+    o.keep_alive_max_s = (uint16_t)config->max_keepalive;
+    o.session_expiry_max_s = SESSION_NEVER_EXPIRES;
+    if (config->persistent_client_expiration != 0) {
+        o.session_expiry_max_s = (uint32_t)config->persistent_client_expiration;
+    }
+    o.refuse_close_ms = (int64_t)config->refuse_timeout;
+    o.subscriptions_max = (uint32_t)config->max_subscriptions;
+    o.allow_zero_length_client_id = config->allow_zero_length_clientid;
+    return o;
+}
+
+struct store_local_options options_store(const struct config *config, uint64_t salt) {
+    return (struct store_local_options){
+        .segment_bytes = config->segment_size,
+        .segments_max = (uint32_t)config->max_segments,
+        .frame_bytes_max = config->frame_size,
+        .staged_bytes_busy = config->staged_size,
+        .salt = salt,
+    };
+}

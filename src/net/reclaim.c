@@ -1,0 +1,71 @@
+#include "net/reclaim.h"
+
+#include <urcu-qsbr.h>
+
+#include "base/list.h"
+#include "base/mem.h"
+
+struct reclaim_item {
+    struct rcu_head head;
+    void *memory;
+    void (*free_function)(void *memory);
+};
+
+/* The thread sanitizer does not see into liburcu: these two say that all turns before a grace period come before what
+ * is done after it. */
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_THREAD__) || __has_feature(thread_sanitizer)
+#include <sanitizer/tsan_interface.h>
+static char grace;
+static void turn_seen(void) {
+    __tsan_release(&grace);
+}
+static void grace_over(void) {
+    __tsan_acquire(&grace);
+}
+#else
+static void turn_seen(void) {
+}
+static void grace_over(void) {
+}
+#endif
+
+void reclaim_enter(void) {
+    rcu_register_thread();
+}
+
+void reclaim_leave(void) {
+    turn_seen();
+    rcu_unregister_thread();
+}
+
+void reclaim_online(void) {
+    rcu_thread_online();
+}
+
+void reclaim_offline(void) {
+    turn_seen();
+    rcu_thread_offline();
+}
+
+static void reclaim_now(struct rcu_head *head) {
+    struct reclaim_item *item = container_of(head, struct reclaim_item, head);
+    grace_over();
+    item->free_function(item->memory);
+    mem_free(item);
+}
+
+void reclaim_later(void *user, void *memory, void (*free_function)(void *memory)) {
+    (void)user;
+    struct reclaim_item *item = mem_alloc(sizeof *item);
+    item->memory = memory;
+    item->free_function = free_function;
+    turn_seen();
+    call_rcu(&item->head, reclaim_now);
+}
+
+void reclaim_finish(void) {
+    rcu_barrier();
+}

@@ -1,0 +1,191 @@
+#include "net/store_work.h"
+
+#include <signal.h>
+#include <time.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "net/bell.h"
+#include "net/thread.h"
+#include "store/store_local.h"
+
+#define SEAL_AFTER_MS 50       /* without a record */
+#define NO_SPACE_RETRY_MS 1000 /* a full disk is asked again */
+#define LOOK_MS 1000           /* how often the checkpoint thread looks whether all is quiet */
+#define QUIET_LOOKS 3          /* so often without a new record: fold everything */
+#define LAST_TRIES 5           /* of a commit that finds no space at the end */
+
+struct store_work {
+    struct store_work_options options;
+    pthread_t commit_thread;
+    pthread_t checkpoint_thread;
+    struct bell commit_bell;
+    struct bell checkpoint_bell;
+    _Atomic bool finishing;       /* nobody stages any more */
+    _Atomic bool committed_all;   /* the commit thread has done its last */
+    _Atomic bool checkpoint_idle; /* the checkpoint thread sleeps until it is rung */
+    uint64_t told_bytes;          /* commit thread: journal bytes when the checkpoint thread was last rung */
+};
+
+static _Thread_local bool *staged_note;
+
+void store_work_note(bool *staged) {
+    staged_note = staged;
+}
+
+void store_work_ring(struct store_work *work) {
+    bell_ring(&work->commit_bell);
+}
+
+/* The store calls this, its lock held, when the first record after a pause is staged. */
+static void heard_of_staged(void *user) {
+    if (staged_note != NULL) {
+        *staged_note = true;
+    } else {
+        store_work_ring(user);
+    }
+}
+
+/* Rings the checkpoint thread now and then while the journal grows: a finished segment is not waited for long. */
+static void tell_checkpoint(struct store_work *work) {
+    uint64_t bytes = store_local_journal_bytes(work->options.store);
+    if (bytes < work->told_bytes) {
+        work->told_bytes = bytes;
+    }
+    if (bytes - work->told_bytes >= work->options.segment_bytes / 8 || atomic_load(&work->checkpoint_idle)) {
+        work->told_bytes = bytes;
+        bell_ring(&work->checkpoint_bell);
+    }
+}
+
+static void commit_done(struct store_work *work) {
+    work->options.committed(work->options.user);
+    tell_checkpoint(work);
+}
+
+/* Commits until nothing is staged; true when there is no space to go on. */
+static bool commit_all(struct store_work *work) {
+    for (;;) {
+        switch (store_local_commit_step(work->options.store)) {
+        case STORE_STEP_IDLE:
+            return false;
+        case STORE_STEP_MORE:
+            break;
+        case STORE_STEP_DONE:
+            commit_done(work);
+            break;
+        case STORE_STEP_WAIT:
+            return true;
+        case STORE_STEP_FAILED:
+            work->options.failed(work->options.user);
+            return false;
+        }
+    }
+}
+
+static void seal(struct store_work *work) {
+    enum store_step step = STORE_STEP_MORE;
+    while (step == STORE_STEP_MORE) {
+        step = store_local_seal_step(work->options.store);
+    }
+    if (step == STORE_STEP_FAILED) {
+        work->options.failed(work->options.user);
+    }
+}
+
+static void commit_last(struct store_work *work) {
+    for (int tries = 0; commit_all(work); tries++) {
+        if (tries == LAST_TRIES) {
+            log_line(work->options.log, LOG_WARNING,
+                     "there is no space on the disk for the last records; nothing that was acknowledged is lost");
+            break;
+        }
+        bell_ring(&work->checkpoint_bell);
+        (void)bell_wait(&work->commit_bell, NO_SPACE_RETRY_MS);
+    }
+    seal(work);
+}
+
+static void *commit_main(void *argument) {
+    struct store_work *work = argument;
+    while (!atomic_load(&work->finishing)) {
+        if (commit_all(work)) {
+            bell_ring(&work->checkpoint_bell);
+            (void)bell_wait(&work->commit_bell, NO_SPACE_RETRY_MS);
+        } else if (!bell_wait(&work->commit_bell, SEAL_AFTER_MS)) {
+            seal(work);
+            (void)bell_wait(&work->commit_bell, BELL_FOR_EVER);
+        }
+    }
+    commit_last(work);
+    atomic_store(&work->committed_all, true);
+    bell_ring(&work->checkpoint_bell);
+    return NULL;
+}
+
+/* Folds until there is nothing to fold; true when there is no space to go on. */
+static bool fold(struct store_work *work, bool all) {
+    for (;;) {
+        switch (store_local_checkpoint_step(work->options.store, all)) {
+        case STORE_STEP_IDLE:
+            return false;
+        case STORE_STEP_MORE:
+            break;
+        case STORE_STEP_DONE:
+            work->options.folded(work->options.user);
+            break;
+        case STORE_STEP_WAIT:
+            return true;
+        case STORE_STEP_FAILED:
+            work->options.failed(work->options.user);
+            return false;
+        }
+    }
+}
+
+/* Waits for more journal: without an end when all that became durable up to `seen` was folded and no more came. */
+static void checkpoint_wait(struct store_work *work, bool look, lsn_t seen) {
+    if (!look) {
+        atomic_store(&work->checkpoint_idle, true);
+        look = store_durable(work->options.store) != seen;
+    }
+    (void)bell_wait(&work->checkpoint_bell, look ? LOOK_MS : BELL_FOR_EVER);
+    atomic_store(&work->checkpoint_idle, false);
+}
+
+static void *checkpoint_main(void *argument) {
+    struct store_work *work = argument;
+    lsn_t seen = 0;
+    int quiet = 0; /* looks since the last new record */
+    while (!atomic_load(&work->committed_all)) {
+        bool full = fold(work, quiet == QUIET_LOOKS);
+        checkpoint_wait(work, full || quiet < QUIET_LOOKS, seen);
+        lsn_t durable = store_durable(work->options.store);
+        quiet = durable != seen ? 0 : quiet < QUIET_LOOKS + 1 ? quiet + 1 : quiet;
+        seen = durable;
+    }
+    (void)fold(work, true);
+    return NULL;
+}
+
+struct store_work *store_work_start(const struct store_work_options *options) {
+    struct store_work *work = mem_zero(1, sizeof *work);
+    work->options = *options;
+    bell_init(&work->commit_bell);
+    bell_init(&work->checkpoint_bell);
+    store_local_on_staged(options->store, heard_of_staged, work);
+    work->commit_thread = thread_start("commit", commit_main, work);
+    work->checkpoint_thread = thread_start("checkpoint", checkpoint_main, work);
+    return work;
+}
+
+void store_work_finish(struct store_work *work) {
+    atomic_store(&work->finishing, true);
+    bell_ring(&work->commit_bell);
+    must(pthread_join(work->commit_thread, NULL) == 0);
+    must(pthread_join(work->checkpoint_thread, NULL) == 0);
+    store_local_on_staged(work->options.store, NULL, NULL);
+    bell_deinit(&work->commit_bell);
+    bell_deinit(&work->checkpoint_bell);
+    mem_free(work);
+}

@@ -1,0 +1,32 @@
+/* The two threads of the local store: one commits what is staged, one folds the journal into the table.
+ *
+ *     shard     stage ... stage   turn over: store_work_ring() ──┐
+ *     commit    sleeps ───────────────────────────────────────── frame, sync ── committed() ── sleeps
+ *     checkpoint                       sleeps until a part of a segment has come, or all is quiet ── folded()
+ *
+ * A shard rings once, when it has done all of a turn's work: ringing at the first record would commit that one alone
+ * and let the others wait for a second sync. An idle store wakes nobody. */
+#pragma once
+
+#include "net/log.h"
+#include "store/store.h"
+
+struct store_work;
+
+struct store_work_options {
+    struct store *store;    /* a local one; borrowed */
+    uint64_t segment_bytes; /* as the store was opened with */
+    struct log *log;
+    void *user;
+    void (*committed)(void *user); /* commit thread: durable has grown */
+    void (*folded)(void *user);    /* checkpoint thread: folded has grown */
+    void (*failed)(void *user);    /* either: the store has stopped for good; may not return */
+};
+
+struct store_work *store_work_start(const struct store_work_options *options);
+/* This thread rings by itself at the end of its turns: `*staged` becomes true when there is something to commit. */
+void store_work_note(bool *staged);
+/* Something was staged. Any thread. */
+void store_work_ring(struct store_work *work);
+/* Nobody stages any more: commits the rest, folds everything, ends both threads. */
+void store_work_finish(struct store_work *work);

@@ -1,0 +1,15 @@
+#include "net/syslog_out.h"
+
+#include <syslog.h>
+
+void syslog_out_open(void) {
+    openlog("quartetd", LOG_PID | LOG_NDELAY, LOG_DAEMON);
+}
+
+void syslog_out_close(void) {
+    closelog();
+}
+
+void syslog_out_line(int severity, const char *line) {
+    syslog(severity, "%s", line);
+}
