@@ -14,7 +14,7 @@ struct reader {
 };
 
 static inline struct reader reader_of(struct span s) {
-    return (struct reader){s.ptr, s.ptr + s.len, false};
+    return (struct reader){s.ptr, span_skip(s, s.len).ptr, false};
 }
 
 static inline size_t reader_left(const struct reader *r) {
@@ -32,7 +32,7 @@ static inline struct span reader_bytes(struct reader *r, size_t count) {
         return (struct span){NULL, 0};
     }
     struct span s = {r->at, count};
-    r->at += count;
+    r->at = span_skip(s, count).ptr;
     return s;
 }
 

@@ -27,7 +27,8 @@ static inline bool span_equal(struct span a, struct span b) {
     return a.len == b.len && (a.len == 0 || memcmp(a.ptr, b.ptr, a.len) == 0);
 }
 
-/* What remains after the first `bytes` bytes; the caller knows that there are as many. */
+/* What remains after the first `bytes` bytes; the caller knows that there are as many. Nothing may be added to NULL,
+ * not even 0. */
 static inline struct span span_skip(struct span s, size_t bytes) {
-    return (struct span){s.ptr + bytes, s.len - bytes};
+    return (struct span){bytes > 0 ? s.ptr + bytes : s.ptr, s.len - bytes};
 }
