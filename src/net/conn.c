@@ -42,11 +42,12 @@ static void conn_interest(struct conn *c, int events) {
     }
 }
 
-static void conn_disk_waiter(struct conn *c, bool waits) {
-    if (c->disk_waiter != waits) {
-        c->disk_waiter = waits;
-        c->loop->disk_waiters += waits ? 1 : (size_t)-1;
-    }
+/* Counts what the loop must be woken for while this connection waits. */
+static void conn_waits(struct conn *c, bool disk, bool paused) {
+    c->loop->disk_waiters += (size_t)disk - (size_t)c->disk_waiter;
+    c->loop->paused_count += (size_t)paused - (size_t)c->paused;
+    c->disk_waiter = disk;
+    c->paused = paused;
 }
 
 static void conn_place(struct loop *loop, struct conn *c) {
@@ -90,7 +91,7 @@ static void conn_detach(struct conn *c) {
     if (!lingering(c)) {
         c->loop->conns[c->handle.index] = NULL;
     }
-    conn_disk_waiter(c, false);
+    conn_waits(c, false, false);
     list_remove(&c->turn_link);
     list_remove(&c->end_link);
     c->loop->conn_count--;
@@ -129,7 +130,7 @@ static void conn_linger(struct conn *c) {
     loop->conns[c->handle.index] = NULL;
     shard_closed(loop->shard, c->handle);
     c->handle = (struct conn_handle){0, 0};
-    conn_disk_waiter(c, false);
+    conn_waits(c, false, false);
     if (c->failed || shutdown(c->fd, SHUT_WR) != 0) {
         conn_release(c);
         return;
@@ -259,7 +260,7 @@ static void conn_settle(struct conn *c) {
     switch (wish) {
     case CONN_READ:
     case CONN_PAUSE:
-        conn_disk_waiter(c, wish == CONN_PAUSE || (left > 0 && !c->blocked));
+        conn_waits(c, wish == CONN_PAUSE || (left > 0 && !c->blocked), wish == CONN_PAUSE);
         conn_interest(c, conn_wanted(c, wish == CONN_READ));
         return;
     case CONN_CLOSE:
@@ -267,7 +268,7 @@ static void conn_settle(struct conn *c) {
             conn_linger(c);
             return;
         }
-        conn_disk_waiter(c, !c->blocked);
+        conn_waits(c, !c->blocked, false);
         conn_interest(c, conn_wanted(c, false));
         if (!link_linked(&c->end_link)) {
             conn_end_within(c, END_AFTER_MS);

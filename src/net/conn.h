@@ -25,6 +25,7 @@ struct conn {
     bool hung_up;      /* the peer has shut down its side, seen while we did not read */
     bool blocked;      /* the socket took less than it was offered */
     bool disk_waiter;  /* counted in loop->disk_waiters */
+    bool paused;       /* counted in loop->paused_count */
 };
 
 /* A new connection on this loop; takes the descriptor. `bytes` were read from it already. */

@@ -19,6 +19,7 @@
 #define MAILS_PER_TURN 4096  /* of one other shard */
 #define DIRTY_PER_TURN 65536 /* connections in one pass */
 #define MAIL_RETRY_MS 1      /* when another shard's ring is full */
+#define PAUSED_LOOK_MS 10    /* while a connection is not read from: the broker tries again */
 #define STOP_AFTER_MS 5000   /* for outboxes to become empty at a stop */
 #define STOP_LOOK_MS 50
 
@@ -137,8 +138,11 @@ static void loop_accept(struct loop *loop) {
 /* ---- the turn ---- */
 
 static void loop_durable(struct loop *loop) {
-    loop->durable = store_durable(loop->shared->store);
-    shard_durable(loop->shard, loop->durable);
+    lsn_t durable = store_durable(loop->shared->store);
+    if (durable != loop->durable) {
+        loop->durable = durable;
+        shard_durable(loop->shard, durable);
+    }
 }
 
 static void loop_mail(struct loop *loop) {
@@ -172,12 +176,16 @@ static void loop_tick(struct loop *loop) {
     }
 }
 
-/* Tells the others what this turn has for them: the commit thread its records, the shards their mail. */
-static void loop_hand_over(struct loop *loop) {
+/* Rings the commit thread for what this turn has staged. */
+static void loop_ring(struct loop *loop) {
     if (loop->staged) {
         loop->staged = false;
         store_work_ring(loop->shared->work);
     }
+}
+
+/* Wakes the shards that this turn has mail for: its last word to the shard. */
+static void loop_wake_others(struct loop *loop) {
     uint64_t wake = shard_wake_set(loop->shard);
     for (unsigned i = 0; wake != 0; i++, wake >>= 1) {
         if ((wake & 1) != 0) {
@@ -253,6 +261,9 @@ static void loop_rest(struct loop *loop) {
     if (shard_mail_waiting(loop->shard)) {
         loop_turn_within(loop, MAIL_RETRY_MS);
     }
+    if (loop->paused_count > 0) {
+        loop_turn_within(loop, PAUSED_LOOK_MS);
+    }
     if (loop->stopping) {
         loop_turn_within(loop, STOP_LOOK_MS);
     }
@@ -287,13 +298,12 @@ static void loop_turn(uv_check_t *check) {
     if (!loop->stopping && atomic_load_explicit(&loop->shared->stopping, memory_order_relaxed)) {
         loop_begin_stop(loop);
     }
-    loop_hand_over(loop);
-    if (store_durable(loop->shared->store) != loop->durable) {
-        loop_durable(loop);
-    }
+    loop_ring(loop);
+    loop_durable(loop);
     loop_output(loop);
     loop_deadlines(loop);
-    loop_hand_over(loop);
+    loop_ring(loop);
+    loop_wake_others(loop);
     if (loop->stopping && (loop->conn_count == 0 || loop->now >= loop->stop_at)) {
         loop_end(loop);
     } else {

@@ -3,8 +3,9 @@
  *     epoll_wait ── which connections have something ──┐
  *     turn:  time, durable, mail, moved connections    │ one recv each
  *            accept, read ─────────────────────────────┘
- *            ring the commit thread, wake other shards
+ *            ring the commit thread
  *            one pass over the dirty connections: one sendmsg each
+ *            wake the shards that got mail
  *     epoll_wait ...
  *
  * libuv only tells which sockets are ready; the whole turn runs in its check phase. Between turns the thread is offline
@@ -68,6 +69,7 @@ struct loop {
     mono_ms_t next_tick;
     mono_ms_t stop_at;   /* while stopping: when to give up */
     size_t disk_waiters; /* connections that the disk holds up */
+    size_t paused_count; /* connections that we are not to read from for now */
     _Atomic bool waits;  /* disk_waiters is not 0; for the commit thread */
     lsn_t durable;       /* as the shard was told last */
     bool staged;         /* the commit thread is to be rung */

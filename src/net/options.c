@@ -1,10 +1,20 @@
 #include "net/options.h"
 
+#include "broker/broker.h"
 #include "record/record.h"
 
 /* 0 in the configuration stands for "no limit". */
 static uint64_t or_most(uint64_t value, uint64_t most) {
     return value != 0 ? value : most;
+}
+
+/* The least important level that anything is logged at: lines beyond it need not be written. */
+static unsigned log_level_of(unsigned types) {
+    unsigned level = LOG_ERROR;
+    level = (types & CONFIG_LOG_WARNING) != 0 ? LOG_WARNING : level;
+    level = (types & CONFIG_LOG_NOTICE) != 0 ? LOG_NOTICE : level;
+    level = (types & CONFIG_LOG_INFORMATION) != 0 ? LOG_INFO : level;
+    return (types & CONFIG_LOG_DEBUG) != 0 ? LOG_DEBUG : level;
 }
 
 struct broker_options options_broker(const struct config *config) {
@@ -33,6 +43,7 @@ struct broker_options options_broker(const struct config *config) {
     o.refuse_close_ms = (int64_t)config->refuse_timeout;
     o.subscriptions_max = (uint32_t)config->max_subscriptions;
     o.allow_zero_length_client_id = config->allow_zero_length_clientid;
+    o.log_level = log_level_of(config->log_types);
     return o;
 }
 
