@@ -53,6 +53,14 @@ static void too_long_values_keep_their_maximum(void **state) {
     assert_int_equal(h.buckets[HISTOGRAM_BUCKETS - 1], 1);
 }
 
+static void the_maximum_is_exact(void **state) {
+    (void)state;
+    static struct histogram h;
+    histogram_reset(&h);
+    histogram_record(&h, 1000000);
+    assert_int_equal(histogram_quantile(&h, 500000), 1000000);
+}
+
 static void empty_is_zero(void **state) {
     (void)state;
     static struct histogram h;
@@ -104,13 +112,10 @@ static void quantiles_agree_with_a_sorted_list(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(small_values_are_exact),
-        cmocka_unit_test(error_is_bounded),
-        cmocka_unit_test(buckets_are_contiguous),
-        cmocka_unit_test(too_long_values_keep_their_maximum),
-        cmocka_unit_test(empty_is_zero),
-        cmocka_unit_test(quantiles_of_few),
-        cmocka_unit_test(quantiles_agree_with_a_sorted_list),
+        cmocka_unit_test(small_values_are_exact), cmocka_unit_test(error_is_bounded),
+        cmocka_unit_test(buckets_are_contiguous), cmocka_unit_test(too_long_values_keep_their_maximum),
+        cmocka_unit_test(the_maximum_is_exact),   cmocka_unit_test(empty_is_zero),
+        cmocka_unit_test(quantiles_of_few),       cmocka_unit_test(quantiles_agree_with_a_sorted_list),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -207,6 +207,23 @@ static void a_refused_message_is_not_expected(void **state) {
     stop();
 }
 
+static void an_identifier_in_use_is_not_used_again(void **state) {
+    (void)state;
+    start(1, 0, 2);
+    publisher_fill(&f.bench, publisher());
+    for (uint8_t id = 2; id <= 4; id++) {
+        FEED(publisher(), 0x40, 2, 0, id);
+        publisher_fill(&f.bench, publisher());
+    }
+    uint64_t published = f.bench.counts.published;
+    FEED(publisher(), 0x40, 2, 0, 1);
+    publisher_fill(&f.bench, publisher());
+    assert_int_equal(published, 4);
+    assert_int_equal(f.bench.counts.published, 6);
+    assert_int_equal(f.bench.counts.violations, 0);
+    stop();
+}
+
 static void identifiers_wrap_without_zero(void **state) {
     (void)state;
     start(1, 0, 1);
@@ -297,6 +314,7 @@ int main(void) {
         cmocka_unit_test(sender_of_exactly_once),
         cmocka_unit_test(wrong_acknowledgements_are_noticed),
         cmocka_unit_test(a_refused_message_is_not_expected),
+        cmocka_unit_test(an_identifier_in_use_is_not_used_again),
         cmocka_unit_test(identifiers_wrap_without_zero),
         cmocka_unit_test(the_brokers_receive_maximum_is_obeyed),
         cmocka_unit_test(session_present_must_fit),

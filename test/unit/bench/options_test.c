@@ -166,6 +166,16 @@ static void fans_add_up(void **state) {
     }
 }
 
+static void every_topic_has_both_ends(void **state) {
+    (void)state;
+    assert_int_equal(bench_topics(&(struct bench_options){.publishers = 7, .subscribers = 7}), 7);
+    assert_int_equal(bench_topics(&(struct bench_options){.publishers = 7, .subscribers = 3}), 3);
+    assert_int_equal(bench_topics(&(struct bench_options){.publishers = 3, .subscribers = 8}), 3);
+    assert_int_equal(bench_topics(&(struct bench_options){.publishers = 3, .subscribers = 0}), 3);
+    struct bench_options all = {.publishers = 7, .subscribers = 3, .topology = TOPOLOGY_FAN_ALL};
+    assert_int_equal(bench_topics(&all), 7);
+}
+
 static void quotas_add_up(void **state) {
     (void)state;
     struct bench_options o = parsed("--publishers 7 --messages 1000");
@@ -186,6 +196,7 @@ int main(void) {
         cmocka_unit_test(mistakes_are_named),
         cmocka_unit_test(help_wins_over_nonsense),
         cmocka_unit_test(fans_add_up),
+        cmocka_unit_test(every_topic_has_both_ends),
         cmocka_unit_test(quotas_add_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

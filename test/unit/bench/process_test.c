@@ -11,11 +11,12 @@
 
 static void fields_are_found_by_their_whole_name(void **state) {
     (void)state;
-    const char *text = "Name:\tx\nnonvoluntary_ctxt_switches:\t7\nvoluntary_ctxt_switches:\t12\nVmRSS:\t   345 kB\n";
+    const char *text =
+        "Name:\tx\nnonvoluntary_ctxt_switches:\t7\nvoluntary_ctxt_switches:\t12\nVmRSS:\t   345 kB\nKeys 8\n";
     assert_int_equal(process_field(text, "voluntary_ctxt_switches"), 12);
     assert_int_equal(process_field(text, "nonvoluntary_ctxt_switches"), 7);
     assert_int_equal(process_field(text, "VmRSS"), 345);
-    assert_int_equal(process_field(text, "Vm"), 0);
+    assert_int_equal(process_field(text, "Key"), 0);
     assert_int_equal(process_field("", "Vm"), 0);
 }
 
