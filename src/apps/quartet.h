@@ -1,0 +1,6 @@
+/* The verbs of `quartet`: each takes the arguments after `quartet`, its own name first, and returns an exit status. */
+#pragma once
+
+int quartet_bench_main(int argc, char **argv);
+int quartet_sim_main(int argc, char **argv);
+int quartet_store_main(int argc, char **argv);

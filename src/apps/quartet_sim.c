@@ -1,0 +1,139 @@
+/* `quartet sim`: flags in, histories run, verdict out. Exit status: 0 all well, 1 something failed, 2 wrong flags. */
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "apps/quartet.h"
+#include "sim/swarm.h"
+
+#define EXIT_WRONG 2
+
+struct sim_flags {
+    bool seeds_given;
+    uint64_t from, count;
+    double minutes;
+    bool verbose;
+    bool keep_going;
+    enum mutant mutant;
+};
+
+/* The seed that runs, for the case that an assertion of ours ends the process. */
+static volatile uint64_t seed_running;
+
+static void on_abort(int signal_number) {
+    char line[64];
+    int len = snprintf(line, sizeof line, "quartet sim: aborted in seed %llu\n", (unsigned long long)seed_running);
+    ssize_t ignored = write(STDERR_FILENO, line, (size_t)len);
+    (void)ignored;
+    (void)signal(signal_number, SIG_DFL);
+    (void)raise(signal_number);
+}
+
+static void usage(FILE *out) {
+    (void)fputs("usage: quartet sim [--seed S] [--seeds N [--from S]] [--minutes M] [--mutant NAME] [--keep-going]\n"
+                "                   [--verbose]\n\n"
+                "  --seed S      one history; with --verbose it is printed even when all is well\n"
+                "  --seeds N     N histories, from seed 1 or --from on\n"
+                "  --minutes M   as many histories as fit\n"
+                "  --mutant NAME breaks one barrier or rule of the broker\n"
+                "  --keep-going  goes on after a failing seed and lists all of them\n",
+                out);
+}
+
+static const char *const mutant_names[] = {
+    "NONE",
+#define MUTANT_NAME(name, text) #name,
+    MUTANT_ROWS(MUTANT_NAME)
+#undef MUTANT_NAME
+};
+
+static bool mutant_parse(const char *text, enum mutant *out) {
+    for (size_t i = 0; i < sizeof mutant_names / sizeof mutant_names[0]; i++) {
+        if (strcmp(text, mutant_names[i]) == 0) {
+            *out = (enum mutant)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static double seconds_now(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec / 1e9;
+}
+
+static bool parse(int argc, char **argv, struct sim_flags *f) {
+    for (int i = 1; i < argc; i++) {
+        const char *value = i + 1 < argc ? argv[i + 1] : NULL;
+        bool takes = true;
+        if (strcmp(argv[i], "--verbose") == 0) {
+            f->verbose = true;
+            takes = false;
+        } else if (strcmp(argv[i], "--keep-going") == 0) {
+            f->keep_going = true;
+            takes = false;
+        } else if (value == NULL) {
+            return false;
+        } else if (strcmp(argv[i], "--seed") == 0) {
+            f->from = strtoull(value, NULL, 10);
+            f->count = 1;
+            f->seeds_given = true;
+        } else if (strcmp(argv[i], "--seeds") == 0) {
+            f->count = strtoull(value, NULL, 10);
+            f->seeds_given = true;
+        } else if (strcmp(argv[i], "--from") == 0) {
+            f->from = strtoull(value, NULL, 10);
+        } else if (strcmp(argv[i], "--minutes") == 0) {
+            f->minutes = strtod(value, NULL);
+            f->seeds_given = true;
+        } else if (strcmp(argv[i], "--mutant") != 0 || !mutant_parse(value, &f->mutant)) {
+            return false;
+        }
+        i += takes ? 1 : 0;
+    }
+    return f->seeds_given;
+}
+
+static int run_seeds(const struct sim_flags *f) {
+    const double begin = seconds_now();
+    struct sim_counts counts = {0};
+    uint64_t failures = 0;
+    for (uint64_t i = 0; f->minutes > 0 ? seconds_now() - begin < f->minutes * 60 : i < f->count; i++) {
+        struct swarm_result result;
+        bool alone = f->verbose && f->count == 1;
+        seed_running = f->from + i;
+        if (swarm_seed(seed_running, f->mutant, alone ? stdout : NULL, &counts, &result)) {
+            continue;
+        }
+        failures++;
+        (void)printf("seed %llu fails: %s\n", (unsigned long long)seed_running, result.failure);
+        (void)fflush(stdout);
+        if (!f->keep_going) {
+            swarm_report(seed_running, f->mutant, stdout);
+            break;
+        }
+    }
+    const double seconds = seconds_now() - begin;
+    sim_counts_print(&counts, stdout);
+    (void)printf("%llu failed; %.1f s, %.0f histories/s\n", (unsigned long long)failures, seconds,
+                 (double)counts.histories / seconds);
+    return failures == 0 ? 0 : 1;
+}
+
+int quartet_sim_main(int argc, char **argv) {
+    struct sim_flags flags = {.from = 1};
+    if (argc == 2 && strcmp(argv[1], "--help") == 0) {
+        usage(stdout);
+        return 0;
+    }
+    if (!parse(argc, argv, &flags)) {
+        usage(stderr);
+        return EXIT_WRONG;
+    }
+    (void)signal(SIGABRT, on_abort);
+    return run_seeds(&flags);
+}

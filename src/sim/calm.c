@@ -1,0 +1,216 @@
+/* The second phase of a history: no faults, everything completes, and the judge looks. Also the question "and if the
+ * power failed now?", which is a second phase in a copy of the world. */
+#include "base/mem.h"
+#include "base/must.h"
+#include "sim/world.h"
+
+#define CALM_ROUNDS_MAX 600
+#define CALM_IDLE_MAX 80 /* rounds in which nothing moved but the clock */
+
+static bool calm_conn(struct world *w, int at) {
+    struct conn *c = &w->conns[at];
+    if (!c->used) {
+        return false;
+    }
+    if (c->broker == BROKER_END_NONE && !c->cut) {
+        world_act(w, ACTION_ACCEPT, at);
+    } else if (c->broker == BROKER_END_MOVING) {
+        world_act(w, ACTION_MOVED, at);
+    } else if (c->broker == BROKER_END_OPEN && c->to_broker.len > 0 && !c->paused && !c->closing) {
+        world_act(w, ACTION_TO_BROKER, at);
+    } else if (c->broker == BROKER_END_OPEN && c->to_broker.fin) {
+        world_act(w, ACTION_BROKER_SEES_END, at);
+    } else if (c->client_open && c->to_client.len > 0) {
+        world_act(w, ACTION_TO_CLIENT, at);
+    } else if (c->client_open && c->to_client.fin) {
+        world_act(w, ACTION_CLIENT_SEES_END, at);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static bool calm_client(struct world *w, struct model *m) {
+    static const enum action all[] = {ACTION_CONNECT, ACTION_RESPOND, ACTION_SUBSCRIBE, ACTION_UNSUBSCRIBE,
+                                      ACTION_FLOW};
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (model_can(w, m, all[i])) {
+            world_act(w, all[i], m->index);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool calm_node(struct world *w) {
+    bool moved = false;
+    for (unsigned s = 0; s < w->plan->shards && w->node.up; s++) {
+        if (node_wants_turn(w, s)) {
+            world_act(w, ACTION_TURN, (int)s);
+            moved = true;
+        }
+    }
+    while (w->node.up && node_wants_commit(w) && node_commit(w)) {
+        moved = true;
+    }
+    return moved;
+}
+
+/* Everything that can go on goes on once; false when nothing could. */
+static bool calm_round(struct world *w) {
+    bool moved = false;
+    if (!w->node.up) {
+        world_act(w, ACTION_START, 0);
+        if (!w->node.up) {
+            world_fail(w, "G6", "the broker does not start though nothing fails");
+        }
+        return true;
+    }
+    for (int i = 0; i < SIM_CONNS_MAX && !w->failed && w->node.up; i++) {
+        moved = calm_conn(w, i) || moved;
+    }
+    moved = (w->node.up && calm_node(w)) || moved;
+    for (unsigned i = 0; i < w->plan->client_count && !w->failed; i++) {
+        moved = calm_client(w, &w->clients[i]) || moved;
+    }
+    return moved;
+}
+
+/* What is not finished, in words; empty when all is. */
+static void unfinished(struct world *w, char *out, size_t bytes) {
+    out[0] = '\0';
+    for (unsigned i = 0; i < w->plan->client_count && out[0] == '\0'; i++) {
+        model_describe(w, &w->clients[i], out, bytes);
+    }
+    if (out[0] == '\0') {
+        const struct shard_counters sum = node_counters(w);
+        if (sum.queued != 0 || sum.held_ids != 0) {
+            snprintf(out, bytes, "the broker still has %llu messages queued and %llu packet ids held",
+                     (unsigned long long)sum.queued, (unsigned long long)sum.held_ids);
+        }
+    }
+}
+
+static void calm_tick(struct world *w) {
+    w->now += 1000;
+    w->wall += 1000;
+    w->step++;
+    for (unsigned i = 0; i < w->plan->client_count; i++) {
+        model_time(w, &w->clients[i]);
+    }
+    if (w->node.up) {
+        node_tick(w);
+    }
+}
+
+/* Until all has completed (G6). */
+static void settle(struct world *w) {
+    char text[200] = "";
+    unsigned idle = 0;
+    for (unsigned round = 0; round < CALM_ROUNDS_MAX && !w->failed; round++) {
+        if (calm_round(w)) {
+            continue;
+        }
+        unfinished(w, text, sizeof text);
+        if (text[0] == '\0') {
+            return;
+        }
+        if (++idle > CALM_IDLE_MAX) {
+            break;
+        }
+        calm_tick(w);
+        if (w->node.up) {
+            node_checkpoint(w, false);
+        }
+    }
+    if (!w->failed) {
+        unfinished(w, text, sizeof text);
+        world_fail(w, "G6", "after the faults: %s", text);
+    }
+}
+
+static void expect_empty(struct world *w, enum table_tree tree, const char *what, size_t allowed) {
+    size_t count = node_table_count(w, tree);
+    if (count > allowed) {
+        world_fail(w, "G5", "after the drain the table still has %zu %s (%zu are right)", count, what, allowed);
+    }
+}
+
+/* G5: nothing is left of what was drained. */
+static void judge_rest(struct world *w) {
+    for (unsigned i = 0; i < 64 && w->node.up && node_checkpoint(w, true); i++) {
+    }
+    const size_t retained = w->plan->retain ? w->plan->topics : 0;
+    expect_empty(w, TABLE_MESSAGES, "messages", retained);
+    expect_empty(w, TABLE_REFERENCES, "references to messages", retained);
+    expect_empty(w, TABLE_QUEUE, "queued deliveries", 0);
+    expect_empty(w, TABLE_FLIGHTS, "flows under way", 0);
+    expect_empty(w, TABLE_HELD, "held packet ids", 0);
+}
+
+/* A restart in between must change nothing. */
+static void judge_restart(struct world *w) {
+    node_stop(w);
+    if (!node_start(w)) {
+        world_fail(w, "start", "the broker does not start after an orderly stop");
+        return;
+    }
+    const struct shard_counters sum = node_counters(w);
+    if (sum.queued != 0 || sum.held_ids != 0) {
+        world_fail(w, "G5", "after a drain and a restart %llu messages are queued and %llu ids held",
+                   (unsigned long long)sum.queued, (unsigned long long)sum.held_ids);
+    }
+    uint64_t before = w->oracle.delivered;
+    settle(w);
+    if (w->oracle.delivered != before && !w->failed) {
+        world_fail(w, "G2", "after a drain and a restart something is delivered");
+    }
+}
+
+void world_calm(struct world *w) {
+    if (w->failed) {
+        return;
+    }
+    world_trace(w, "---- calm ----");
+    w->calm = true;
+    w->node.disk.no_space = false;
+    w->node.disk.crash_at = 0;
+    w->node.disk.fail_at = 0;
+    w->node.power_after_writes = 0;
+    settle(w);
+    if (!w->failed) {
+        oracle_judge(w);
+    }
+    if (!w->failed && !w->forked) {
+        judge_rest(w);
+    }
+    if (!w->failed && !w->forked) {
+        judge_restart(w);
+    }
+}
+
+void world_fork_check(struct world *w) {
+    struct choices own = {0};
+    choices_start(&own, 0, NULL, 0, false);
+    struct world *copy = mem_alloc(sizeof *copy);
+    memcpy(copy, w, sizeof *copy);
+    w->counts.forks++;
+    copy->choices = &own;
+    copy->forked = true;
+    copy->indent = "        if: ";
+    node_fork(copy, w);
+    world_trace(copy, "the power fails here");
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        if (copy->conns[i].used) {
+            copy->conns[i].excused = true;
+            conn_broker_gone(&copy->conns[i], copy->now);
+        }
+    }
+    world_calm(copy);
+    if (copy->failed) {
+        world_fail(w, "if the power failed now", "%s", copy->failure);
+    }
+    node_deinit(copy);
+    choices_deinit(&own);
+    mem_free(copy);
+}

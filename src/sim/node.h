@@ -1,0 +1,72 @@
+/* The machine that runs the broker: a disk, a table, and, while it is up, the store and the shards on them.
+ *
+ * Drives the broker as net/ does (turns, commits, checkpoints), each step an event of its own, and can be stopped,
+ * killed or robbed of its power between any two of them, in the middle of a turn's output, and at any call of the disk.
+ * The table commits atomically; the power can go before or after a commit. */
+#pragma once
+
+#include "sim/conn.h"
+#include "sim/disk.h"
+#include "sim/plan.h"
+
+struct world;
+
+struct node_garbage {
+    void *memory;
+    void (*free_function)(void *memory);
+};
+
+struct node {
+    struct sim_disk disk;
+    struct table_memory *tables; /* outlives the store */
+    struct table *table;
+    struct store *store;   /* NULL: down */
+    struct broker *broker; /* NULL: down */
+    bool up;
+    bool committing;       /* a commit has begun and is not done */
+    bool checkpointing;
+    bool sealed;           /* nothing was staged since the last seal */
+    uint8_t mail[SIM_SHARDS_MAX];  /* for each shard, the shards that have sent it mail: bits */
+    bool waiting[SIM_SHARDS_MAX];  /* its own mail waits for room in a ring */
+    lsn_t told[SIM_SHARDS_MAX];    /* durable, as the shard knows it */
+    bool dirty[SIM_SHARDS_MAX];    /* a turn is owed for another reason */
+    int place[SIM_SHARDS_MAX][64]; /* connection of each handle index; -1: none */
+    unsigned power_after_writes;   /* the power goes after so many more outputs; 0: it does not */
+    bool departed;                 /* bytes left for a client in this step */
+    uint64_t journal_at_checkpoint; /* journal bytes when a checkpoint last had nothing to do */
+    struct node_garbage *garbage;  /* what the trie let go of in this turn */
+    size_t garbage_count, garbage_capacity;
+};
+
+void node_init(struct world *w);
+void node_deinit(struct world *w);
+/* Starts store and broker; false when the disk or the power fails meanwhile (the node is down then). */
+bool node_start(struct world *w);
+/* In order: DISCONNECT, everything committed and folded. */
+void node_stop(struct world *w);
+/* kill -9: what was written stays in the cache. */
+void node_kill(struct world *w, const char *why);
+void node_power_cut(struct world *w, enum sim_power how);
+
+/* A turn that takes mail (from one shard, or from nobody: -1) and gives out what may leave. */
+void node_turn(struct world *w, unsigned shard, int mail_from);
+bool node_wants_turn(const struct world *w, unsigned shard);
+void node_accept(struct world *w, struct conn *c, unsigned shard);
+void node_moved(struct world *w, struct conn *c);
+/* The first `bytes` bytes in flight reach the broker. */
+void node_bytes(struct world *w, struct conn *c, size_t bytes);
+void node_sees_end(struct world *w, struct conn *c);
+/* Timers of all shards, then a turn of each. */
+void node_tick(struct world *w);
+/* One disk operation; true when there was something to do. */
+bool node_commit(struct world *w);
+bool node_checkpoint(struct world *w, bool all);
+bool node_seal(struct world *w);
+bool node_wants_commit(const struct world *w);
+/* Sums of the shards' counters. */
+struct shard_counters node_counters(const struct world *w);
+/* How many entries a tree of the table has. */
+size_t node_table_count(struct world *w, enum table_tree tree);
+/* Copies the disk and the table of a node that is up as a power cut without luck would leave them. */
+void node_fork(struct world *to, const struct world *from);
+uint64_t node_digest(struct world *w);

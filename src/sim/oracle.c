@@ -1,0 +1,370 @@
+#include "sim/oracle.h"
+
+#include <stdlib.h>
+
+#include "base/map.h"
+#include "base/must.h"
+#include "sim/world.h"
+
+const char *const sim_topics[] = {"a", "a/b", "a/c", "b", "/", "$x/a"};
+const unsigned sim_topic_count = sizeof sim_topics / sizeof sim_topics[0];
+const char *const sim_filters[] = {"a", "a/b", "a/#", "+", "#", "+/b", "a/+", "b", "+/+", "$x/#", "a/c", "/+"};
+const unsigned sim_filter_count = sizeof sim_filters / sizeof sim_filters[0];
+
+/* Level by level, from the left; both are short and known. */
+bool oracle_matches(const char *filter, const char *topic) {
+    if (topic[0] == '$' && (filter[0] == '#' || filter[0] == '+')) {
+        return false;
+    }
+    for (;;) {
+        size_t f = strcspn(filter, "/"), t = strcspn(topic, "/");
+        if (f == 1 && filter[0] == '#') {
+            return true;
+        }
+        bool any = f == 1 && filter[0] == '+';
+        if (!any && (f != t || strncmp(filter, topic, f) != 0)) {
+            return false;
+        }
+        filter += f;
+        topic += t;
+        if (*topic == '\0') {
+            return *filter == '\0' || strcmp(filter, "/#") == 0;
+        }
+        if (*filter == '\0') {
+            return false;
+        }
+        filter++;
+        topic++;
+    }
+}
+
+/* ---- messages ---- */
+
+static struct sim_message *message_at(struct world *w, int message) {
+    must(message >= 0 && (unsigned)message < w->oracle.message_count);
+    return &w->oracle.messages[message];
+}
+
+int oracle_message(struct world *w, const struct sim_message *m) {
+    struct oracle *o = &w->oracle;
+    if (o->message_count == SIM_MESSAGES_MAX) {
+        return -1;
+    }
+    o->messages[o->message_count] = *m;
+    w->counts.messages++;
+    return (int)o->message_count++;
+}
+
+size_t oracle_payload(const struct world *w, int message, uint8_t *out) {
+    const struct sim_message *m = &w->oracle.messages[message];
+    if (m->clears) {
+        return 0;
+    }
+    size_t len = (size_t)snprintf((char *)out, 32, "m%d:%d.", message, m->publisher);
+    for (; len < m->bytes; len++) {
+        out[len] = (uint8_t)(33 + (len * 7 + (size_t)message * 13) % 90);
+    }
+    return len;
+}
+
+int oracle_identify(const struct world *w, struct span topic, struct span payload) {
+    const struct oracle *o = &w->oracle;
+    uint8_t whole[MINI_PACKET_BYTES];
+    int found = -1;
+    if (payload.len == 0) {
+        for (unsigned i = 0; i < o->message_count; i++) {
+            found = o->messages[i].clears && o->messages[i].sends > 0 ? (int)i : found;
+        }
+    } else if (payload.ptr[0] == 'm' && payload.len < MINI_PACKET_BYTES) {
+        char text[16] = {0};
+        memcpy(text, payload.ptr + 1, payload.len - 1 < sizeof text - 1 ? payload.len - 1 : sizeof text - 1);
+        found = atoi(text);
+    }
+    if (found < 0 || (unsigned)found >= o->message_count || o->messages[found].first_sent == 0) {
+        return -1;
+    }
+    const char *name = sim_topics[o->messages[found].topic];
+    size_t len = oracle_payload(w, found, whole);
+    return span_equal(topic, span_str(name)) && span_equal(payload, span_of(whole, len)) ? found : -1;
+}
+
+void oracle_published(struct world *w, int message, bool may_be_new) {
+    struct sim_message *m = message_at(w, message);
+    m->state = m->state == SIM_MESSAGE_WAITING ? SIM_MESSAGE_FLYING : m->state;
+    m->sends += may_be_new ? 1 : 0;
+    if (m->first_sent == 0) {
+        m->first_sent = w->step;
+        m->sent_at = w->now;
+    }
+}
+
+void oracle_accepted(struct world *w, int message) {
+    struct sim_message *m = message_at(w, message);
+    m->state = SIM_MESSAGE_DONE;
+    if (m->accepted == 0) {
+        m->accepted = w->step;
+    }
+}
+
+void oracle_refused(struct world *w, int message) {
+    struct sim_message *m = message_at(w, message);
+    m->state = SIM_MESSAGE_WAITING;
+    if (m->qos == 2) {
+        m->sends = 0;
+        for (int c = 0; c < SIM_CLIENTS_MAX; c++) {
+            const struct sim_arrival *a = &w->oracle.arrivals[c][message];
+            if (a->copies[0] + a->copies[1] + a->copies[2] > 0) {
+                world_fail(w, "refusal", "m%d was refused, but it had been delivered to c%d", message, c);
+            }
+        }
+        m->first_sent = 0;
+    }
+}
+
+void oracle_abandoned(struct world *w, int message) {
+    struct sim_message *m = message_at(w, message);
+    if (m->state == SIM_MESSAGE_FLYING) {
+        m->state = SIM_MESSAGE_UNKNOWN;
+    }
+}
+
+/* ---- sessions and subscriptions ---- */
+
+static bool is_current(const struct world *w, const struct sim_subscription *s, int client) {
+    return s->used && s->client == client && s->incarnation == w->oracle.incarnation[client];
+}
+
+void oracle_session_leaving(struct world *w, int client) {
+    for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
+        struct sim_subscription *s = &w->oracle.subscriptions[i];
+        if (is_current(w, s, client) && s->leaving == 0) {
+            s->leaving = w->step;
+        }
+    }
+}
+
+void oracle_new_session(struct world *w, int client) {
+    for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
+        struct sim_subscription *s = &w->oracle.subscriptions[i];
+        if (is_current(w, s, client)) {
+            s->used = false;
+        }
+    }
+    w->oracle.incarnation[client]++;
+    memset(w->oracle.arrivals[client], 0, sizeof w->oracle.arrivals[client]);
+}
+
+int oracle_subscribing(struct world *w, int client, const struct plan_wanted *what, uint32_t identifier) {
+    int free_place = -1;
+    for (int i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
+        struct sim_subscription *s = &w->oracle.subscriptions[i];
+        if (is_current(w, s, client) && s->identifier == identifier && s->gone == 0) {
+            s->asks++;
+            return i;
+        }
+        free_place = !s->used ? i : free_place;
+    }
+    must(free_place >= 0);
+    w->oracle.subscriptions[free_place] = (struct sim_subscription){
+        .used = true,
+        .client = client,
+        .incarnation = w->oracle.incarnation[client],
+        .what = *what,
+        .identifier = identifier,
+        .asks = 1,
+        .asked = w->step,
+    };
+    return free_place;
+}
+
+void oracle_subscribed(struct world *w, int subscription) {
+    struct sim_subscription *s = &w->oracle.subscriptions[subscription];
+    if (s->sure == 0) {
+        s->sure = w->step;
+    }
+}
+
+void oracle_unsubscribing(struct world *w, int subscription) {
+    struct sim_subscription *s = &w->oracle.subscriptions[subscription];
+    if (s->leaving == 0) {
+        s->leaving = w->step;
+    }
+}
+
+void oracle_unsubscribed(struct world *w, int subscription) {
+    w->oracle.subscriptions[subscription].gone = w->step;
+}
+
+/* ---- what may arrive, what must ---- */
+
+/* The QoS at which a subscription gets a message, if it does; -1: it does not concern it. */
+static int match_qos(const struct sim_subscription *s, const struct sim_message *m, int publisher_of_no_local) {
+    if (!oracle_matches(sim_filters[s->what.filter], sim_topics[m->topic])) {
+        return -1;
+    }
+    if (s->what.no_local && m->publisher == publisher_of_no_local) {
+        return -1;
+    }
+    return m->qos < s->what.qos ? m->qos : s->what.qos;
+}
+
+static bool was_possible(const struct world *w, const struct sim_subscription *s, const struct sim_message *m) {
+    uint64_t last = m->accepted != 0 && m->qos == 2 ? m->accepted : w->step;
+    return s->asked <= last && (s->gone == 0 || s->gone >= m->first_sent);
+}
+
+static bool was_sure(const struct sim_subscription *s, const struct sim_message *m) {
+    return s->sure != 0 && s->sure <= m->first_sent && m->accepted != 0 &&
+           (s->leaving == 0 || m->accepted < s->leaving);
+}
+
+/* Deliveries as they happen, of one message to one client's session, at one QoS. */
+struct tally {
+    unsigned possible; /* subscriptions that may each have caused one */
+    unsigned retained; /* SUBSCRIBE packets that may each have fetched it as a retained message */
+    unsigned sure;
+};
+
+static struct tally tally(const struct world *w, int client, int message, unsigned qos, uint32_t identifier) {
+    const struct sim_message *m = &w->oracle.messages[message];
+    struct tally t = {0, 0, 0};
+    for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
+        const struct sim_subscription *s = &w->oracle.subscriptions[i];
+        if (!is_current(w, s, client) || (identifier != 0 && s->identifier != identifier) ||
+            match_qos(s, m, client) != (int)qos) {
+            continue;
+        }
+        t.possible += was_possible(w, s, m) ? 1 : 0;
+        t.sure += was_sure(s, m) ? 1 : 0;
+        t.retained += m->retain ? s->asks : 0;
+    }
+    return t;
+}
+
+/* How many subscriptions of the session could have brought the message: the order is defined when it is one. */
+static unsigned ways(const struct world *w, int client, const struct sim_message *m) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
+        const struct sim_subscription *s = &w->oracle.subscriptions[i];
+        count += is_current(w, s, client) && match_qos(s, m, client) >= 0 ? 1 : 0;
+    }
+    return count;
+}
+
+/* G3: no later message of the same publisher, topic and QoS has arrived before this first arrival. */
+static void check_order(struct world *w, const struct sim_delivery *d) {
+    const struct sim_message *m = message_at(w, d->message);
+    if (m->will || ways(w, d->client, m) != 1) {
+        return;
+    }
+    for (unsigned i = 0; i < w->oracle.message_count; i++) {
+        const struct sim_message *other = &w->oracle.messages[i];
+        if (other->publisher == m->publisher && other->topic == m->topic && other->qos == m->qos && !other->will &&
+            other->order > m->order && w->oracle.arrivals[d->client][i].first_step != 0) {
+            world_fail(w, "G3", "m%d reaches c%d after m%u, which was published later (topic %s, QoS %u)", d->message,
+                       d->client, i, sim_topics[m->topic], m->qos);
+        }
+    }
+}
+
+/* RETAIN is set only on what a SUBSCRIBE fetched, or where the subscription wants it as published. */
+static void check_retain(struct world *w, const struct sim_delivery *d, unsigned copies) {
+    const struct sim_message *m = message_at(w, d->message);
+    unsigned allowed = 0;
+    for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
+        const struct sim_subscription *s = &w->oracle.subscriptions[i];
+        if (is_current(w, s, d->client) && match_qos(s, m, d->client) >= 0) {
+            allowed += s->asks + (s->what.retain_as_published ? m->sends : 0);
+        }
+    }
+    if (!m->retain || copies > allowed) {
+        world_fail(w, "retain", "c%d got m%d with RETAIN %u times; %u are possible", d->client, d->message, copies,
+                   m->retain ? allowed : 0);
+    }
+}
+
+void oracle_delivered(struct world *w, const struct sim_delivery *d) {
+    const struct sim_message *m = message_at(w, d->message);
+    struct sim_arrival *a = &w->oracle.arrivals[d->client][d->message];
+    const struct tally any = tally(w, d->client, d->message, d->qos, 0);
+    const struct tally named = tally(w, d->client, d->message, d->qos, d->identifier);
+    const unsigned times = m->qos == 1 ? m->sends : 1;
+    w->oracle.delivered++;
+    w->counts.deliveries++;
+    a->copies[d->qos]++;
+    if (named.possible + named.retained == 0) {
+        world_fail(w, "G2", "c%d got m%d at QoS %u, but has no subscription that gives it", d->client, d->message,
+                   d->qos);
+    } else if (a->copies[d->qos] > any.possible * times + any.retained) {
+        world_fail(w, "G2", "m%d came to c%d %u times at QoS %u; %u subscriptions match it", d->message, d->client,
+                   a->copies[d->qos], d->qos, any.possible);
+    }
+    if (d->retain) {
+        check_retain(w, d, ++a->retained);
+    } else if (a->first_step == 0) {
+        check_order(w, d);
+        a->first_step = w->step;
+    }
+}
+
+/* G1 for one message and one client whose session lives. */
+static void judge_one(struct world *w, int client, int message) {
+    const struct sim_message *m = &w->oracle.messages[message];
+    const struct sim_arrival *a = &w->oracle.arrivals[client][message];
+    if (m->expiry != 0 && w->now - m->sent_at >= (mono_ms_t)m->expiry * 1000) {
+        return;
+    }
+    for (unsigned qos = 1; qos <= 2; qos++) {
+        unsigned sure = tally(w, client, message, qos, 0).sure;
+        if (a->copies[qos] < sure) {
+            world_fail(w, "G1", "m%d (QoS %u, topic %s) was accepted; c%d has %u of %u copies at QoS %u", message,
+                       m->qos, sim_topics[m->topic], client, a->copies[qos], sure, qos);
+        }
+    }
+}
+
+void oracle_judge(struct world *w) {
+    for (unsigned c = 0; c < w->plan->client_count; c++) {
+        for (unsigned i = 0; i < w->oracle.message_count; i++) {
+            judge_one(w, (int)c, (int)i);
+        }
+    }
+}
+
+/* All that later judgements can depend on, without the steps themselves. */
+static uint64_t subscription_bits(const struct world *w, const struct sim_subscription *s,
+                                  const struct sim_message *m) {
+    const bool bits[] = {was_sure(s, m),
+                         was_possible(w, s, m),
+                         s->sure != 0,
+                         s->sure <= m->first_sent,
+                         s->leaving != 0,
+                         s->gone != 0,
+                         s->gone >= m->first_sent};
+    uint64_t sum = s->asks;
+    for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
+        sum = sum << 1 | bits[i];
+    }
+    return sum;
+}
+
+uint64_t oracle_digest(const struct world *w) {
+    const struct oracle *o = &w->oracle;
+    uint64_t sum = o->message_count;
+    for (unsigned i = 0; i < o->message_count; i++) {
+        const struct sim_message *m = &o->messages[i];
+        const uint64_t parts[] = {m->state, m->sends, m->order, m->first_sent != 0, m->accepted != 0};
+        sum = hash_bytes(span_of(parts, sizeof parts), sum);
+        for (unsigned c = 0; c < w->plan->client_count; c++) {
+            const struct sim_arrival *a = &o->arrivals[c][i];
+            const uint8_t copies[] = {a->copies[0], a->copies[1], a->copies[2], a->retained};
+            sum = hash_bytes(span_of(copies, sizeof copies), sum);
+        }
+        for (unsigned s = 0; s < SIM_SUBSCRIPTIONS_MAX; s++) {
+            if (o->subscriptions[s].used) {
+                sum = hash64(sum, subscription_bits(w, &o->subscriptions[s], m));
+            }
+        }
+    }
+    return sum;
+}

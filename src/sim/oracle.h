@@ -1,0 +1,119 @@
+/* The judge: what was published, what was subscribed, what arrived; and whether that keeps the promise.
+ *
+ * It knows only what a client can know: when a packet was handed to the network and when an answer came. What the
+ * broker did in between is an interval, and judgement is strict inside those intervals: a subscription is "sure" from
+ * SUBACK until UNSUBSCRIBE is written, "possible" from SUBSCRIBE written until UNSUBACK. Shares no code with the broker:
+ * topics are matched here once more, in another way.
+ *
+ *     G1  each accepted message arrives once for each subscription that was sure from its first PUBLISH to its answer
+ *     G2  never more often than there were possible subscriptions (QoS 1: times the PUBLISH packets that were sent)
+ *     G3  first arrivals of one publisher, topic and QoS keep their order */
+#pragma once
+
+#include "base/types.h"
+#include "sim/plan.h"
+
+#define SIM_SUBSCRIPTIONS_MAX 96
+
+struct world;
+
+enum sim_message_state {
+    SIM_MESSAGE_NONE = 0,
+    SIM_MESSAGE_WAITING, /* in the publisher's outbox, no PUBLISH was sent (or it was refused and comes again) */
+    SIM_MESSAGE_FLYING,  /* PUBLISH was sent */
+    SIM_MESSAGE_DONE,    /* PUBACK, PUBREC: accepted */
+    SIM_MESSAGE_UNKNOWN, /* the session ended before the answer came: may or may not have been accepted */
+};
+
+/* An application message; its number is its place. */
+struct sim_message {
+    enum sim_message_state state;
+    int publisher;
+    uint8_t topic; /* index in sim_topics */
+    uint8_t qos;
+    bool retain;
+    bool will;
+    bool clears;        /* empty payload: clears the retained message */
+    uint32_t expiry;    /* seconds; 0: none */
+    uint16_t bytes;     /* of the payload */
+    uint32_t order;     /* among the publisher's */
+    unsigned sends;     /* PUBLISH packets that carried it and may have been accepted as new ones */
+    uint64_t first_sent; /* step; 0: never */
+    uint64_t accepted;   /* step at which the publisher saw the answer; 0: not */
+    mono_ms_t sent_at;
+};
+
+/* What one session asked to receive. */
+struct sim_subscription {
+    bool used;
+    int client;
+    unsigned incarnation; /* of the client's session */
+    struct plan_wanted what;
+    uint32_t identifier; /* 0: none */
+    unsigned asks;       /* SUBSCRIBE packets written */
+    uint64_t asked, sure, leaving, gone; /* steps; 0: not */
+};
+
+/* What arrived of one message in the current session of one client. */
+struct sim_arrival {
+    uint8_t copies[3];    /* new deliveries, by QoS */
+    uint8_t retained;     /* of them, those that had RETAIN set */
+    uint64_t first_step;  /* of the first that had no RETAIN */
+};
+
+struct oracle {
+    struct sim_message messages[SIM_MESSAGES_MAX];
+    unsigned message_count;
+    struct sim_subscription subscriptions[SIM_SUBSCRIPTIONS_MAX];
+    struct sim_arrival arrivals[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];
+    unsigned incarnation[SIM_CLIENTS_MAX];
+    uint64_t delivered; /* new deliveries, all */
+};
+
+extern const char *const sim_topics[];
+extern const unsigned sim_topic_count;
+extern const char *const sim_filters[];
+extern const unsigned sim_filter_count;
+
+/* Whether a filter matches a topic, as the standard's section 4.7 has it. */
+bool oracle_matches(const char *filter, const char *topic);
+
+/* A new message in a client's outbox; returns its number, or -1 when there is no room. */
+int oracle_message(struct world *w, const struct sim_message *m);
+/* Writes a message's payload to `out` (1,024 bytes at least); returns its bytes. */
+size_t oracle_payload(const struct world *w, int message, uint8_t *out);
+/* The message that a payload belongs to, -1 when it is none's or is damaged. */
+int oracle_identify(const struct world *w, struct span topic, struct span payload);
+
+/* PUBLISH with it is written. `new_flow`: the broker may accept it as a new message. */
+void oracle_published(struct world *w, int message, bool may_be_new);
+void oracle_accepted(struct world *w, int message);
+void oracle_refused(struct world *w, int message);
+/* The session ended with the message under way. */
+void oracle_abandoned(struct world *w, int message);
+
+/* A client's session has certainly ended; a new one begins. */
+void oracle_new_session(struct world *w, int client);
+/* A client's session may end from now on. */
+void oracle_session_leaving(struct world *w, int client);
+/* SUBSCRIBE written; `which` is the client's place for it. Returns the subscription's number. */
+int oracle_subscribing(struct world *w, int client, const struct plan_wanted *what, uint32_t identifier);
+void oracle_subscribed(struct world *w, int subscription);
+void oracle_unsubscribing(struct world *w, int subscription);
+void oracle_unsubscribed(struct world *w, int subscription);
+
+/* A client takes a message into its inbox: a new delivery, not a resend. */
+struct sim_delivery {
+    int client;
+    int message;
+    uint8_t qos;
+    bool retain;
+    bool dup;
+    uint32_t identifier;
+};
+void oracle_delivered(struct world *w, const struct sim_delivery *d);
+
+/* At the end, when all is calm: what should have arrived has arrived. */
+void oracle_judge(struct world *w);
+/* For the explorer. */
+uint64_t oracle_digest(const struct world *w);

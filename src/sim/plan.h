@@ -1,0 +1,110 @@
+/* What one simulated history is made of: the machines, the clients, the limits and which faults strike how often.
+ * Drawn from a seed, so that each seed exercises another part of the space; or fixed by hand for the explorer. */
+#pragma once
+
+#include <stdio.h>
+
+#include "broker/limits.h"
+#include "store/store_local.h"
+
+#define SIM_SHARDS_MAX 4
+#define SIM_CLIENTS_MAX 6
+#define SIM_MESSAGES_MAX 64
+#define SIM_IDS_MAX 8
+#define SIM_WANTED_MAX 3
+#define SIM_PIPE_BYTES_DRAWN 2048 /* a reader that is not slow */
+
+/*      name, weight beside the calm ones, what happens */
+#define ACTION_ROWS(ROW)                                                                                               \
+    ROW(TO_BROKER, "bytes of a client reach the broker")                                                               \
+    ROW(TO_CLIENT, "bytes of the broker reach a client")                                                               \
+    ROW(TURN, "a shard takes a turn: mail, durable, output")                                                           \
+    ROW(COMMIT, "the store does one disk operation of a commit")                                                       \
+    ROW(ACCEPT, "a connection that was opened is accepted")                                                            \
+    ROW(MOVED, "a connection arrives at the shard that it was moved to")                                               \
+    ROW(BROKER_SEES_END, "the broker sees that a connection has ended")                                                \
+    ROW(CLIENT_SEES_END, "a client sees that its connection has ended")                                                \
+    ROW(START, "the broker is started")                                                                                \
+    ROW(CONNECT, "a client connects")                                                                                  \
+    ROW(RESPOND, "a client sends the next response that it owes")                                                      \
+    ROW(FLOW, "a client sends the next packet of its outbox")                                                          \
+    ROW(CREATE, "a publisher puts a new message into its outbox")                                                      \
+    ROW(SUBSCRIBE, "a client subscribes to one more filter")                                                           \
+    ROW(UNSUBSCRIBE, "a client unsubscribes from one")                                                                 \
+    ROW(CHECKPOINT, "the store folds a step of the journal into the table")                                            \
+    ROW(SEAL, "the store seals its last frame")                                                                        \
+    ROW(TIME, "time passes")                                                                                           \
+    ROW(PING, "a client pings")                                                                                        \
+    ROW(REPEAT, "a client repeats a packet on a live connection")                                                      \
+    ROW(STRAY, "a client releases a packet id that is not in use")                                                     \
+    ROW(DISCONNECT, "a client disconnects in order")                                                                   \
+    ROW(CUT, "a connection is cut")                                                                                    \
+    ROW(TAKEOVER, "a client opens a new connection beside its old one")                                                \
+    ROW(CLEAN, "a client decides to start clean next time")                                                            \
+    ROW(STOP, "the broker stops in order")                                                                             \
+    ROW(KILL, "the broker is killed")                                                                                  \
+    ROW(POWER, "the broker's machine loses power")                                                                     \
+    ROW(POWER_SOON, "the power goes at one of the next disk calls")                                                    \
+    ROW(POWER_IN_TURN, "the power goes in the middle of a turn's output")                                              \
+    ROW(DISK_FULL, "the disk is full, or no longer")                                                                   \
+    ROW(DISK_FAILS, "one of the next disk calls fails")
+
+enum action {
+#define ACTION_ENUM(name, text) ACTION_##name,
+    ACTION_ROWS(ACTION_ENUM)
+#undef ACTION_ENUM
+        ACTION_COUNT
+};
+
+/* One filter that a client may subscribe to. */
+struct plan_wanted {
+    uint8_t filter; /* index in sim_filters */
+    uint8_t qos;
+    bool no_local, retain_as_published; /* 5.0 */
+    uint8_t retain_handling;            /* 5.0 */
+};
+
+struct plan_client {
+    bool five;                /* 5.0, else 3.1.1 */
+    bool durable;             /* its session outlives its connection */
+    bool method_a;            /* as a receiver: gives the message on at PUBREL, else at PUBLISH */
+    bool publishes;
+    bool will;                /* connects with one */
+    uint32_t will_delay;      /* seconds */
+    uint32_t session_expiry;  /* 5.0, seconds, when durable */
+    uint16_t window;          /* its own publishes under way */
+    uint16_t receive_maximum; /* 0: not sent */
+    uint16_t pipe_bytes;      /* what the connection holds towards it: a slow reader has a small one */
+    struct plan_wanted wanted[SIM_WANTED_MAX];
+    unsigned wanted_count;
+};
+
+struct plan {
+    uint64_t seed;
+    unsigned shards;
+    struct plan_client clients[SIM_CLIENTS_MAX];
+    unsigned client_count;
+    unsigned ids;       /* packet ids are 1 to this, on both sides */
+    unsigned messages;  /* published at most, wills apart */
+    unsigned steps;     /* of the phase with faults */
+    unsigned topics;    /* the first so many topics are used */
+    uint8_t qos_mask;   /* bit q: messages of QoS q are published */
+    bool retain;        /* some messages are retained */
+    bool expiry;        /* some messages expire */
+    bool refusals;      /* queues are so small that publishes may be refused */
+    bool fragments;     /* bytes travel in pieces of any size */
+    bool wall_jumps;    /* the wall clock is set now and then */
+    unsigned forks;     /* how often it is asked what a power cut would leave, at most */
+    uint16_t payload_max; /* bytes */
+    uint16_t weight[ACTION_COUNT];
+    struct broker_options broker;
+    struct store_local_options store;
+};
+
+/* Draws the plan of a seed. */
+void plan_draw(struct plan *p, uint64_t seed);
+/* A quiet one without faults, with small limits: to start from. */
+void plan_base(struct plan *p);
+/* One line for each thing that differs between plans. */
+void plan_print(const struct plan *p, FILE *out);
+const char *action_name(enum action a);

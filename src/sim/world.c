@@ -1,0 +1,449 @@
+#include "sim/world.h"
+
+#include <stdarg.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+
+#define SIM_WALL_BEGIN 1700000000000
+
+const char *action_name(enum action a) {
+    static const char *const names[] = {
+#define ACTION_NAME(name, text) [ACTION_##name] = #name,
+        ACTION_ROWS(ACTION_NAME)
+#undef ACTION_NAME
+    };
+    return names[a];
+}
+
+/* ---- history ---- */
+
+void world_fail(struct world *w, const char *rule, const char *format, ...) {
+    if (w->failed) {
+        return;
+    }
+    w->failed = true;
+    int len = snprintf(w->failure, sizeof w->failure, "%s: ", rule);
+    va_list args;
+    va_start(args, format);
+    vsnprintf(w->failure + len, sizeof w->failure - (size_t)len, format, args);
+    va_end(args);
+    world_trace(w, "FAILED %s", w->failure);
+}
+
+static void trace_begin(struct world *w) {
+    fprintf(w->trace, "%s%5llu %8.3f  ", w->indent, (unsigned long long)w->step, (double)w->now / 1000);
+}
+
+void world_trace(struct world *w, const char *format, ...) {
+    if (w->trace == NULL) {
+        return;
+    }
+    trace_begin(w);
+    va_list args;
+    va_start(args, format);
+    vfprintf(w->trace, format, args);
+    va_end(args);
+    fputc('\n', w->trace);
+}
+
+void world_trace_packet(struct world *w, const char *who, int client, const struct mini_packet *p) {
+    if (w->trace == NULL) {
+        return;
+    }
+    trace_begin(w);
+    fprintf(w->trace, "c%d %s ", client, who);
+    mini_print(w->trace, p);
+    fputc('\n', w->trace);
+}
+
+/* ---- making ---- */
+
+struct world *world_create(const struct plan *plan, struct choices *choices, FILE *trace) {
+    struct world *w = mem_zero(1, sizeof *w);
+    w->plan = plan;
+    w->choices = choices;
+    w->trace = trace;
+    w->indent = "";
+    w->step = 1;
+    w->now = 1000;
+    w->wall = SIM_WALL_BEGIN;
+    w->forks_left = plan->forks;
+    w->expect_refusal = plan->refusals;
+    w->counts.histories = 1;
+    for (unsigned i = 0; i < plan->client_count; i++) {
+        model_init(&w->clients[i], (int)i, &plan->clients[i]);
+    }
+    node_init(w);
+    if (!node_start(w)) {
+        world_fail(w, "start", "an empty store cannot be opened");
+    }
+    return w;
+}
+
+void world_destroy(struct world *w) {
+    node_deinit(w);
+    mem_free(w);
+}
+
+struct conn *world_connect(struct world *w, int client) {
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        struct conn *c = &w->conns[i];
+        if (!c->used) {
+            memset(c, 0, sizeof *c);
+            c->used = true;
+            c->client = client;
+            c->serial = ++w->serials;
+            c->client_open = true;
+            c->opened_at = w->now;
+            w->counts.connections++;
+            return c;
+        }
+    }
+    must(!"asked for a connection without looking for room");
+    return NULL;
+}
+
+static bool conn_room(const struct world *w) {
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        if (!w->conns[i].used) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* ---- what can happen ---- */
+
+struct options {
+    struct world *w;
+    struct world_option *out;
+    unsigned count;
+};
+
+static void option(struct options *o, enum action a, int arg) {
+    const uint32_t weight = o->w->plan->weight[a];
+    if (weight > 0) {
+        must(o->count < WORLD_OPTIONS_MAX);
+        o->out[o->count++] = (struct world_option){a, arg, weight};
+    }
+}
+
+static void options_of_conn(struct options *o, int at) {
+    const struct conn *c = &o->w->conns[at];
+    const bool up = o->w->node.up;
+    const bool broker_open = up && c->broker == BROKER_END_OPEN;
+    if (broker_open && c->to_broker.len > 0 && !c->paused && !c->closing) {
+        option(o, ACTION_TO_BROKER, at);
+    }
+    if (c->client_open && c->to_client.len > 0) {
+        option(o, ACTION_TO_CLIENT, at);
+    }
+    if (up && c->broker == BROKER_END_NONE && !c->cut) {
+        option(o, ACTION_ACCEPT, at);
+    }
+    if (up && c->broker == BROKER_END_MOVING) {
+        option(o, ACTION_MOVED, at);
+    }
+    if (broker_open && c->to_broker.fin && (c->to_broker.len == 0 || c->closing)) {
+        option(o, ACTION_BROKER_SEES_END, at);
+    }
+    if (c->client_open && c->to_client.fin && c->to_client.len == 0) {
+        option(o, ACTION_CLIENT_SEES_END, at);
+    }
+    if (c->client_open && !c->cut) {
+        option(o, ACTION_CUT, at);
+    }
+}
+
+static void options_of_client(struct options *o, int at) {
+    static const enum action all[] = {ACTION_CONNECT,   ACTION_RESPOND,     ACTION_FLOW,   ACTION_CREATE,
+                                      ACTION_SUBSCRIBE, ACTION_UNSUBSCRIBE, ACTION_PING,   ACTION_REPEAT,
+                                      ACTION_STRAY,     ACTION_DISCONNECT,  ACTION_TAKEOVER, ACTION_CLEAN};
+    const bool room = conn_room(o->w);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        bool connects = all[i] == ACTION_CONNECT || all[i] == ACTION_TAKEOVER;
+        if (o->w->plan->weight[all[i]] > 0 && (room || !connects) &&
+            model_can(o->w, &o->w->clients[at], all[i])) {
+            option(o, all[i], at);
+        }
+    }
+}
+
+static void options_of_node(struct options *o) {
+    static const enum action faults[] = {ACTION_STOP,      ACTION_KILL,       ACTION_POWER, ACTION_POWER_SOON,
+                                         ACTION_DISK_FULL, ACTION_DISK_FAILS, ACTION_POWER_IN_TURN};
+    struct world *w = o->w;
+    if (!w->node.up) {
+        option(o, ACTION_START, 0);
+        return;
+    }
+    for (unsigned s = 0; s < w->plan->shards; s++) {
+        if (node_wants_turn(w, s)) {
+            option(o, ACTION_TURN, (int)s);
+        }
+    }
+    if (node_wants_commit(w)) {
+        option(o, ACTION_COMMIT, 0);
+    } else if (!w->node.sealed) {
+        option(o, ACTION_SEAL, 0);
+    }
+    if (w->node.checkpointing || store_local_journal_bytes(w->node.store) != w->node.journal_at_checkpoint) {
+        option(o, ACTION_CHECKPOINT, 0);
+    }
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        option(o, faults[i], 0);
+    }
+}
+
+unsigned world_options(struct world *w, struct world_option *out) {
+    struct options o = {w, out, 0};
+    for (int i = 0; i < SIM_CONNS_MAX; i++) {
+        if (w->conns[i].used) {
+            options_of_conn(&o, i);
+        }
+    }
+    options_of_node(&o);
+    for (unsigned i = 0; i < w->plan->client_count; i++) {
+        options_of_client(&o, (int)i);
+    }
+    option(&o, ACTION_TIME, 0);
+    return o.count;
+}
+
+/* ---- doing it ---- */
+
+/* All of it, one byte, or any part. */
+static size_t fragment(struct world *w, size_t len) {
+    if (!w->plan->fragments || w->calm || len < 2) {
+        return len;
+    }
+    uint32_t how = choose(w->choices, 4);
+    return how < 2 ? len : how == 2 ? 1 : 1 + choose(w->choices, (uint32_t)len);
+}
+
+static void to_broker(struct world *w, struct conn *c) {
+    size_t len = fragment(w, c->to_broker.len);
+    if (len < c->to_broker.len) {
+        world_trace(w, "broker reads %zu of %zu bytes of c%d", len, c->to_broker.len, c->client);
+    } else {
+        world_trace(w, "broker reads %zu bytes of c%d", len, c->client);
+    }
+    node_bytes(w, c, len);
+}
+
+static void to_client(struct world *w, struct conn *c) {
+    struct model *m = &w->clients[c->client];
+    size_t len = fragment(w, c->to_client.len);
+    size_t room = sizeof c->inbox - c->inbox_len;
+    len = len > room ? room : len;
+    memcpy(c->inbox + c->inbox_len, c->to_client.bytes, len);
+    c->inbox_len += len;
+    pipe_drop_front(&c->to_client, len);
+    while (!w->failed && c->client_open) {
+        size_t whole = mini_length(span_of(c->inbox, c->inbox_len));
+        if (whole == MINI_WRONG) {
+            world_fail(w, "wire", "c%d got bytes that are no packet", c->client);
+        }
+        if (whole == MINI_WRONG || whole == 0 || m->owed_count + 2 > SIM_OWED_MAX) {
+            break;
+        }
+        uint8_t packet[MINI_PACKET_BYTES];
+        memcpy(packet, c->inbox, whole);
+        c->inbox_len -= whole;
+        memmove(c->inbox, c->inbox + whole, c->inbox_len);
+        model_receive(w, m, span_of(packet, whole));
+    }
+}
+
+static void client_sees_end(struct world *w, struct conn *c) {
+    world_trace(w, "c%d sees that its connection has ended", c->client);
+    if (!c->excused) {
+        world_fail(w, "R6", "the broker has closed the connection of c%d, which obeyed", c->client);
+    }
+    model_lost(w, &w->clients[c->client]);
+    c->client_open = false;
+    conn_tidy(c);
+}
+
+/* A cut, or a crash of the client, which then knows at once. */
+static void cut(struct world *w, struct conn *c) {
+    w->counts.cuts++;
+    size_t out = choose(w->choices, 2) == 0 ? 0 : choose(w->choices, (uint32_t)c->to_broker.len + 1);
+    size_t in = choose(w->choices, 2) == 0 ? 0 : choose(w->choices, (uint32_t)c->to_client.len + 1);
+    world_trace(w, "cut of c%d: %zu of %zu bytes out and %zu of %zu bytes in still arrive", c->client, out,
+                c->to_broker.len, in, c->to_client.len);
+    conn_cut(c, w->now, out, in);
+    if (choose(w->choices, 3) == 2) {
+        world_trace(w, "c%d crashes", c->client);
+        model_lost(w, &w->clients[c->client]);
+        conn_abandon(c, w->now);
+    }
+}
+
+static void pass_time(struct world *w) {
+    static const mono_ms_t steps[] = {1, 20, 300, 1000, 5000, 31000};
+    mono_ms_t ms = steps[choose(w->choices, sizeof steps / sizeof steps[0])];
+    w->now += ms;
+    w->wall += ms;
+    if (w->plan->wall_jumps && choose(w->choices, 4) == 3) {
+        w->wall += ((wall_ms_t)choose(w->choices, 7200) - 3600) * 1000;
+    }
+    world_trace(w, "time passes: %lld ms", (long long)ms);
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        struct conn *c = &w->conns[i];
+        bool connecting = c->used && (!c->client_open || w->clients[c->client].conn != (int)i ||
+                                      !w->clients[c->client].connack_seen);
+        c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->plan->refusals && ms >= 1000);
+    }
+    for (unsigned i = 0; i < w->plan->client_count; i++) {
+        model_time(w, &w->clients[i]);
+    }
+    if (w->node.up && ms >= 300) {
+        node_tick(w);
+    }
+}
+
+static void disk_action(struct world *w, enum action a) {
+    struct sim_disk *d = &w->node.disk;
+    if (a == ACTION_DISK_FULL) {
+        d->no_space = !d->no_space;
+        w->expect_refusal = true;
+        world_trace(w, "disk is %s", d->no_space ? "full" : "no longer full");
+    } else if (a == ACTION_DISK_FAILS) {
+        d->fail_at = d->calls + 1 + choose(w->choices, 8);
+        world_trace(w, "a disk call will fail soon");
+    } else {
+        d->crash_at = d->calls + 1 + choose(w->choices, 16);
+        world_trace(w, "the power will go at disk call %llu from now", (unsigned long long)(d->crash_at - d->calls));
+    }
+}
+
+static void node_action(struct world *w, enum action a, int arg) {
+    struct node *n = &w->node;
+    switch ((int)a) {
+    case ACTION_START:
+        node_start(w);
+        break;
+    case ACTION_TURN: {
+        int from = -1;
+        if (n->mail[arg] != 0) {
+            uint32_t nth = choose(w->choices, (uint32_t)__builtin_popcount(n->mail[arg]));
+            for (from = 0; (n->mail[arg] >> from & 1) == 0 || nth-- > 0; from++) {
+            }
+        }
+        node_turn(w, (unsigned)arg, from);
+        break;
+    }
+    case ACTION_COMMIT:
+        node_commit(w);
+        break;
+    case ACTION_CHECKPOINT:
+        node_checkpoint(w, choose(w->choices, 2) == 1);
+        break;
+    case ACTION_SEAL:
+        node_seal(w);
+        break;
+    case ACTION_STOP:
+        node_stop(w);
+        break;
+    case ACTION_KILL:
+        node_kill(w, "killed");
+        if (choose(w->choices, 2) == 1) {
+            sim_disk_evict(&n->disk);
+        }
+        break;
+    case ACTION_POWER:
+        node_power_cut(w, choose(w->choices, 2) == 0 ? SIM_POWER_DROP : SIM_POWER_CHOOSE);
+        break;
+    default:
+        n->power_after_writes = 1 + choose(w->choices, 4);
+        break;
+    }
+}
+
+void world_act(struct world *w, enum action a, int arg) {
+    struct conn *c = arg >= 0 && arg < SIM_CONNS_MAX ? &w->conns[arg] : NULL;
+    w->step++;
+    w->counts.steps++;
+    switch (a) {
+    case ACTION_TO_BROKER:
+        to_broker(w, c);
+        break;
+    case ACTION_TO_CLIENT:
+        to_client(w, c);
+        break;
+    case ACTION_ACCEPT:
+        node_accept(w, c, choose(w->choices, w->plan->shards));
+        break;
+    case ACTION_MOVED:
+        node_moved(w, c);
+        break;
+    case ACTION_BROKER_SEES_END:
+        node_sees_end(w, c);
+        break;
+    case ACTION_CLIENT_SEES_END:
+        client_sees_end(w, c);
+        break;
+    case ACTION_CUT:
+        cut(w, c);
+        break;
+    case ACTION_TIME:
+        pass_time(w);
+        break;
+    case ACTION_START:
+    case ACTION_TURN:
+    case ACTION_COMMIT:
+    case ACTION_CHECKPOINT:
+    case ACTION_SEAL:
+    case ACTION_STOP:
+    case ACTION_KILL:
+    case ACTION_POWER:
+    case ACTION_POWER_IN_TURN:
+        node_action(w, a, arg);
+        break;
+    case ACTION_DISK_FULL:
+    case ACTION_DISK_FAILS:
+    case ACTION_POWER_SOON:
+        disk_action(w, a);
+        break;
+    case ACTION_CONNECT:
+    case ACTION_RESPOND:
+    case ACTION_FLOW:
+    case ACTION_CREATE:
+    case ACTION_SUBSCRIBE:
+    case ACTION_UNSUBSCRIBE:
+    case ACTION_PING:
+    case ACTION_REPEAT:
+    case ACTION_STRAY:
+    case ACTION_DISCONNECT:
+    case ACTION_TAKEOVER:
+    case ACTION_CLEAN:
+        model_act(w, &w->clients[arg], a);
+        break;
+    case ACTION_COUNT:
+        break;
+    }
+}
+
+void world_run(struct world *w) {
+    struct world_option options[WORLD_OPTIONS_MAX];
+    for (unsigned i = 0; i < w->plan->steps && !w->failed; i++) {
+        unsigned count = world_options(w, options);
+        uint32_t total = 0;
+        for (unsigned k = 0; k < count; k++) {
+            total += options[k].weight;
+        }
+        uint32_t at = choose(w->choices, total);
+        unsigned k = 0;
+        while (at >= options[k].weight) {
+            at -= options[k++].weight;
+        }
+        w->node.departed = false;
+        world_act(w, options[k].action, options[k].arg);
+        if (w->node.departed && w->forks_left > 0 && w->node.up && chance(w->choices, 1, 24)) {
+            w->forks_left--;
+            world_fork_check(w);
+        }
+    }
+}

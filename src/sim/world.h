@@ -1,0 +1,70 @@
+/* One simulated world: clock, machine, network, clients and judge, and the history that they make.
+ *
+ * Two phases: in the first, actions are chosen among all that are possible, faults included; in the second, the calm,
+ * no fault strikes and everything must complete within a bound (G6), the judge looks at what has arrived (G1 to G3), and
+ * nothing may be left over (G5). One thread, no clock, no randomness but that of the choices. */
+#pragma once
+
+#include "sim/choice.h"
+#include "sim/conn.h"
+#include "sim/model.h"
+#include "sim/node.h"
+#include "sim/oracle.h"
+#include "sim/plan.h"
+
+struct sim_counts {
+    uint64_t histories, steps, messages, deliveries, connections, cuts, kills, power_cuts, forks, restarts, stops;
+};
+
+struct world {
+    const struct plan *plan;
+    struct choices *choices;
+    FILE *trace;          /* where the history is printed; NULL: nowhere */
+    const char *indent;   /* before each line of it */
+    uint64_t step;        /* counts actions: the oracle's time; begins with 1 */
+    mono_ms_t now;
+    wall_ms_t wall;
+    uint32_t serials;     /* connections so far */
+    unsigned forks_left;
+    bool calm;
+    bool forked;          /* this world asks "what if the power failed" about another one */
+    bool expect_refusal;  /* queues may be full */
+    struct node node;
+    struct conn conns[SIM_CONNS_MAX];
+    struct model clients[SIM_CLIENTS_MAX];
+    struct oracle oracle;
+    struct sim_counts counts;
+    bool failed;
+    char failure[320];
+};
+
+/* Makes a world; the broker is up. Borrows plan and choices. */
+struct world *world_create(const struct plan *plan, struct choices *choices, FILE *trace);
+void world_destroy(struct world *w);
+/* The phase with faults: so many actions as the plan says. */
+void world_run(struct world *w);
+/* The calm phase and the judgement. */
+void world_calm(struct world *w);
+
+/* The first failure is kept. `rule` is G1 to G6 or what was broken. */
+void world_fail(struct world *w, const char *rule, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* One line of the history, without newline. */
+void world_trace(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
+/* A packet in the history: who, which way. */
+void world_trace_packet(struct world *w, const char *who, int client, const struct mini_packet *p);
+
+/* A connection for a client, not yet accepted; NULL when there is no place. */
+struct conn *world_connect(struct world *w, int client);
+/* Does one action, of which `arg` says more: the connection, client or shard. */
+void world_act(struct world *w, enum action a, int arg);
+
+struct world_option {
+    enum action action;
+    int arg;
+    uint32_t weight;
+};
+#define WORLD_OPTIONS_MAX 160
+/* What can happen now. */
+unsigned world_options(struct world *w, struct world_option *out);
+/* Asks what would be left if the power failed at this very moment, and whether that keeps the promise. */
+void world_fork_check(struct world *w);
