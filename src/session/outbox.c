@@ -187,8 +187,9 @@ void outbox_sent(struct outbox *o, size_t bytes) {
     outbox_compact(o);
 }
 
+/* A gate that was set and has no bytes yet stays: it is for those that come next. */
 void outbox_shrink(struct outbox *o) {
-    if (outbox_bytes(o) == 0) {
+    if (outbox_bytes(o) == 0 && o->gate_count == 0) {
         lsn_t gate_last = o->gate_last;
         outbox_deinit(o);
         o->gate_last = gate_last;
