@@ -12,6 +12,9 @@ struct bell {
 };
 
 #define BELL_FOR_EVER (-1)
+/* A bell that is only ever waited for without a timeout may begin like this. */
+#define BELL_INITIALISED                                                                                               \
+    { PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false }
 
 void bell_init(struct bell *b);
 void bell_deinit(struct bell *b);

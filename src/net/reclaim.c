@@ -1,15 +1,20 @@
 #include "net/reclaim.h"
 
+#include <stdatomic.h>
 #include <urcu-qsbr.h>
 
 #include "base/list.h"
 #include "base/mem.h"
+#include "net/bell.h"
 
 struct reclaim_item {
     struct rcu_head head;
     void *memory;
     void (*free_function)(void *memory);
 };
+
+static _Atomic size_t items_waiting;
+static struct bell none_waits = BELL_INITIALISED;
 
 /* The thread sanitizer does not see into liburcu: these two say that all turns before a grace period come before what
  * is done after it. */
@@ -55,6 +60,9 @@ static void reclaim_now(struct rcu_head *head) {
     grace_over();
     item->free_function(item->memory);
     mem_free(item);
+    if (atomic_fetch_sub(&items_waiting, 1) == 1) {
+        bell_ring(&none_waits);
+    }
 }
 
 void reclaim_later(void *user, void *memory, void (*free_function)(void *memory)) {
@@ -63,9 +71,14 @@ void reclaim_later(void *user, void *memory, void (*free_function)(void *memory)
     item->memory = memory;
     item->free_function = free_function;
     turn_seen();
+    atomic_fetch_add_explicit(&items_waiting, 1, memory_order_relaxed);
     call_rcu(&item->head, reclaim_now);
 }
 
 void reclaim_finish(void) {
-    rcu_barrier();
+    reclaim_offline();
+    while (atomic_load(&items_waiting) > 0) {
+        (void)bell_wait(&none_waits, BELL_FOR_EVER);
+    }
+    reclaim_online();
 }
