@@ -23,6 +23,7 @@ class Peer:
         self.level, self.limit = level, limit
         self.buffer, self.ended = bytearray(), False
         self.wire = []
+        self.early = []  # packets that came while another one was awaited
         try:
             self.sock = socket.create_connection(('127.0.0.1', port), limit)
         except OSError as e:
@@ -56,7 +57,7 @@ class Peer:
     def fill(self, end):
         """Waits until `end` for more bytes; False at the end of the stream."""
         left = end - time.monotonic()
-        if left <= 0 or not select.select([self.sock], [], [], left)[0]:
+        if left <= 0 or not self.readable(left):
             raise Late(f'nothing came; so far {self.wire[-3:]}')
         try:
             data = self.sock.recv(65536)
@@ -67,8 +68,15 @@ class Peer:
             self.buffer += data
         return bool(data)
 
+    def readable(self, seconds):
+        poll = select.poll()
+        poll.register(self.sock, select.POLLIN)
+        return poll.poll(seconds * 1000)
+
     def next(self, limit=None):
         """The next packet, or None when the other side has closed."""
+        if self.early:
+            return self.early.pop(0)
         end = time.monotonic() + (limit or self.limit)
         while True:
             whole = codec.split(self.buffer)
@@ -145,9 +153,23 @@ class Peer:
             self.send(codec.ack(codec.PUBACK, p.packet_id))
         elif p.qos == 2:
             self.send(codec.ack(codec.PUBREC, p.packet_id))
-            self.expect(codec.PUBREL, limit, packet_id=p.packet_id)
+            self.await_pubrel(p.packet_id, limit)
             self.send(codec.ack(codec.PUBCOMP, p.packet_id))
         return p
+
+    def await_pubrel(self, packet_id, limit):
+        """Messages that come before it are kept for later."""
+        kept = []
+        while True:
+            p = self.next(limit)
+            if p is None:
+                raise Gone(f'closed, PUBREL {packet_id} was expected')
+            if p.type == codec.PUBREL and p.packet_id == packet_id:
+                break
+            if p.type != codec.PUBLISH:
+                raise AssertionError(f'expected PUBREL {packet_id}, got {p}')
+            kept.append(p)
+        self.early = kept + self.early
 
     def disconnect(self, reason=None, props=None):
         """DISCONNECT, and waits until the broker has closed."""

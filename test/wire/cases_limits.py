@@ -1,0 +1,126 @@
+"""Limits: refused before anything is accepted, and nothing that was accepted is dropped (cases with their own broker)."""
+
+import time
+
+from case import Late, case, check, closes, codec, equal
+
+SMALL = ('max_queued_messages 20', 'refuse_timeout 2')
+
+
+@case(5, conf=SMALL)
+def full_queue_refuses_5(t):
+    """0x97 before it is accepted; what was accepted arrives; when there is room again it goes on."""
+    s = t.durable()
+    s.subscribe((t.topic('x'), 2))
+    s.disconnect()
+    p = t.client('p')
+    taken = []
+    for i in range(60):
+        if p.publish(t.topic('x'), b'%d' % i, 1 + i % 2, packet_id=i + 1) < 0x80:
+            taken.append(i)
+    check(20 <= len(taken) < 60, f'{len(taken)} taken')
+    s = t.durable()
+    for i in taken:
+        s.message(payload=b'%d' % i)
+    s.quiet()
+    equal(p.publish(t.topic('x'), b'room', 2, packet_id=100), 0)
+    s.message(payload=b'room')
+
+
+@case(5, conf=SMALL)
+def full_queue_refused_id_is_new(t):
+    """[MQTT-4.3.3-9]: after PUBREC 0x97 the same id is a new message."""
+    s = t.durable()
+    s.subscribe((t.topic('x'), 2))
+    s.disconnect()
+    p = t.client('p')
+    for i in range(40):
+        if p.publish(t.topic('x'), b'%d' % i, 2, packet_id=7) >= 0x80:
+            break
+    s = t.durable()
+    while i:
+        s.message()
+        i -= 1
+    s.quiet()
+    equal(p.publish(t.topic('x'), b'anew', 2, packet_id=7), 0)
+    s.message(payload=b'anew')
+
+
+@case(4, conf=SMALL)
+def full_queue_waits_311(t):
+    """3.1.1 cannot be refused: it is not read from, then closed; accepted ones arrive, the rest can come later."""
+    s = t.durable()
+    s.subscribe((t.topic('x'), 2))
+    s.disconnect()
+    p = t.durable('p')
+    p.limit = 0.7
+    taken = 0
+    try:
+        while taken < 60:
+            p.publish(t.topic('x'), b'%d' % taken, 2, packet_id=taken + 1)
+            taken += 1
+    except Late:
+        pass
+    check(20 <= taken < 60, f'{taken} taken')
+    began = time.monotonic()
+    p.limit = 6
+    check(p.next() is None, 'answered instead of closed')
+    check(time.monotonic() - began < 5, 'not closed in time')
+    s = t.durable()
+    for i in range(taken):
+        s.message(payload=b'%d' % i)
+    p = t.durable('p')
+    p.send(codec.publish(t.topic('x'), b'%d' % taken, 2, taken + 1, 4, dup=True))
+    p.expect(codec.PUBREC)
+    p.send(codec.ack(codec.PUBREL, taken + 1))
+    p.expect(codec.PUBCOMP)
+    s.message(payload=b'%d' % taken)
+    s.quiet()
+
+
+@case(4, conf=SMALL)
+def full_queue_room_in_time_311(t):
+    """When the queue gets room before the time is over, the publisher that waited just goes on."""
+    s = t.durable()
+    s.subscribe((t.topic('x'), 1))
+    s.disconnect()
+    p = t.client('p')
+    p.send(*(codec.publish(t.topic('x'), b'%d' % i, 1, i + 1, 4) for i in range(60)))
+    s = t.durable()
+    for i in range(60):
+        s.message(payload=b'%d' % i)
+    for i in range(60):
+        p.expect(codec.PUBACK, packet_id=i + 1)
+
+
+@case(5, conf=('receive_maximum 10', 'max_packet_size 2000', 'max_keepalive 60', 'max_subscriptions 5'))
+def limits_are_told(t):
+    """CONNACK says the limits that are configured, and they hold."""
+    p = t.client(keep_alive=0)
+    props = p.connack.props
+    equal(props.get('receive_maximum'), 10)
+    equal(props.get('maximum_packet_size'), 2000)
+    equal(props.get('server_keep_alive'), 60)
+    codes = p.subscribe(*((t.topic(f'{i}'), 0) for i in range(8)))
+    equal(codes, (0,) * 5 + (0x97,) * 3)
+    p.send(*(codec.publish(t.topic('q'), b'', 2, i + 1) for i in range(11)))
+    for i in range(10):
+        p.expect(codec.PUBREC, packet_id=i + 1)
+    closes(p, 0x93)
+
+
+@case(conf=('allow_zero_length_clientid false',))
+def no_empty_client_ids(t):
+    """[MQTT-3.1.3-8]: 0x85, 3.1.1: 0x02."""
+    p = t.open()
+    p.send(codec.connect('', t.level))
+    equal(p.expect(codec.CONNACK).reason, 0x85 if t.level >= 5 else 2)
+    check(p.next() is None)
+
+
+@case(conf=('connect_timeout 300ms',))
+def short_connect_deadline(t):
+    began = time.monotonic()
+    p = t.open()
+    check(p.next() is None)
+    check(0.2 < time.monotonic() - began < 2.5)

@@ -1,0 +1,125 @@
+#!/usr/bin/env python3
+"""Runs the cases by the wire against one broker, many at a time.
+
+  test/wire/run.py [--broker COMMAND] [--jobs 16] [--conf LINE]... [--list] [NAME...]
+
+NAME is a part of a case's name. Exit status 0 only if all passed."""
+
+import argparse
+import os
+import sys
+import threading
+import time
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import case  # noqa: E402
+import broker as brokers  # noqa: E402
+import cases_connect  # noqa: E402,F401
+import cases_hostile  # noqa: E402,F401
+import cases_limits  # noqa: E402,F401
+import cases_publish  # noqa: E402,F401
+import cases_subscribe  # noqa: E402,F401
+import cases_will  # noqa: E402,F401
+
+
+class Runner:
+    def __init__(self, a):
+        self.a, self.lock = a, threading.Lock()
+        self.passed, self.failed, self.skipped = 0, [], []
+
+    def one(self, broker, function, level):
+        bench = case.Bench(broker, function.__name__, level)
+        began, problem = time.monotonic(), None
+        try:
+            function(bench)
+        except case.Skip as e:
+            problem = e
+        except Exception as e:  # a case fails by raising, whatever it is
+            where = [f for f in traceback.extract_tb(e.__traceback__) if '/cases_' in f.filename]
+            line = f' (line {where[-1].lineno})' if where else ''
+            problem = f'{type(e).__name__}: {e}{line}'
+        finally:
+            bench.close()
+        seconds = time.monotonic() - began
+        with self.lock:
+            self.note(f'{function.__name__}/{"3.1.1" if level == 4 else "5.0"}', problem, seconds, broker)
+
+    def note(self, name, problem, seconds, broker):
+        if isinstance(problem, case.Skip):
+            self.skipped.append(f'{name}: {problem}')
+        elif problem:
+            self.failed.append(name)
+            print(f'FAILED {name}: {problem}', flush=True)
+        else:
+            self.passed += 1
+            if self.a.verbose:
+                print(f'ok     {name} {seconds:.1f} s', flush=True)
+        if not broker.alive():
+            print(f'the broker died (status {broker.process.returncode}) about {name}:\n{broker.log()[-3000:]}', flush=True)
+            broker.start()
+            broker.wait_ready()
+            self.failed.append('broker died at ' + name)
+
+    def group(self, conf, cases):
+        lines = list(conf) + self.a.conf
+        broker = brokers.Broker(self.a.broker, conf=lines if lines else None)
+        try:
+            broker.start()
+            if not broker.wait_ready():
+                print(f'the broker does not start:\n{broker.log()}')
+                self.failed += [f.__name__ for f, *_ in cases]
+                return
+            # The slow ones first, so that they wait together.
+            order = sorted((c for c in cases if not c[3]), key=lambda c: 'time.sleep' not in source(c[0]))
+            with ThreadPoolExecutor(self.a.jobs) as pool:
+                list(pool.map(lambda c: self.one(broker, c[0], c[1]), order))
+            for c in cases:
+                if c[3]:
+                    self.one(broker, c[0], c[1])
+            status = broker.stop()
+            if status != 0:
+                print(f'FAILED clean stop: status {status}\n{broker.log()[-3000:]}')
+                self.failed.append('clean stop')
+        finally:
+            broker.cleanup()
+
+    def all(self, cases):
+        groups = {}
+        for c in cases:
+            groups.setdefault(c[2], []).append(c)
+        for conf, members in groups.items():
+            self.group(conf, members)
+
+
+def source(function):
+    return ' '.join(function.__code__.co_names + ('time.sleep',) if 'sleep' in function.__code__.co_names
+                    else function.__code__.co_names)
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--broker')
+    p.add_argument('--jobs', type=int, default=16)
+    p.add_argument('--conf', action='append', default=[], help='a configuration line')
+    p.add_argument('--list', action='store_true')
+    p.add_argument('--verbose', '-v', action='store_true')
+    p.add_argument('name', nargs='*')
+    a = p.parse_args()
+    cases = [c for c in case.CASES if not a.name or any(n in f'{c[0].__name__}/{c[1]}' for n in a.name)]
+    if a.list:
+        for function, level, *_ in cases:
+            print(f'{function.__name__}/{level}  {(function.__doc__ or "").splitlines()[0] if function.__doc__ else ""}')
+        return 0
+    runner, began = Runner(a), time.monotonic()
+    runner.all(cases)
+    for line in runner.skipped:
+        print('SKIPPED ' + line)
+    print(f'{time.monotonic() - began:.1f} s')
+    print(f'summary: passed={runner.passed} failed={len(runner.failed)} skipped={len(runner.skipped)}')
+    return 0 if not runner.failed else 1
+
+
+if __name__ == '__main__':
+    sys.exit(main())
