@@ -289,5 +289,9 @@ bool packet_reason_allowed(enum packet_type type, enum packet_sender sender, uin
 /* "PUBLISH" and so on; "?" for a number that is none. */
 const char *packet_type_name(enum packet_type type);
 
+/* Appends a decoded packet as one line for a person, without newline: PUBLISH qos=2 id=7 topic="a/b" bytes=12. Payloads
+ * and secrets are shown as numbers of bytes; strings are cut and escaped. */
+void packet_print(struct buf *out, enum protocol protocol, const struct packet *packet);
+
 /* True when `s` is well-formed UTF-8 without U+0000 and surrogates [MQTT-1.5.4-1, -2]. */
 bool utf8_valid(struct span s);

@@ -1,7 +1,5 @@
 #include "packet/property.h"
 
-#include <stdio.h>
-
 #include "base/must.h"
 #include "packet/codec.h"
 

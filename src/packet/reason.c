@@ -12,28 +12,6 @@ const char *reason_text(uint8_t reason) {
     }
 }
 
-uint8_t reason_return_code(uint8_t reason) {
-    switch (reason) {
-    case REASON_SUCCESS:
-        return 0;
-    case REASON_UNSUPPORTED_PROTOCOL_VERSION:
-        return 1;
-    case REASON_CLIENT_IDENTIFIER_NOT_VALID:
-        return 2;
-    case REASON_SERVER_UNAVAILABLE:
-    case REASON_SERVER_BUSY:
-    case REASON_QUOTA_EXCEEDED:
-        return 3;
-    case REASON_BAD_USER_NAME_OR_PASSWORD:
-        return 4;
-    case REASON_NOT_AUTHORIZED:
-    case REASON_BANNED:
-        return 5;
-    default:
-        return REASON_NO_RETURN_CODE;
-    }
-}
-
 #define PUBLISH_ANSWERS (PACKET_BIT(PUBACK) | PACKET_BIT(PUBREC))
 #define SUBSCRIBE_ANSWERS (PACKET_BIT(SUBACK) | PACKET_BIT(UNSUBACK))
 #define RELEASES (PACKET_BIT(PUBREL) | PACKET_BIT(PUBCOMP))

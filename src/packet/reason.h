@@ -56,8 +56,3 @@ enum reason {
 
 /* The standard's name of a reason code; "Unknown reason" for a number that it does not list. */
 const char *reason_text(uint8_t reason);
-
-/* The return code of 3.1.1's CONNACK (0 to 5) that says the same as a reason code; REASON_NO_RETURN_CODE when none
- * does: then the connection is closed without CONNACK. */
-uint8_t reason_return_code(uint8_t reason);
-#define REASON_NO_RETURN_CODE 0xFF
