@@ -63,7 +63,11 @@ void qos_out_connected(struct qos_out *out, uint16_t receive_maximum) {
     for (struct link *l = out->published.next; l != &out->published; l = l->next) {
         flight_of(l)->sent_before = true;
         flight_of(l)->sent_here = false;
+        flight_of(l)->counted = false;
         out->resend_count++;
+    }
+    for (struct link *l = out->released.next; l != &out->released; l = l->next) {
+        flight_of(l)->counted = false;
     }
     out->resend_at = out->published.next;
     resend_advance(out);
@@ -99,12 +103,24 @@ static struct flight *flight_create(struct qos_out *out, packet_id_t packet_id, 
     return f;
 }
 
+static void quota_take(struct qos_out *out, struct flight *f) {
+    f->sent_here = true;
+    f->counted = true;
+    out->quota--;
+}
+
+static void quota_return(struct qos_out *out, struct flight *f) {
+    if (f->counted && out->quota < out->quota_max) {
+        out->quota++;
+    }
+    f->counted = false;
+}
+
 struct flight *qos_out_begin(struct qos_out *out, const struct flight_parts *parts) {
     must(qos_out_ready(out) && parts->message != NULL);
     struct flight *f = flight_create(out, id_allocate(out), parts);
     f->state = FLIGHT_PUBLISHED;
-    f->sent_here = true;
-    out->quota--;
+    quota_take(out, f);
     list_push_back(&out->published, &f->link);
     return f;
 }
@@ -127,8 +143,7 @@ struct flight *qos_out_resend_next(struct qos_out *out) {
     }
     must(out->resend_at != &out->published);
     struct flight *f = flight_of(out->resend_at);
-    f->sent_here = true;
-    out->quota--;
+    quota_take(out, f);
     out->resend_count--;
     resend_advance(out);
     return f;
@@ -148,12 +163,6 @@ static void published_leave(struct qos_out *out, struct flight *f) {
         out->resend_count--;
     }
     resend_advance(out);
-}
-
-static void quota_return(struct qos_out *out) {
-    if (out->quota < out->quota_max) {
-        out->quota++;
-    }
 }
 
 enum qos_out_answer qos_out_puback(struct qos_out *out, packet_id_t packet_id, struct flight **flight) {
@@ -186,7 +195,7 @@ enum qos_out_answer qos_out_pubrec(struct qos_out *out, packet_id_t packet_id, u
     message_unref(f->message);
     f->message = NULL;
     if (out->mutant == MUTANT_R5_QUOTA) {
-        quota_return(out);
+        quota_return(out, f);
     }
     return QOS_OUT_RELEASED;
 }
@@ -209,6 +218,6 @@ void qos_out_end(struct qos_out *out, struct flight *f) {
         (void)map64_remove(&out->by_id, f->packet_id);
     }
     out->count--;
-    quota_return(out);
+    quota_return(out, f);
     flight_destroy(f);
 }

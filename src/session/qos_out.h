@@ -37,6 +37,7 @@ struct flight {
     bool retain;      /* the RETAIN flag of the PUBLISH */
     bool sent_before; /* on an earlier connection: DUP is set when it is sent again */
     bool sent_here;   /* on this connection */
+    bool counted;     /* its PUBLISH took quota of this connection, which its end gives back */
 };
 
 struct qos_out {
