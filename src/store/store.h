@@ -26,12 +26,12 @@ enum store_pressure {
 /* An outbound flow as the table knows it. */
 struct store_flight {
     packet_id_t packet_id;
-    bool released;     /* PUBREC came: PUBREL is owed, the body is gone */
+    bool released; /* PUBREC came: PUBREL is owed, the body is gone */
     uint8_t qos;
     bool retain;
     lsn_t message_lsn;
     uint32_t target;
-    lsn_t order;       /* flows that are not released resend by it; released ones too */
+    lsn_t order; /* flows that are not released resend by it; released ones too */
 };
 
 /* What the load reports, in this order: sessions; then of each session its subscriptions, held ids, flights (by
@@ -108,7 +108,7 @@ static inline struct message *store_message(struct store *store, lsn_t lsn) {
 /* Reads up to `max` deliveries of a session's queue from the table, in order of (message lsn, target), beginning after
  * (after_lsn, after_target). Only folded ones are seen, and of those also the ones that were SENT, DONE or DROPPED by
  * records that are not folded yet: the caller asks only beyond what it has taken. Any thread. */
-static inline size_t store_queue_read(struct store *store, session_id_t session, lsn_t after_lsn,
-                                      uint32_t after_target, struct store_delivery *out, size_t max) {
+static inline size_t store_queue_read(struct store *store, session_id_t session, lsn_t after_lsn, uint32_t after_target,
+                                      struct store_delivery *out, size_t max) {
     return store->ops->queue_read(store, session, after_lsn, after_target, out, max);
 }

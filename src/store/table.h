@@ -21,17 +21,20 @@ enum table_tree {
     TABLE_TREES, /* how many */
 };
 
-struct table;       /* opaque, first member: struct table_ops pointer */
-struct table_txn;   /* opaque */
+struct table;        /* opaque, first member: struct table_ops pointer */
+struct table_txn;    /* opaque */
 struct table_cursor; /* opaque */
 
 struct table_ops {
     void (*close)(struct table *t);
     /* A read transaction sees the last commit; a write transaction sees its own changes too. NULL with an error. */
     struct table_txn *(*begin)(struct table *t, bool write, struct error *error);
-    /* Durable when it returns true. On false nothing has changed. Ends the transaction either way. */
+    /* Durable when it returns true. On false nothing has changed. Ends the transaction either way. Fails when any
+     * read or change of the transaction has failed. */
     bool (*commit)(struct table_txn *txn, struct error *error);
     void (*abort)(struct table_txn *txn);
+    /* False with an error when a read of this transaction has failed: then "absent" was perhaps not true. */
+    bool (*sound)(struct table_txn *txn, struct error *error);
     /* True when found; `value` is valid until the next change or the end of the transaction. */
     bool (*get)(struct table_txn *txn, enum table_tree tree, struct span key, struct span *value);
     bool (*put)(struct table_txn *txn, enum table_tree tree, struct span key, struct span value, struct error *error);

@@ -1,0 +1,434 @@
+#include "store/fold.h"
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "store/bytes.h"
+
+enum { OVERLAY_ENTRIES_MAX = 1 << 20 }; /* beyond it the overlay is flushed, which bounds its memory to some 100 MiB */
+
+/* The values of f->sessions. */
+static char session_there;
+static char session_gone;
+
+void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t folded) {
+    overlay_init(&f->overlay, table, txn, folded);
+    f->sessions = map64_of(0);
+    f->last_lsn = folded;
+    f->records = 0;
+}
+
+void fold_deinit(struct fold *f) {
+    overlay_deinit(&f->overlay);
+    map64_deinit(&f->sessions);
+}
+
+static bool session_exists(struct fold *f, session_id_t session) {
+    const void *known = map64_get(&f->sessions, session);
+    if (known == NULL) {
+        struct row_key key;
+        struct span value;
+        row_key_session(&key, session);
+        struct overlay *o = &f->overlay;
+        known = o->table->ops->get(o->txn, TABLE_SESSIONS, row_key_span(&key), &value) ? &session_there : &session_gone;
+        map64_put(&f->sessions, session, (void *)(uintptr_t)known);
+    }
+    return known == &session_there;
+}
+
+/* ---- messages and their references ---- */
+
+static void references_put(struct fold *f, lsn_t lsn, uint32_t count) {
+    struct row_key key;
+    uint8_t value[4];
+    row_key_message(&key, lsn);
+    le32_put(value, count);
+    overlay_put(&f->overlay, TABLE_REFERENCES, row_key_span(&key), lsn, span_of(value, sizeof value));
+}
+
+static void message_keep(struct fold *f, lsn_t lsn, struct span parts, uint32_t references) {
+    struct row_key key;
+    row_key_message(&key, lsn);
+    overlay_put(&f->overlay, TABLE_MESSAGES, row_key_span(&key), lsn, parts);
+    if (references > 1) {
+        references_put(f, lsn, references);
+    }
+}
+
+static void message_release(struct fold *f, lsn_t lsn) {
+    struct row_key key;
+    struct span value;
+    uint32_t count = 1;
+    row_key_message(&key, lsn);
+    if (overlay_get(&f->overlay, TABLE_REFERENCES, row_key_span(&key), lsn, &value) && !row_count_read(value, &count)) {
+        f->overlay.damaged = true;
+    }
+    if (count > 2) {
+        references_put(f, lsn, count - 1);
+        return;
+    }
+    if (count == 2) {
+        overlay_remove(&f->overlay, TABLE_REFERENCES, row_key_span(&key), lsn);
+        return;
+    }
+    overlay_remove(&f->overlay, TABLE_MESSAGES, row_key_span(&key), lsn);
+}
+
+static void retained_forget(struct fold *f, const struct row_key *key) {
+    struct span value;
+    lsn_t old;
+    if (overlay_get(&f->overlay, TABLE_RETAINED, row_key_span(key), 0, &value)) {
+        if (row_lsn_read(value, &old)) {
+            message_release(f, old);
+        } else {
+            f->overlay.damaged = true;
+        }
+    }
+}
+
+/* Returns 1 when the message is referenced as its topic's retained message from now on. */
+static uint32_t retained_set(struct fold *f, lsn_t lsn, const struct message_parts *parts) {
+    struct row_key key;
+    row_key_topic(&key, parts->topic);
+    retained_forget(f, &key);
+    if (parts->payload.len == 0) {
+        overlay_remove(&f->overlay, TABLE_RETAINED, row_key_span(&key), 0);
+        return 0;
+    }
+    uint8_t value[8];
+    le64_put(value, lsn);
+    overlay_put(&f->overlay, TABLE_RETAINED, row_key_span(&key), 0, span_of(value, sizeof value));
+    return 1;
+}
+
+static uint32_t queued_bytes(const struct message_parts *p) {
+    size_t bytes = sizeof(struct message) + p->topic.len + p->properties.len + p->payload.len;
+    return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+}
+
+/* Queues the message for those of its targets that exist; returns how many. */
+static uint32_t targets_queue(struct fold *f, lsn_t lsn, const struct record_message *m) {
+    struct row_queued queued = {.bytes = queued_bytes(&m->parts)};
+    struct reader r = reader_of(m->targets_raw);
+    struct record_target t;
+    uint32_t count = 0;
+    for (uint32_t index = 0; record_target_next(&r, &t); index++) {
+        if (!session_exists(f, t.session_id)) {
+            continue;
+        }
+        struct row_key key;
+        uint8_t value[ROW_QUEUE_BYTES];
+        queued.qos = t.qos;
+        queued.retain = t.retain;
+        row_key_delivery(&key, t.session_id, lsn, index);
+        row_queued_write(value, &queued);
+        overlay_put(&f->overlay, TABLE_QUEUE, row_key_span(&key), lsn, span_of(value, sizeof value));
+        count++;
+    }
+    return count;
+}
+
+/* Takes a delivery out of its queue; false when it is not there. */
+static bool queue_take(struct fold *f, session_id_t session, lsn_t lsn, uint32_t target, struct row_queued *queued) {
+    struct row_key key;
+    struct span value;
+    row_key_delivery(&key, session, lsn, target);
+    if (!overlay_get(&f->overlay, TABLE_QUEUE, row_key_span(&key), lsn, &value)) {
+        return false;
+    }
+    if (!row_queued_read(value, queued)) {
+        f->overlay.damaged = true;
+        return false;
+    }
+    overlay_remove(&f->overlay, TABLE_QUEUE, row_key_span(&key), lsn);
+    return true;
+}
+
+/* ---- flows ---- */
+
+static void held_set(struct fold *f, session_id_t session, packet_id_t packet_id, bool held) {
+    struct row_key key;
+    row_key_packet(&key, session, packet_id);
+    if (held) {
+        overlay_put(&f->overlay, TABLE_HELD, row_key_span(&key), 0, span_of(NULL, 0));
+    } else {
+        overlay_remove(&f->overlay, TABLE_HELD, row_key_span(&key), 0);
+    }
+}
+
+static bool flight_get(struct fold *f, const struct row_key *key, struct store_flight *flight) {
+    struct span value;
+    if (!overlay_get(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0, &value)) {
+        return false;
+    }
+    if (!row_flight_read(value, flight)) {
+        f->overlay.damaged = true;
+        return false;
+    }
+    return true;
+}
+
+static void flight_put(struct fold *f, const struct row_key *key, const struct store_flight *flight) {
+    uint8_t value[ROW_FLIGHT_BYTES];
+    row_flight_write(value, flight);
+    overlay_put(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0, span_of(value, sizeof value));
+}
+
+/* Ends the outbound flow of a packet id, if there is one. */
+static void flight_end(struct fold *f, const struct row_key *key) {
+    struct store_flight flight;
+    if (flight_get(f, key, &flight)) {
+        if (!flight.released) {
+            message_release(f, flight.message_lsn);
+        }
+        overlay_remove(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0);
+    }
+}
+
+/* ---- the end of a session ---- */
+
+/* Gives back the body that a row of QUEUE or FLIGHTS refers to. */
+static void row_release(struct fold *f, enum table_tree tree, struct span key, struct span value) {
+    session_id_t session;
+    lsn_t lsn;
+    uint32_t target;
+    struct store_flight flight;
+    if (tree == TABLE_QUEUE && row_key_delivery_read(key, &session, &lsn, &target)) {
+        message_release(f, lsn);
+    } else if (tree == TABLE_FLIGHTS && row_flight_read(value, &flight) && !flight.released) {
+        message_release(f, flight.message_lsn);
+    }
+}
+
+static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t session, struct error *error) {
+    struct overlay *o = &f->overlay;
+    struct row_key prefix;
+    struct span key;
+    struct span value;
+    session_id_t owner;
+    row_key_session(&prefix, session);
+    while (o->table->ops->seek(o->txn, tree, row_key_span(&prefix), &key, &value) &&
+           row_key_session_read(key, &owner) && owner == session) {
+        struct row_key copy;
+        if (!row_key_copy(&copy, key)) {
+            f->overlay.damaged = true;
+            break;
+        }
+        row_release(f, tree, key, value);
+        if (!o->table->ops->remove(o->txn, tree, row_key_span(&copy), error)) {
+            return false;
+        }
+        if (o->count > OVERLAY_ENTRIES_MAX && !overlay_flush(o, o->flushed, error)) {
+            return false;
+        }
+    }
+    return o->table->ops->sound(o->txn, error);
+}
+
+/* All rows of the session must be in the transaction before they can be found there. */
+static bool session_remove(struct fold *f, session_id_t session, lsn_t lsn, struct error *error) {
+    static const enum table_tree trees[] = {TABLE_SUBSCRIPTIONS, TABLE_HELD,  TABLE_FLIGHTS,
+                                            TABLE_QUEUE,         TABLE_WILLS, TABLE_SESSIONS};
+    if (!session_exists(f, session)) {
+        return true;
+    }
+    if (!overlay_flush(&f->overlay, lsn, error)) {
+        return false;
+    }
+    for (size_t i = 0; i < sizeof trees / sizeof trees[0]; i++) {
+        if (!rows_remove(f, trees[i], session, error)) {
+            return false;
+        }
+    }
+    map64_put(&f->sessions, session, &session_gone);
+    return true;
+}
+
+/* ---- one function for each field of the union; `encoded` is the record itself ---- */
+
+struct step {
+    struct fold *fold;
+    lsn_t lsn;
+    enum record_kind kind;
+    struct span encoded;
+    struct error *error;
+};
+
+static bool fold_session(const struct step *s, const struct record_session *r) {
+    session_id_t session = r->session_id != 0 ? r->session_id : s->lsn;
+    if (r->session_id == 0) {
+        map64_put(&s->fold->sessions, session, &session_there);
+    } else if (!session_exists(s->fold, session)) {
+        return true;
+    }
+    struct row_key key;
+    row_key_session(&key, session);
+    overlay_put(&s->fold->overlay, TABLE_SESSIONS, row_key_span(&key), session, s->encoded);
+    return true;
+}
+
+static bool fold_end(const struct step *s, const struct record_end *r) {
+    if (s->kind == RECORD_SESSION_END) {
+        return session_remove(s->fold, r->session_id, s->lsn, s->error);
+    }
+    struct row_key key;
+    row_key_session(&key, r->session_id);
+    overlay_remove(&s->fold->overlay, TABLE_WILLS, row_key_span(&key), 0);
+    return true;
+}
+
+static bool fold_subscribed(const struct step *s, const struct record_subscribed *r) {
+    struct row_key key;
+    if (session_exists(s->fold, r->session_id)) {
+        row_key_subscription(&key, r->session_id, r->filter);
+        overlay_put(&s->fold->overlay, TABLE_SUBSCRIPTIONS, row_key_span(&key), 0, s->encoded);
+    }
+    return true;
+}
+
+static bool fold_unsubscribed(const struct step *s, const struct record_unsubscribed *r) {
+    struct row_key key;
+    row_key_subscription(&key, r->session_id, r->filter);
+    overlay_remove(&s->fold->overlay, TABLE_SUBSCRIPTIONS, row_key_span(&key), 0);
+    return true;
+}
+
+static bool fold_message(const struct step *s, const struct record_message *r) {
+    struct fold *f = s->fold;
+    if (r->origin != 0 && r->packet_id != 0 && session_exists(f, r->origin)) {
+        held_set(f, r->origin, r->packet_id, true);
+    }
+    if (r->clear_will) {
+        struct row_key key;
+        row_key_session(&key, r->origin);
+        overlay_remove(&f->overlay, TABLE_WILLS, row_key_span(&key), 0);
+    }
+    uint32_t references = targets_queue(f, s->lsn, r);
+    if (r->set_retained) {
+        references += retained_set(f, s->lsn, &r->parts);
+    }
+    if (references > 0) {
+        message_keep(f, s->lsn, r->parts_raw, references);
+    }
+    return true;
+}
+
+static bool fold_flow(const struct step *s, const struct record_flow *r) {
+    struct fold *f = s->fold;
+    struct row_key key;
+    struct store_flight flight;
+    row_key_packet(&key, r->session_id, r->packet_id);
+    if (s->kind == RECORD_HELD) {
+        if (session_exists(f, r->session_id)) {
+            held_set(f, r->session_id, r->packet_id, true);
+        }
+    } else if (s->kind == RECORD_FREED) {
+        held_set(f, r->session_id, r->packet_id, false);
+    } else if (s->kind == RECORD_DONE) {
+        flight_end(f, &key);
+    } else if (flight_get(f, &key, &flight) && !flight.released) {
+        message_release(f, flight.message_lsn);
+        flight.released = true;
+        flight.order = s->lsn;
+        flight_put(f, &key, &flight);
+    }
+    return true;
+}
+
+static bool fold_sent(const struct step *s, const struct record_sent *r) {
+    struct row_queued queued;
+    struct row_key key;
+    if (!queue_take(s->fold, r->session_id, r->message_lsn, r->target, &queued)) {
+        return true;
+    }
+    row_key_packet(&key, r->session_id, r->packet_id);
+    flight_end(s->fold, &key);
+    struct store_flight flight = {
+        .qos = queued.qos,
+        .retain = queued.retain,
+        .message_lsn = r->message_lsn,
+        .target = r->target,
+        .order = s->lsn,
+    };
+    flight_put(s->fold, &key, &flight);
+    return true;
+}
+
+static bool fold_dropped(const struct step *s, const struct record_dropped *r) {
+    struct row_queued queued;
+    if (queue_take(s->fold, r->session_id, r->message_lsn, r->target, &queued)) {
+        message_release(s->fold, r->message_lsn);
+    }
+    return true;
+}
+
+static bool fold_will(const struct step *s, const struct record_will *r) {
+    struct row_key key;
+    if (session_exists(s->fold, r->session_id)) {
+        row_key_session(&key, r->session_id);
+        overlay_put(&s->fold->overlay, TABLE_WILLS, row_key_span(&key), 0, s->encoded);
+    }
+    return true;
+}
+
+bool fold_record(struct fold *f, lsn_t lsn, struct span encoded, struct error *error) {
+    struct record r;
+    if (!record_decode(encoded, &r)) {
+        return error_set(error, ERROR_DAMAGED, 0, "record %llu cannot be decoded: written by a newer version?",
+                         (unsigned long long)lsn);
+    }
+    must(lsn > f->last_lsn);
+    f->last_lsn = lsn;
+    f->records++;
+    if (f->overlay.count > OVERLAY_ENTRIES_MAX && !overlay_flush(&f->overlay, lsn - 1, error)) {
+        return false;
+    }
+    struct step s = {f, lsn, r.kind, encoded, error};
+    switch (r.kind) {
+#define RECORD_FOLD(number, name, field, text)                                                                         \
+    case RECORD_##name:                                                                                                \
+        return fold_##field(&s, &r.field);
+        RECORD_ROWS(RECORD_FOLD)
+#undef RECORD_FOLD
+    case RECORD_NONE:
+        break;
+    }
+    must(false);
+    return false;
+}
+
+bool fold_payload(struct fold *f, lsn_t first_lsn, uint32_t count, struct span payload, struct error *error) {
+    struct reader r = reader_of(payload);
+    struct span encoded;
+    lsn_t lsn = first_lsn;
+    for (; frame_record_next(&r, &encoded); lsn++) {
+        if (!fold_record(f, lsn, encoded, error)) {
+            return false;
+        }
+    }
+    return (reader_done(&r) && lsn - first_lsn == count) ||
+           error_set(error, ERROR_DAMAGED, 0, "the frame that begins with lsn %llu does not hold %lu whole records",
+                     (unsigned long long)first_lsn, (unsigned long)count);
+}
+
+bool fold_frames(struct fold *f, struct span in, struct chain *chain, struct error *error) {
+    struct frame_header h;
+    while (in.len > 0) {
+        if (!frame_read(in, chain, &h)) {
+            return error_set(error, ERROR_DAMAGED, 0,
+                             "the frame with lsn %llu, which was whole when it was written, "
+                             "is damaged",
+                             (unsigned long long)chain->next_lsn);
+        }
+        struct span payload = span_of(in.ptr + FRAME_HEADER_BYTES, h.payload_bytes);
+        if (!fold_payload(f, h.first_lsn, h.record_count, payload, error)) {
+            return false;
+        }
+        *chain = chain_after(&h);
+        in = span_skip(in, frame_bytes(h.payload_bytes));
+    }
+    return true;
+}
+
+bool fold_flush(struct fold *f, struct error *error) {
+    return overlay_flush(&f->overlay, f->last_lsn, error);
+}

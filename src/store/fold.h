@@ -1,0 +1,31 @@
+/* The fold: what records mean for the table. It is the one place where the store knows sessions, deliveries and flows.
+ *
+ * A record that names a session which does not exist (any more) is ignored: a session's end and its last
+ * acknowledgement may cross. So is a step of a flow that is not there. A message stays while it is referenced: by each
+ * delivery that waits in a queue or is in flight with its body, and by being the retained message of its topic.
+ *
+ * Works on a write transaction that its owner begins and commits. Not thread-safe. */
+#pragma once
+
+#include "base/map.h"
+#include "store/overlay.h"
+#include "store/rows.h"
+
+struct fold {
+    struct overlay overlay;
+    struct map64 sessions; /* id -> does it exist? what this fold has learned */
+    lsn_t last_lsn;        /* folded last */
+    uint64_t records;      /* folded, for those who count */
+};
+
+/* `folded`: the last lsn that the table already holds. */
+void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t folded);
+void fold_deinit(struct fold *f);
+/* Folds one record, encoded; borrows `encoded` until fold_flush(). ERROR_DAMAGED when it cannot be decoded. */
+bool fold_record(struct fold *f, lsn_t lsn, struct span encoded, struct error *error);
+/* Folds the `count` records of a payload. */
+bool fold_payload(struct fold *f, lsn_t first_lsn, uint32_t count, struct span payload, struct error *error);
+/* Folds all frames of `in`, which continue `*chain`; moves the chain on. ERROR_DAMAGED unless `in` is whole frames. */
+bool fold_frames(struct fold *f, struct span in, struct chain *chain, struct error *error);
+/* Brings all changes into the transaction. */
+bool fold_flush(struct fold *f, struct error *error);

@@ -1,0 +1,158 @@
+#include "store/local.h"
+
+#include "base/mem.h"
+#include "store/scan.h"
+
+enum {
+    SEGMENT_BYTES_DEFAULT = 32 << 20,
+    SEGMENT_BYTES_MIN = 4 * BLOCK_BYTES,
+    SEGMENT_BYTES_MAX = 1 << 30,
+    SEGMENTS_DEFAULT = 16,
+    SEGMENTS_MIN = 3,
+    FRAME_BYTES_DEFAULT = 4 << 20,
+    STAGED_BYTES_BUSY_DEFAULT = 16 << 20,
+};
+
+static bool options_complete(struct store_local_options *o, struct error *error) {
+    o->segment_bytes = o->segment_bytes > 0 ? o->segment_bytes : SEGMENT_BYTES_DEFAULT;
+    o->segments_max = o->segments_max > 0 ? o->segments_max : SEGMENTS_DEFAULT;
+    o->frame_bytes_max = o->frame_bytes_max > 0 ? o->frame_bytes_max : FRAME_BYTES_DEFAULT;
+    o->staged_bytes_busy = o->staged_bytes_busy > 0 ? o->staged_bytes_busy : STAGED_BYTES_BUSY_DEFAULT;
+    if (o->segment_bytes % BLOCK_BYTES != 0 || o->segment_bytes < SEGMENT_BYTES_MIN ||
+        o->segment_bytes > SEGMENT_BYTES_MAX) {
+        return error_set(error, ERROR_INVALID, 0, "the size of a journal file must be a multiple of %d from %d to %d",
+                         BLOCK_BYTES, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
+    }
+    if (o->segments_max < SEGMENTS_MIN || o->segments_max > SEGMENT_FILES_MAX) {
+        return error_set(error, ERROR_INVALID, 0, "the number of journal files must be from %d to %d", SEGMENTS_MIN,
+                         SEGMENT_FILES_MAX);
+    }
+    if (o->frame_bytes_max < BLOCK_BYTES) {
+        return error_set(error, ERROR_INVALID, 0, "a journal frame must have room for %d bytes", BLOCK_BYTES);
+    }
+    return true;
+}
+
+struct store *store_local_open(const struct disk *disk, struct table *table, const struct store_local_options *options,
+                               struct error *error) {
+    struct store_local_options complete = *options;
+    if (!options_complete(&complete, error)) {
+        return NULL;
+    }
+    struct local *l = mem_zero(1, sizeof *l);
+    l->base.ops = &local_ops;
+    l->disk = disk;
+    l->table = table;
+    l->options = complete;
+    l->segment_count = complete.segments_max;
+    l->segments = mem_zero(l->segment_count, sizeof *l->segments);
+    lock_init(&l->lock);
+    if (!local_recover(l, error)) {
+        store_local_close(&l->base);
+        return NULL;
+    }
+    return &l->base;
+}
+
+static void frame_free(struct local *l) {
+    if (l->commit.frame != NULL) {
+        staging_give(&l->staging, l->commit.frame);
+    }
+    if (l->staging.filling != NULL) {
+        staging_deinit(&l->staging);
+    }
+}
+
+void store_local_close(struct store *store) {
+    struct local *l = local_of(store);
+    frame_free(l);
+    for (uint32_t i = 0; i < l->segment_count; i++) {
+        if (l->segments[i].file != NULL) {
+            l->disk->close(l->disk->user, l->segments[i].file);
+        }
+    }
+    mem_free(l->segments);
+    mem_free(l->commit.zeros);
+    mem_free(l->checkpoint.image);
+    lock_deinit(&l->lock);
+    mem_free(l);
+}
+
+enum store_step local_fail(struct local *l, const struct error *error) {
+    lock_take(&l->lock);
+    if (!store_failed(&l->base)) {
+        l->base.error = *error;
+        atomic_store_explicit(&l->base.failed, true, memory_order_release);
+    }
+    lock_give(&l->lock);
+    return STORE_STEP_FAILED;
+}
+
+static lsn_t local_stage(struct store *store, const struct record *record) {
+    struct local *l = local_of(store);
+    bool fits;
+    lock_take(&l->lock);
+    uint64_t before = l->staging.bytes;
+    lsn_t lsn = staging_add(&l->staging, record, &fits);
+    uint64_t staged = atomic_load_explicit(&l->staged_bytes, memory_order_relaxed);
+    atomic_store_explicit(&l->staged_bytes, staged + l->staging.bytes - before, memory_order_relaxed);
+    if (before == 0 && l->wake != NULL) {
+        l->wake(l->wake_user);
+    }
+    lock_give(&l->lock);
+    if (!fits) {
+        struct error error;
+        error_set(&error, ERROR_INVALID, 0,
+                  "a record of up to %zu bytes does not fit into a journal file of %llu bytes",
+                  record_bytes_max(record), (unsigned long long)l->options.segment_bytes);
+        (void)local_fail(l, &error);
+    }
+    return lsn;
+}
+
+/* FULL only when the reserve cannot be made larger: otherwise it is being made. BUSY also when the checkpoint is what
+ * all wait for: the publishers then go at its speed instead of being refused. */
+static enum store_pressure local_pressure(const struct store *store) {
+    const struct local *l = container_of(store, const struct local, base);
+    uint32_t spares = atomic_load_explicit(&l->spares, memory_order_relaxed);
+    bool blocked = atomic_load_explicit(&l->reserve_blocked, memory_order_relaxed);
+    bool whole = atomic_load_explicit(&l->reserve_whole, memory_order_relaxed);
+    if (spares < SEGMENTS_SPARE_MIN && (blocked || whole)) {
+        return STORE_FULL;
+    }
+    if (whole && spares == SEGMENTS_SPARE_MIN && atomic_load_explicit(&l->fulls, memory_order_relaxed) > 0 &&
+        !atomic_load_explicit(&l->fold_blocked, memory_order_relaxed)) {
+        return STORE_BUSY;
+    }
+    uint64_t staged = atomic_load_explicit(&l->staged_bytes, memory_order_relaxed);
+    return staged > l->options.staged_bytes_busy ? STORE_BUSY : STORE_EASY;
+}
+
+const struct store_ops local_ops = {
+    .stage = local_stage,
+    .load = local_load,
+    .message = local_message,
+    .queue_read = local_queue_read,
+    .pressure = local_pressure,
+};
+
+bool store_local_staged(const struct store *store) {
+    struct local *l = container_of(store, struct local, base);
+    lock_take(&l->lock);
+    bool staged = !staging_empty(&l->staging);
+    lock_give(&l->lock);
+    return staged;
+}
+
+uint64_t store_local_journal_bytes(const struct store *store) {
+    const struct local *l = container_of(store, const struct local, base);
+    return atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
+}
+
+void store_local_on_staged(struct store *store, void (*wake)(void *user), void *user) {
+    struct local *l = local_of(store);
+    lock_take(&l->lock);
+    l->wake = wake;
+    l->wake_user = user;
+    lock_give(&l->lock);
+}

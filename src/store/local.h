@@ -1,0 +1,129 @@
+/* The inside of the local engine: what its parts share. Nobody outside store/ includes this.
+ *
+ *   local.c             open, close, stage, pressure             any thread
+ *   local_recover.c     the journal at the start                 before there are threads
+ *   local_reserve.c     segments made ahead                      commit thread
+ *   local_commit.c      frames to the disk, the reserve          commit thread
+ *   local_checkpoint.c  segments into the table                  checkpoint thread
+ *   local_load.c        reading the table                        any thread
+ *   local_tools.c       check, dump, repair                      offline
+ *
+ * What is guarded by `lock` says so; the rest belongs to one thread or never changes. */
+#pragma once
+
+#include "base/lock.h"
+#include "store/fold.h"
+#include "store/staging.h"
+#include "store/store_local.h"
+
+/* A journal file and what it is used for. Files are never deleted while the store is open: they go round.
+ *
+ *      ABSENT --> MAKING --> SPARE --> ACTIVE --> FULL
+ *                              ^                    |
+ *                              +---- folded --------+            */
+enum segment_state {
+    SEGMENT_ABSENT = 0, /* no file */
+    SEGMENT_MAKING,     /* being filled with zeros */
+    SEGMENT_SPARE,      /* all its space is its own; what it holds is void */
+    SEGMENT_ACTIVE,     /* frames are added */
+    SEGMENT_FULL,       /* no more frames; waits to be folded */
+};
+
+struct segment {
+    enum segment_state state; /* guarded by lock */
+    struct disk_file *file;   /* belongs to the thread whose step uses it: commit up to ACTIVE, checkpoint when FULL */
+    uint64_t made;            /* bytes filled with zeros so far */
+    uint64_t synced;          /* and synced */
+    uint64_t number;          /* where it stands in the log; guarded by lock */
+    uint64_t end;             /* durable frames end here; guarded by lock */
+    uint64_t folded;          /* frames up to here are in the table; guarded by lock */
+    lsn_t last_lsn;           /* of its durable frames; guarded by lock */
+};
+
+enum { SEGMENTS_SPARE_MIN = 2 };
+
+enum commit_phase {
+    COMMIT_READY,   /* no frame on its way */
+    COMMIT_WRITTEN, /* a frame is written and not synced */
+};
+
+/* Commit thread only. */
+struct commit {
+    enum commit_phase phase;
+    struct staged_frame *frame; /* taken from the staging, not yet durable; NULL: none */
+    struct frame_header header; /* of `frame`, once it is written */
+    struct chain chain;         /* what the next frame says */
+    struct segment *segment;    /* the active one; NULL: none yet */
+    uint64_t segment_number;    /* given last */
+    struct segment *making;     /* NULL: none */
+    bool make_next;             /* the reserve is low: its turn comes before the next frame */
+    bool waited;                /* the last step has returned STORE_STEP_WAIT */
+    bool sealed;                /* the last frame has no records, or there is none */
+    uint8_t *zeros;             /* for the reserve; NULL while none is being made */
+};
+
+/* Checkpoint thread only. */
+struct checkpoint {
+    struct segment *segment; /* under way; NULL: none */
+    uint8_t *image;          /* its frames, as read back */
+    uint64_t from;           /* offset in the file where the image begins, */
+    uint64_t end;            /* and ends */
+    uint64_t read;           /* bytes read so far */
+    lsn_t last_lsn;
+    bool whole;           /* the segment is FULL: it is free afterwards */
+    struct row_meta meta; /* as in the table */
+};
+
+struct local {
+    struct store base;
+    const struct disk *disk;
+    struct table *table;
+    struct store_local_options options;
+    uint8_t uuid[UUID_BYTES];
+
+    struct lock lock;
+    struct staging staging;   /* guarded by lock */
+    struct segment *segments; /* segment_count of them; see the fields */
+    uint32_t segment_count;
+    void (*wake)(void *user); /* guarded by lock */
+    void *wake_user;
+
+    struct commit commit;
+    struct checkpoint checkpoint;
+
+    _Atomic uint64_t staged_bytes;  /* of payload that is not durable */
+    _Atomic uint64_t journal_bytes; /* of frames that are not folded */
+    _Atomic uint32_t spares;        /* segments that are SPARE */
+    _Atomic uint32_t fulls;         /* segments that are FULL */
+    _Atomic bool reserve_blocked;   /* the disk had no space for another segment */
+    _Atomic bool reserve_whole;     /* all segments that are allowed exist */
+    _Atomic bool fold_blocked;      /* the table had no space */
+};
+
+static inline struct local *local_of(struct store *store) {
+    return container_of(store, struct local, base);
+}
+
+/* The store stops for good; the first reason stays. Returns STORE_STEP_FAILED. Takes the lock. */
+enum store_step local_fail(struct local *l, const struct error *error);
+/* Makes the reserve larger by one disk operation. MORE; IDLE when all segments that are allowed exist; WAIT when the
+ * disk has no space; FAILED with the error. */
+enum store_step local_make_step(struct local *l, struct error *error);
+/* Moves a segment to a state in which others see it. The lock is held. */
+void local_segment_set(struct local *l, struct segment *s, enum segment_state state);
+
+/* Opens all journal files, verifies what the table does not hold, folds it, begins a new generation. */
+bool local_recover(struct local *l, struct error *error);
+
+/* Puts META into a write transaction. */
+bool local_meta_put(struct table *table, struct table_txn *txn, const struct row_meta *meta, struct error *error);
+/* The generation that follows `old`, at the end `chain` of its journal. `random` need not differ from one generation to
+ * the next. */
+struct row_meta local_generation(const struct row_meta *old, const struct chain *chain, uint64_t segment_last,
+                                 uint64_t random);
+
+extern const struct store_ops local_ops;
+bool local_load(struct store *store, const struct store_sink *sink, struct error *error);
+struct message *local_message(struct store *store, lsn_t lsn);
+size_t local_queue_read(struct store *store, session_id_t session, lsn_t after_lsn, uint32_t after_target,
+                        struct store_delivery *out, size_t max);

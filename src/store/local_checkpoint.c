@@ -1,0 +1,133 @@
+/* The checkpoint: a finished segment is read back and folded into the table; then its file is free to be used again. */
+#include "base/mem.h"
+#include "store/local.h"
+#include "store/scan.h"
+
+enum { READ_BYTES = 1 << 20 };
+
+/* The oldest full segment; or, when `all`, the active one as far as it is durable. */
+static struct segment *candidate(struct local *l, bool all) {
+    struct segment *oldest = NULL;
+    struct segment *active = NULL;
+    for (uint32_t i = 0; i < l->segment_count; i++) {
+        struct segment *s = &l->segments[i];
+        if (s->state == SEGMENT_FULL && (oldest == NULL || s->number < oldest->number)) {
+            oldest = s;
+        } else if (s->state == SEGMENT_ACTIVE && s->end > s->folded) {
+            active = s;
+        }
+    }
+    return oldest != NULL ? oldest : all ? active : NULL;
+}
+
+static bool choose(struct local *l, bool all) {
+    struct checkpoint *cp = &l->checkpoint;
+    lock_take(&l->lock);
+    struct segment *s = candidate(l, all);
+    if (s != NULL) {
+        cp->segment = s;
+        cp->whole = s->state == SEGMENT_FULL;
+        cp->from = s->folded > 0 ? s->folded : BLOCK_BYTES;
+        cp->end = s->end > cp->from ? s->end : cp->from;
+        cp->read = 0;
+    }
+    lock_give(&l->lock);
+    if (s != NULL) {
+        cp->image = mem_alloc(cp->end - cp->from);
+    }
+    return s != NULL;
+}
+
+static enum store_step read_chunk(struct local *l) {
+    struct checkpoint *cp = &l->checkpoint;
+    struct error error;
+    uint64_t bytes = cp->end - cp->from - cp->read;
+    bytes = bytes < READ_BYTES ? bytes : READ_BYTES;
+    if (!l->disk->read(l->disk->user, cp->segment->file, cp->from + cp->read, cp->image + cp->read, bytes, &error)) {
+        return local_fail(l, &error);
+    }
+    cp->read += bytes;
+    return STORE_STEP_MORE;
+}
+
+bool local_meta_put(struct table *table, struct table_txn *txn, const struct row_meta *meta, struct error *error) {
+    struct row_key key;
+    uint8_t value[ROW_META_BYTES];
+    row_key_meta(&key);
+    row_meta_write(value, meta);
+    return table->ops->put(txn, TABLE_META, row_key_span(&key), span_of(value, sizeof value), error);
+}
+
+/* Folds the image and commits it together with where the journal goes on; `meta` then says so. */
+static bool fold_commit(struct local *l, struct row_meta *meta, struct error *error) {
+    const struct checkpoint *cp = &l->checkpoint;
+    struct table_txn *txn = l->table->ops->begin(l->table, true, error);
+    if (txn == NULL) {
+        return false;
+    }
+    struct fold fold;
+    fold_init(&fold, l->table, txn, meta->chain.next_lsn - 1);
+    bool ok =
+        fold_frames(&fold, span_of(cp->image, cp->end - cp->from), &meta->chain, error) && fold_flush(&fold, error);
+    fold_deinit(&fold);
+    meta->segment = cp->segment->number + (cp->whole ? 1 : 0);
+    meta->offset = cp->whole ? 0 : cp->end;
+    if (!ok || !local_meta_put(l->table, txn, meta, error)) {
+        l->table->ops->abort(txn);
+        return false;
+    }
+    return l->table->ops->commit(txn, error);
+}
+
+/* The table has it all: the segment goes round. A commit that waits for one is woken. */
+static void fold_done(struct local *l, const struct row_meta *meta) {
+    struct checkpoint *cp = &l->checkpoint;
+    cp->meta = *meta;
+    lock_take(&l->lock);
+    if (cp->whole) {
+        local_segment_set(l, cp->segment, SEGMENT_SPARE);
+        if (atomic_load_explicit(&l->staged_bytes, memory_order_relaxed) > 0 && l->wake != NULL) {
+            l->wake(l->wake_user);
+        }
+    } else {
+        cp->segment->folded = cp->end;
+    }
+    lock_give(&l->lock);
+    atomic_fetch_sub_explicit(&l->journal_bytes, cp->end - cp->from, memory_order_relaxed);
+    atomic_store_explicit(&l->base.folded, meta->chain.next_lsn - 1, memory_order_release);
+    mem_free(cp->image);
+    cp->image = NULL;
+    cp->segment = NULL;
+}
+
+/* The image stays when the table has no space, so that the next try begins here. */
+static enum store_step fold_image(struct local *l) {
+    struct error error;
+    struct row_meta meta = l->checkpoint.meta;
+    if (fold_commit(l, &meta, &error)) {
+        atomic_store_explicit(&l->fold_blocked, false, memory_order_relaxed);
+        fold_done(l, &meta);
+        return STORE_STEP_DONE;
+    }
+    if (error.kind == ERROR_NO_SPACE) {
+        atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);
+        return STORE_STEP_WAIT;
+    }
+    char name[SEGMENT_NAME_BYTES];
+    struct error named = error;
+    segment_name(name, (uint32_t)(l->checkpoint.segment - l->segments));
+    error_set(&named, error.kind, error.system, "folding %s: %.300s", name, error.text);
+    return local_fail(l, &named);
+}
+
+enum store_step store_local_checkpoint_step(struct store *store, bool all) {
+    struct local *l = local_of(store);
+    struct checkpoint *cp = &l->checkpoint;
+    if (store_failed(store)) {
+        return STORE_STEP_FAILED;
+    }
+    if (cp->segment == NULL && !choose(l, all)) {
+        return STORE_STEP_IDLE;
+    }
+    return cp->read < cp->end - cp->from ? read_chunk(l) : fold_image(l);
+}

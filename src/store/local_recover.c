@@ -1,0 +1,170 @@
+/* The start: what the journal holds beyond the table is verified and folded, and a new generation begins.
+ *
+ * Nothing is changed before all is verified. The change is one commit of the table: before it, the old generation is
+ * valid and the next start does the same again; after it, every frame in the files is void, for its salt is another. */
+#include <xxhash.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "base/prng.h"
+#include "store/bytes.h"
+#include "store/local.h"
+#include "store/scan.h"
+
+static bool fold_part(struct scan *scan, const struct scan_part *part, struct fold *fold, struct error *error) {
+    uint8_t *image = scan_read(scan, part->file, part->from, part->end, error);
+    if (image == NULL) {
+        return false;
+    }
+    struct chain chain = part->chain;
+    bool ok = fold_frames(fold, span_of(image, part->end - part->from), &chain, error) && fold_flush(fold, error);
+    mem_free(image);
+    return ok;
+}
+
+static bool fold_parts(struct local *l, struct scan *scan, struct table_txn *txn, lsn_t folded, struct error *error) {
+    struct fold fold;
+    fold_init(&fold, l->table, txn, folded);
+    bool ok = true;
+    for (uint32_t i = 0; ok && i < scan->part_count; i++) {
+        ok = fold_part(scan, &scan->parts[i], &fold, error);
+    }
+    fold_deinit(&fold);
+    return ok;
+}
+
+struct row_meta local_generation(const struct row_meta *old, const struct chain *chain, uint64_t segment_last,
+                                 uint64_t random) {
+    struct row_meta meta = *old;
+    uint64_t mixed[3] = {random, old->chain.salt, segment_last};
+    struct prng prng = prng_of(XXH3_64bits(mixed, sizeof mixed));
+    meta.chain = *chain;
+    meta.chain.salt = prng_next(&prng);
+    meta.chain.previous = meta.chain.salt;
+    meta.segment = (segment_last > old->segment ? segment_last : old->segment) + 1;
+    meta.offset = 0;
+    return meta;
+}
+
+static struct row_meta first_generation(uint64_t random) {
+    struct prng prng = prng_of(random);
+    struct row_meta none = {.chain = {.number = 1, .next_lsn = 1}};
+    le64_put(none.uuid, prng_next(&prng));
+    le64_put(none.uuid + 8, prng_next(&prng));
+    return none;
+}
+
+/* Folds and switches to the new generation, in one commit. */
+static bool generation_commit(struct local *l, struct scan *scan, const struct row_meta *old,
+                              const struct row_meta *meta, struct error *error) {
+    struct table_txn *txn = l->table->ops->begin(l->table, true, error);
+    if (txn == NULL) {
+        return false;
+    }
+    if (!fold_parts(l, scan, txn, old->chain.next_lsn - 1, error) || !local_meta_put(l->table, txn, meta, error)) {
+        l->table->ops->abort(txn);
+        return false;
+    }
+    return l->table->ops->commit(txn, error);
+}
+
+/* Takes the files over from the scan; those that are more than allowed are closed with it. */
+static void adopt_files(struct local *l, struct scan *scan) {
+    for (uint32_t i = 0; i < scan->file_count && i < l->segment_count; i++) {
+        struct scan_file *f = &scan->files[i];
+        if (f->file != NULL) {
+            struct segment *s = &l->segments[i];
+            s->file = f->file;
+            s->made =
+                f->size < l->options.segment_bytes ? f->size / BLOCK_BYTES * BLOCK_BYTES : l->options.segment_bytes;
+            local_segment_set(l, s, SEGMENT_MAKING);
+            f->file = NULL;
+        }
+    }
+}
+
+/* A segment at least must be ready. Those whose size is right need a sync: their zeros may be of a making that a crash
+ * has interrupted. */
+static bool reserve_begin(struct local *l, struct error *error) {
+    for (uint32_t i = 0; i < l->segment_count; i++) {
+        struct segment *s = &l->segments[i];
+        if (s->state == SEGMENT_MAKING && s->made == l->options.segment_bytes) {
+            if (!l->disk->sync(l->disk->user, s->file, error)) {
+                return false;
+            }
+            s->synced = s->made;
+            local_segment_set(l, s, SEGMENT_SPARE);
+        }
+    }
+    while (atomic_load(&l->spares) == 0) {
+        enum store_step step = local_make_step(l, error);
+        if (step == STORE_STEP_IDLE) {
+            return error_set(error, ERROR_DAMAGED, 0, "no journal file can be used");
+        }
+        if (step != STORE_STEP_MORE) {
+            return false;
+        }
+    }
+    return l->disk->sync_directory(l->disk->user, error);
+}
+
+static bool remove_surplus(struct local *l, uint32_t file_count, struct error *error) {
+    for (uint32_t i = l->segment_count; i < file_count; i++) {
+        char name[SEGMENT_NAME_BYTES];
+        segment_name(name, i);
+        if (!l->disk->remove(l->disk->user, name, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+static void begin(struct local *l, const struct row_meta *meta) {
+    lsn_t last = meta->chain.next_lsn - 1;
+    memcpy(l->uuid, meta->uuid, UUID_BYTES);
+    l->commit.chain = meta->chain;
+    l->commit.segment_number = meta->segment - 1;
+    l->commit.sealed = true;
+    l->checkpoint.meta = *meta;
+    atomic_store(&l->base.durable, last);
+    atomic_store(&l->base.folded, last);
+    staging_init(&l->staging, meta->chain.next_lsn, l->options.frame_bytes_max, l->options.segment_bytes);
+}
+
+/* A new store has its first segment before its table says that it exists, and the other way round nothing is lost. */
+static bool recover(struct local *l, struct scan *scan, struct error *error) {
+    struct row_meta old = first_generation(l->options.salt);
+    bool found;
+    if (!meta_load(l->table, &old, &found, error) || !scan_fits(scan, &old, found, error)) {
+        return false;
+    }
+    if (!found) {
+        old = first_generation(l->options.salt);
+        scan->chain = old.chain;
+    } else if (!scan_walk(scan, &old, error) || !scan_tail(scan, error)) {
+        return false;
+    }
+    struct row_meta meta = local_generation(&old, &scan->chain, scan->segment_last, l->options.salt);
+    uint32_t file_count = scan->file_count;
+    if (!found) {
+        adopt_files(l, scan);
+        return reserve_begin(l, error) && generation_commit(l, scan, &old, &meta, error) &&
+               l->disk->sync_directory(l->disk->user, error) && (begin(l, &meta), true);
+    }
+    if (!generation_commit(l, scan, &old, &meta, error)) {
+        return false;
+    }
+    adopt_files(l, scan);
+    begin(l, &meta);
+    return remove_surplus(l, file_count, error) && reserve_begin(l, error);
+}
+
+bool local_recover(struct local *l, struct error *error) {
+    struct scan scan;
+    if (!scan_open(&scan, l->disk, error)) {
+        return false;
+    }
+    bool ok = recover(l, &scan, error);
+    scan_close(&scan);
+    return ok;
+}

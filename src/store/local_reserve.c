@@ -1,0 +1,112 @@
+/* The reserve: segments that are filled with zeros ahead of their use, so that a write of a frame needs no new space.
+ * A segment counts when its zeros and its directory entry are on stable storage. */
+#include "base/mem.h"
+#include "store/local.h"
+#include "store/scan.h"
+
+enum { CHUNK_BYTES = 1 << 20 };
+
+void local_segment_set(struct local *l, struct segment *s, enum segment_state state) {
+    uint32_t spares = atomic_load_explicit(&l->spares, memory_order_relaxed);
+    uint32_t fulls = atomic_load_explicit(&l->fulls, memory_order_relaxed);
+    spares += (state == SEGMENT_SPARE ? 1U : 0U) - (s->state == SEGMENT_SPARE ? 1U : 0U);
+    fulls += (state == SEGMENT_FULL ? 1U : 0U) - (s->state == SEGMENT_FULL ? 1U : 0U);
+    s->state = state;
+    atomic_store_explicit(&l->spares, spares, memory_order_relaxed);
+    atomic_store_explicit(&l->fulls, fulls, memory_order_relaxed);
+}
+
+/* A segment that is being made, or can be; NULL when all exist. */
+static struct segment *makable(struct local *l) {
+    struct segment *found = NULL;
+    lock_take(&l->lock);
+    for (uint32_t i = 0; i < l->segment_count && found == NULL; i++) {
+        if (l->segments[i].state == SEGMENT_MAKING) {
+            found = &l->segments[i];
+        }
+    }
+    for (uint32_t i = 0; i < l->segment_count && found == NULL; i++) {
+        if (l->segments[i].state == SEGMENT_ABSENT) {
+            found = &l->segments[i];
+        }
+    }
+    lock_give(&l->lock);
+    atomic_store_explicit(&l->reserve_whole, found == NULL, memory_order_relaxed);
+    return found;
+}
+
+static bool make_open(struct local *l, struct segment *s, struct error *error) {
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, (uint32_t)(s - l->segments));
+    s->file = l->disk->open(l->disk->user, name, true, error);
+    if (s->file == NULL) {
+        return false;
+    }
+    lock_take(&l->lock);
+    local_segment_set(l, s, SEGMENT_MAKING);
+    lock_give(&l->lock);
+    return true;
+}
+
+static bool make_write(struct local *l, struct segment *s, struct error *error) {
+    uint64_t bytes = l->options.segment_bytes - s->made;
+    bytes = bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
+    if (l->commit.zeros == NULL) {
+        l->commit.zeros = mem_zero(1, CHUNK_BYTES);
+    }
+    if (!l->disk->write(l->disk->user, s->file, s->made, span_of(l->commit.zeros, bytes), error)) {
+        return false;
+    }
+    s->made += bytes;
+    return true;
+}
+
+/* When the sync of a chunk fails for want of space, the chunk is written again: the file holds nothing yet, so that
+ * this is not the second try of a sync. */
+static bool make_sync(struct local *l, struct segment *s, struct error *error) {
+    bool ok = l->disk->sync(l->disk->user, s->file, error);
+    if (ok) {
+        s->synced = s->made;
+    } else {
+        s->made = s->synced;
+    }
+    return ok;
+}
+
+static bool make_finish(struct local *l, struct segment *s, struct error *error) {
+    if (!l->disk->sync_directory(l->disk->user, error)) {
+        error->kind = error->kind == ERROR_NO_SPACE ? ERROR_IO : error->kind;
+        return false;
+    }
+    lock_take(&l->lock);
+    local_segment_set(l, s, SEGMENT_SPARE);
+    lock_give(&l->lock);
+    l->commit.making = NULL;
+    mem_free(l->commit.zeros);
+    l->commit.zeros = NULL;
+    return true;
+}
+
+static bool make(struct local *l, struct segment *s, struct error *error) {
+    if (s->file == NULL) {
+        return make_open(l, s, error);
+    }
+    if (s->made > s->synced) {
+        return make_sync(l, s, error);
+    }
+    return s->made < l->options.segment_bytes ? make_write(l, s, error) : make_finish(l, s, error);
+}
+
+enum store_step local_make_step(struct local *l, struct error *error) {
+    struct commit *c = &l->commit;
+    if (c->making == NULL) {
+        c->making = makable(l);
+    }
+    if (c->making == NULL) {
+        return STORE_STEP_IDLE;
+    }
+    bool ok = make(l, c->making, error);
+    bool blocked = !ok && error->kind == ERROR_NO_SPACE;
+    atomic_store_explicit(&l->reserve_blocked, blocked, memory_order_relaxed);
+    return ok ? STORE_STEP_MORE : blocked ? STORE_STEP_WAIT : STORE_STEP_FAILED;
+}

@@ -1,0 +1,226 @@
+#include "store/rows.h"
+
+#include <xxhash.h>
+
+#include "store/bytes.h"
+
+static const uint8_t meta_magic[8] = "QuartetT";
+
+enum { META_VERSION = 1, HASH_BYTES = 16, WHOLE = 0, CUT = 1 };
+
+/* Flags of FLIGHTS and QUEUE. */
+enum { ROW_QOS = 0x03, ROW_RETAIN = 0x04, ROW_RELEASED = 0x08 };
+
+/* One byte says whether the text is whole, so that no whole text can equal a cut one. */
+static void key_text(struct row_key *key, struct span text) {
+    size_t room = ROW_KEY_MAX - key->len - 1;
+    bool whole = text.len <= room;
+    key->bytes[key->len++] = whole ? WHOLE : CUT;
+    size_t taken = whole ? text.len : room - HASH_BYTES;
+    if (taken > 0) {
+        memcpy(key->bytes + key->len, text.ptr, taken);
+    }
+    key->len += taken;
+    if (!whole) {
+        XXH128_hash_t hash = XXH3_128bits(text.ptr, text.len);
+        be64_put(key->bytes + key->len, hash.high64);
+        be64_put(key->bytes + key->len + 8, hash.low64);
+        key->len += HASH_BYTES;
+    }
+}
+
+bool row_key_copy(struct row_key *key, struct span bytes) {
+    if (bytes.len > ROW_KEY_MAX) {
+        return false;
+    }
+    key->len = bytes.len;
+    memcpy(key->bytes, bytes.ptr, bytes.len);
+    return true;
+}
+
+void row_key_meta(struct row_key *key) {
+    key->len = 4;
+    memcpy(key->bytes, "meta", 4);
+}
+
+void row_key_session(struct row_key *key, session_id_t session) {
+    key->len = 8;
+    be64_put(key->bytes, session);
+}
+
+void row_key_subscription(struct row_key *key, session_id_t session, struct span filter) {
+    row_key_session(key, session);
+    key_text(key, filter);
+}
+
+void row_key_packet(struct row_key *key, session_id_t session, packet_id_t packet_id) {
+    row_key_session(key, session);
+    be16_put(key->bytes + 8, packet_id);
+    key->len = 10;
+}
+
+void row_key_delivery(struct row_key *key, session_id_t session, lsn_t message_lsn, uint32_t target) {
+    row_key_session(key, session);
+    be64_put(key->bytes + 8, message_lsn);
+    be32_put(key->bytes + 16, target);
+    key->len = 20;
+}
+
+void row_key_message(struct row_key *key, lsn_t message_lsn) {
+    key->len = 8;
+    be64_put(key->bytes, message_lsn);
+}
+
+void row_key_topic(struct row_key *key, struct span topic) {
+    key->len = 0;
+    key_text(key, topic);
+}
+
+bool row_key_session_read(struct span key, session_id_t *session) {
+    if (key.len < 8) {
+        return false;
+    }
+    *session = be64_get(key.ptr);
+    return true;
+}
+
+bool row_key_packet_read(struct span key, session_id_t *session, packet_id_t *packet_id) {
+    if (key.len != 10) {
+        return false;
+    }
+    *session = be64_get(key.ptr);
+    *packet_id = be16_get(key.ptr + 8);
+    return true;
+}
+
+bool row_key_delivery_read(struct span key, session_id_t *session, lsn_t *message_lsn, uint32_t *target) {
+    if (key.len != 20) {
+        return false;
+    }
+    *session = be64_get(key.ptr);
+    *message_lsn = be64_get(key.ptr + 8);
+    *target = be32_get(key.ptr + 16);
+    return true;
+}
+
+bool row_key_message_read(struct span key, lsn_t *message_lsn) {
+    if (key.len != 8) {
+        return false;
+    }
+    *message_lsn = be64_get(key.ptr);
+    return true;
+}
+
+/*   0 magic "QuartetT"   8 version   12 zero   16 uuid   32 salt   40 frame number   48 next lsn   56 previous
+ *  64 segment number    72 offset: a block number, 4    76 checksum, 4 */
+void row_meta_write(uint8_t *at, const struct row_meta *meta) {
+    memset(at, 0, ROW_META_BYTES);
+    memcpy(at, meta_magic, sizeof meta_magic);
+    le32_put(at + 8, META_VERSION);
+    memcpy(at + 16, meta->uuid, UUID_BYTES);
+    le64_put(at + 32, meta->chain.salt);
+    le64_put(at + 40, meta->chain.number);
+    le64_put(at + 48, meta->chain.next_lsn);
+    le64_put(at + 56, meta->chain.previous);
+    le64_put(at + 64, meta->segment);
+    le32_put(at + 72, (uint32_t)(meta->offset / BLOCK_BYTES));
+    le32_put(at + 76, (uint32_t)XXH3_64bits(at, 76));
+}
+
+enum segment_header_verdict row_meta_read(struct span value, struct row_meta *meta) {
+    const uint8_t *at = value.ptr;
+    if (value.len < 12 || memcmp(at, meta_magic, sizeof meta_magic) != 0) {
+        return SEGMENT_HEADER_NONE;
+    }
+    if (le32_get(at + 8) != META_VERSION) {
+        return SEGMENT_HEADER_NEWER;
+    }
+    if (value.len != ROW_META_BYTES || le32_get(at + 76) != (uint32_t)XXH3_64bits(at, 76)) {
+        return SEGMENT_HEADER_NONE;
+    }
+    memcpy(meta->uuid, at + 16, UUID_BYTES);
+    meta->chain = (struct chain){le64_get(at + 32), le64_get(at + 40), le64_get(at + 48), le64_get(at + 56)};
+    meta->segment = le64_get(at + 64);
+    meta->offset = (uint64_t)le32_get(at + 72) * BLOCK_BYTES;
+    return SEGMENT_HEADER_GOOD;
+}
+
+void row_flight_write(uint8_t *at, const struct store_flight *f) {
+    at[0] = (uint8_t)(f->qos | (f->retain ? ROW_RETAIN : 0U) | (f->released ? ROW_RELEASED : 0U));
+    le64_put(at + 1, f->message_lsn);
+    le32_put(at + 9, f->target);
+    le64_put(at + 13, f->order);
+}
+
+bool row_flight_read(struct span value, struct store_flight *f) {
+    if (value.len != ROW_FLIGHT_BYTES) {
+        return false;
+    }
+    const uint8_t *at = value.ptr;
+    f->qos = at[0] & ROW_QOS;
+    f->retain = (at[0] & ROW_RETAIN) != 0;
+    f->released = (at[0] & ROW_RELEASED) != 0;
+    f->message_lsn = le64_get(at + 1);
+    f->target = le32_get(at + 9);
+    f->order = le64_get(at + 13);
+    return f->qos == 1 || f->qos == 2;
+}
+
+void row_queued_write(uint8_t *at, const struct row_queued *q) {
+    at[0] = (uint8_t)(q->qos | (q->retain ? ROW_RETAIN : 0U));
+    le32_put(at + 1, q->bytes);
+}
+
+bool row_queued_read(struct span value, struct row_queued *q) {
+    if (value.len != ROW_QUEUE_BYTES) {
+        return false;
+    }
+    q->qos = value.ptr[0] & ROW_QOS;
+    q->retain = (value.ptr[0] & ROW_RETAIN) != 0;
+    q->bytes = le32_get(value.ptr + 1);
+    return q->qos == 1 || q->qos == 2;
+}
+
+bool row_count_read(struct span value, uint32_t *count) {
+    if (value.len != 4) {
+        return false;
+    }
+    *count = le32_get(value.ptr);
+    return true;
+}
+
+bool row_lsn_read(struct span value, lsn_t *lsn) {
+    if (value.len != 8) {
+        return false;
+    }
+    *lsn = le64_get(value.ptr);
+    return true;
+}
+
+bool row_has_checksum(enum table_tree tree) {
+    return tree == TABLE_SESSIONS || tree == TABLE_SUBSCRIPTIONS || tree == TABLE_MESSAGES || tree == TABLE_WILLS;
+}
+
+uint64_t row_checksum(struct span key, struct span value) {
+    return XXH3_64bits_withSeed(value.ptr, value.len, XXH3_64bits(key.ptr, key.len));
+}
+
+bool row_checked(struct span key, struct span *value) {
+    if (value->len < ROW_CHECKSUM_BYTES) {
+        return false;
+    }
+    value->len -= ROW_CHECKSUM_BYTES;
+    return le64_get(value->ptr + value->len) == row_checksum(key, *value);
+}
+
+struct message *row_message(lsn_t lsn, struct span value) {
+    struct row_key key;
+    row_key_message(&key, lsn);
+    struct message_parts parts;
+    if (!row_checked(row_key_span(&key), &value) || !record_parts_decode(value, &parts)) {
+        return NULL;
+    }
+    struct message *m = message_create(&parts);
+    m->lsn = lsn;
+    return m;
+}

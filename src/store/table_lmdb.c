@@ -1,0 +1,317 @@
+/* The table in LMDB: one file, one named tree for each enum table_tree. */
+#include <errno.h>
+#include <lmdb.h>
+#include <stdio.h>
+#include <sys/stat.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+#include "store/table.h"
+
+#define FILE_NAME "table.mdb"
+
+enum { READERS_MAX = 512, KEY_MAX = 511 };
+
+static const char *const tree_names[TABLE_TREES] = {
+    [TABLE_META] = "meta",         [TABLE_SESSIONS] = "sessions",     [TABLE_SUBSCRIPTIONS] = "subscriptions",
+    [TABLE_HELD] = "held",         [TABLE_FLIGHTS] = "flights",       [TABLE_QUEUE] = "queue",
+    [TABLE_MESSAGES] = "messages", [TABLE_REFERENCES] = "references", [TABLE_RETAINED] = "retained",
+    [TABLE_WILLS] = "wills",
+};
+
+struct lmdb_table {
+    struct table base;
+    MDB_env *env;
+    MDB_dbi trees[TABLE_TREES];
+};
+
+/* Where a tree of a write transaction ends: no key of it is greater. Keys beyond it are appended, which fills pages
+ * wholly where ordinary inserts leave them half empty. */
+struct tail {
+    bool known;
+    size_t bytes;
+    uint8_t key[KEY_MAX];
+};
+
+struct table_txn {
+    struct lmdb_table *table;
+    MDB_txn *txn;
+    int failure; /* the first failure of a read or change; 0: none */
+    MDB_cursor *cursors[TABLE_TREES];
+    struct tail *tails; /* TABLE_TREES of them in a write transaction, else NULL */
+};
+
+struct table_cursor {
+    struct table_txn *txn;
+    MDB_cursor *cursor;
+    bool positioned; /* the next report is where the cursor stands */
+    bool ended;
+};
+
+static enum error_kind kind_of(int code) {
+    switch (code) {
+    case MDB_MAP_FULL:
+    case MDB_TXN_FULL:
+        return ERROR_NO_SPACE;
+    case MDB_CORRUPTED:
+    case MDB_PAGE_NOTFOUND:
+        return ERROR_DAMAGED;
+    case MDB_INVALID:
+    case MDB_VERSION_MISMATCH:
+        return ERROR_FORMAT;
+    default:
+        return code > 0 ? error_kind_of(code) : ERROR_IO;
+    }
+}
+
+static bool fail(struct error *error, const char *what, int code) {
+    return error_set(error, kind_of(code), code > 0 ? code : 0, "cannot %s " FILE_NAME ": %s", what,
+                     mdb_strerror(code));
+}
+
+static bool noted(struct table_txn *x, int code) {
+    if (code != 0 && code != MDB_NOTFOUND && x->failure == 0) {
+        x->failure = code;
+    }
+    return code == 0;
+}
+
+static MDB_val value_of(struct span s) {
+    return (MDB_val){s.len, (void *)(uintptr_t)s.ptr};
+}
+
+static struct span span_of_value(MDB_val v) {
+    return span_of(v.mv_data, v.mv_size);
+}
+
+static struct lmdb_table *of(struct table *t) {
+    return (struct lmdb_table *)t;
+}
+
+static void lmdb_close(struct table *t) {
+    mdb_env_close(of(t)->env);
+    mem_free(t);
+}
+
+static struct table_txn *lmdb_begin(struct table *t, bool write, struct error *error) {
+    struct table_txn *x = mem_zero(1, sizeof *x);
+    x->table = of(t);
+    int code = mdb_txn_begin(x->table->env, NULL, write ? 0 : MDB_RDONLY, &x->txn);
+    if (code != 0) {
+        mem_free(x);
+        fail(error, "begin a transaction in", code);
+        return NULL;
+    }
+    if (write) {
+        x->tails = mem_zero(TABLE_TREES, sizeof *x->tails);
+    }
+    return x;
+}
+
+static void release(struct table_txn *x) {
+    for (int i = 0; i < TABLE_TREES; i++) {
+        if (x->cursors[i] != NULL) {
+            mdb_cursor_close(x->cursors[i]);
+        }
+    }
+    mem_free(x->tails);
+}
+
+static void lmdb_abort(struct table_txn *x) {
+    release(x);
+    mdb_txn_abort(x->txn);
+    mem_free(x);
+}
+
+static bool lmdb_sound(struct table_txn *x, struct error *error) {
+    return x->failure == 0 || fail(error, "read or change", x->failure);
+}
+
+static bool lmdb_commit(struct table_txn *x, struct error *error) {
+    if (!lmdb_sound(x, error)) {
+        lmdb_abort(x);
+        return false;
+    }
+    release(x);
+    int code = mdb_txn_commit(x->txn);
+    mem_free(x);
+    return code == 0 || fail(error, "commit to", code);
+}
+
+static MDB_cursor *cursor_of(struct table_txn *x, enum table_tree tree) {
+    if (x->cursors[tree] == NULL) {
+        noted(x, mdb_cursor_open(x->txn, x->table->trees[tree], &x->cursors[tree]));
+    }
+    return x->cursors[tree];
+}
+
+static bool lmdb_get(struct table_txn *x, enum table_tree tree, struct span key, struct span *value) {
+    MDB_val k = value_of(key);
+    MDB_val v = {0, NULL};
+    if (!noted(x, mdb_get(x->txn, x->table->trees[tree], &k, &v))) {
+        return false;
+    }
+    *value = span_of_value(v);
+    return true;
+}
+
+static int compare(struct span a, struct span b) {
+    int order = memcmp(a.ptr, b.ptr, a.len < b.len ? a.len : b.len);
+    return order != 0 ? order : a.len < b.len ? -1 : a.len > b.len;
+}
+
+/* True when `key` lies beyond all keys of the tree; then it is the new end. */
+static bool beyond_tail(struct table_txn *x, enum table_tree tree, MDB_cursor *cursor, struct span key) {
+    struct tail *tail = &x->tails[tree];
+    if (!tail->known) {
+        MDB_val k = {0, NULL};
+        MDB_val v;
+        if (noted(x, mdb_cursor_get(cursor, &k, &v, MDB_LAST))) {
+            must(k.mv_size <= KEY_MAX);
+            memcpy(tail->key, k.mv_data, k.mv_size);
+        }
+        tail->bytes = k.mv_size;
+        tail->known = true;
+    }
+    if (tail->bytes > 0 && compare(key, span_of(tail->key, tail->bytes)) <= 0) {
+        return false;
+    }
+    memcpy(tail->key, key.ptr, key.len);
+    tail->bytes = key.len;
+    return true;
+}
+
+static bool lmdb_put(struct table_txn *x, enum table_tree tree, struct span key, struct span value,
+                     struct error *error) {
+    must(key.len > 0 && key.len <= KEY_MAX);
+    MDB_cursor *cursor = cursor_of(x, tree);
+    if (cursor == NULL) {
+        return lmdb_sound(x, error);
+    }
+    MDB_val k = value_of(key);
+    MDB_val v = value_of(value);
+    unsigned flags = beyond_tail(x, tree, cursor, key) ? MDB_APPEND : 0;
+    return noted(x, mdb_cursor_put(cursor, &k, &v, flags)) || lmdb_sound(x, error);
+}
+
+static bool lmdb_remove(struct table_txn *x, enum table_tree tree, struct span key, struct error *error) {
+    MDB_cursor *cursor = cursor_of(x, tree);
+    MDB_val k = value_of(key);
+    MDB_val v;
+    if (cursor != NULL && noted(x, mdb_cursor_get(cursor, &k, &v, MDB_SET))) {
+        noted(x, mdb_cursor_del(cursor, 0));
+    }
+    return lmdb_sound(x, error);
+}
+
+static bool lmdb_seek(struct table_txn *x, enum table_tree tree, struct span from, struct span *key,
+                      struct span *value) {
+    MDB_cursor *cursor = cursor_of(x, tree);
+    MDB_val k = value_of(from);
+    MDB_val v;
+    if (cursor == NULL || !noted(x, mdb_cursor_get(cursor, &k, &v, from.len > 0 ? MDB_SET_RANGE : MDB_FIRST))) {
+        return false;
+    }
+    *key = span_of_value(k);
+    *value = span_of_value(v);
+    return true;
+}
+
+static struct table_cursor *lmdb_cursor_open(struct table_txn *x, enum table_tree tree, struct span from) {
+    struct table_cursor *c = mem_zero(1, sizeof *c);
+    c->txn = x;
+    c->ended = !noted(x, mdb_cursor_open(x->txn, x->table->trees[tree], &c->cursor));
+    if (!c->ended) {
+        MDB_val k = value_of(from);
+        MDB_val v;
+        c->ended = !noted(x, mdb_cursor_get(c->cursor, &k, &v, from.len > 0 ? MDB_SET_RANGE : MDB_FIRST));
+        c->positioned = true;
+    }
+    return c;
+}
+
+static bool lmdb_cursor_next(struct table_cursor *c, struct span *key, struct span *value) {
+    if (c->ended) {
+        return false;
+    }
+    MDB_val k;
+    MDB_val v;
+    if (!noted(c->txn, mdb_cursor_get(c->cursor, &k, &v, c->positioned ? MDB_GET_CURRENT : MDB_NEXT))) {
+        c->ended = true;
+        return false;
+    }
+    c->positioned = false;
+    *key = span_of_value(k);
+    *value = span_of_value(v);
+    return true;
+}
+
+static void lmdb_cursor_close(struct table_cursor *c) {
+    if (c->cursor != NULL) {
+        mdb_cursor_close(c->cursor);
+    }
+    mem_free(c);
+}
+
+static const struct table_ops lmdb_ops = {
+    .close = lmdb_close,
+    .begin = lmdb_begin,
+    .commit = lmdb_commit,
+    .abort = lmdb_abort,
+    .sound = lmdb_sound,
+    .get = lmdb_get,
+    .put = lmdb_put,
+    .remove = lmdb_remove,
+    .seek = lmdb_seek,
+    .cursor_open = lmdb_cursor_open,
+    .cursor_next = lmdb_cursor_next,
+    .cursor_close = lmdb_cursor_close,
+};
+
+static int open_trees(struct lmdb_table *t) {
+    MDB_txn *txn;
+    int code = mdb_txn_begin(t->env, NULL, 0, &txn);
+    if (code != 0) {
+        return code;
+    }
+    for (int i = 0; i < TABLE_TREES && code == 0; i++) {
+        code = mdb_dbi_open(txn, tree_names[i], MDB_CREATE, &t->trees[i]);
+    }
+    if (code != 0) {
+        mdb_txn_abort(txn);
+        return code;
+    }
+    return mdb_txn_commit(txn);
+}
+
+static int open_env(struct lmdb_table *t, const char *file, uint64_t bytes_max) {
+    int code = mdb_env_create(&t->env);
+    if (code != 0) {
+        t->env = NULL;
+        return code;
+    }
+    code = mdb_env_set_mapsize(t->env, bytes_max);
+    code = code != 0 ? code : mdb_env_set_maxdbs(t->env, TABLE_TREES);
+    code = code != 0 ? code : mdb_env_set_maxreaders(t->env, READERS_MAX);
+    code = code != 0 ? code : mdb_env_open(t->env, file, MDB_NOSUBDIR | MDB_NOTLS, 0600);
+    return code != 0 ? code : open_trees(t);
+}
+
+struct table *table_lmdb_open(const char *path, uint64_t bytes_max, struct error *error) {
+    struct lmdb_table *t = mem_zero(1, sizeof *t);
+    t->base.ops = &lmdb_ops;
+    size_t room = strlen(path) + sizeof "/" FILE_NAME;
+    char *file = mem_alloc(room);
+    (void)snprintf(file, room, "%s/" FILE_NAME, path);
+    int code = open_env(t, file, bytes_max);
+    mem_free(file);
+    if (code != 0) {
+        fail(error, "open", code);
+        if (t->env != NULL) {
+            mdb_env_close(t->env);
+        }
+        mem_free(t);
+        return NULL;
+    }
+    return &t->base;
+}
