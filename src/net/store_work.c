@@ -83,14 +83,17 @@ static bool commit_all(struct store_work *work) {
     }
 }
 
+/* Says on the disk that the last frame was durable. A record that comes meanwhile may be committed here too. */
 static void seal(struct store_work *work) {
-    enum store_step step = STORE_STEP_MORE;
-    while (step == STORE_STEP_MORE) {
+    enum store_step step;
+    do {
         step = store_local_seal_step(work->options.store);
-    }
-    if (step == STORE_STEP_FAILED) {
-        work->options.failed(work->options.user);
-    }
+        if (step == STORE_STEP_DONE) {
+            commit_done(work);
+        } else if (step == STORE_STEP_FAILED) {
+            work->options.failed(work->options.user);
+        }
+    } while (step == STORE_STEP_MORE);
 }
 
 static void commit_last(struct store_work *work) {
