@@ -38,23 +38,53 @@ struct utf8_scan {
     size_t slashes;
 };
 
+/* The next bytes as one word; what the last word lacks is filled up with a harmless letter. Only which bytes there are
+ * matters, not their order, so that the order of the machine does not either. */
+static inline uint64_t next_word(struct span s, size_t at) {
+    size_t left = s.len - at;
+    uint64_t word = 0;
+    unsigned bits = 0;
+    if (left >= sizeof(word)) {
+        memcpy(&word, s.ptr + at, sizeof(word));
+        return word;
+    }
+    if ((left & 4U) != 0) {
+        uint32_t four;
+        memcpy(&four, s.ptr + at, sizeof(four));
+        word = four;
+        bits = 32;
+    }
+    if ((left & 2U) != 0) {
+        uint16_t two;
+        memcpy(&two, s.ptr + at + (left & 4U), sizeof(two));
+        word |= (uint64_t)two << bits;
+        bits += 16;
+    }
+    if ((left & 1U) != 0) {
+        word |= (uint64_t)s.ptr[s.len - 1] << bits;
+        bits += 8;
+    }
+    return word | EACH_BYTE('a') << bits;
+}
+
+/* How many bytes of ascii_equal()'s answer are set: a multiplication adds them up in its top byte. */
+static inline size_t ascii_count(uint64_t equal) {
+    return (size_t)((equal >> 7) * EACH_BYTE(1) >> 56);
+}
+
 /* `topic` is a constant in each caller, so that the compiler leaves out what is not asked for. */
 static inline struct utf8_scan utf8_scan(struct span s, bool topic) {
     struct utf8_scan scan = {.valid = true};
     uint64_t wildcards = 0;
-    size_t at = 0;
-    while (at < s.len) {
-        if (s.len - at >= 8) {
-            uint64_t word;
-            memcpy(&word, s.ptr + at, sizeof(word));
-            if ((word & EACH_BYTE(0x80U)) == 0 && ascii_equal(word, 0) == 0) {
-                if (topic) {
-                    wildcards |= ascii_equal(word, '+') | ascii_equal(word, '#');
-                    scan.slashes += (size_t)__builtin_popcountll(ascii_equal(word, '/'));
-                }
-                at += 8;
-                continue;
+    for (size_t at = 0; at < s.len;) {
+        uint64_t word = next_word(s, at);
+        if ((word & EACH_BYTE(0x80U)) == 0 && ascii_equal(word, 0) == 0) {
+            if (topic) {
+                wildcards |= ascii_equal(word, '+') | ascii_equal(word, '#');
+                scan.slashes += ascii_count(ascii_equal(word, '/'));
             }
+            at += sizeof(word);
+            continue;
         }
         uint8_t byte = s.ptr[at];
         size_t length = byte < 0x80 ? byte != 0 : utf8_sequence(s, at);
