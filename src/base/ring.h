@@ -10,7 +10,7 @@
 struct ring {
     uint8_t *slots;
     size_t slot_bytes;
-    size_t capacity; /* slots, a power of two */
+    size_t capacity;                  /* slots, a power of two */
     _Alignas(64) _Atomic size_t head; /* next to read; written by the consumer */
     _Alignas(64) _Atomic size_t tail; /* next to write; written by the producer */
 };

@@ -1,7 +1,8 @@
 /* The retained index: one value for each topic name, found by name or by filter.
  *
  * Values are opaque pointers that the caller owns (in the broker: messages). One user at a time (the caller holds a
- * lock). Iterative like the trie. */
+ * lock). Iterative like the trie. Durability: none of its own, retained messages are recorded (B10) before they are set
+ * here. */
 #pragma once
 
 #include "base/span.h"

@@ -85,7 +85,7 @@ static void any_ids_are_held_as_the_model_says(void **state) {
     static struct model m;
     struct prng prng = prng_of(9);
     struct qos_in in = {0};
-    for (int step = 0; step < 200000; step++) {
+    for (int step = 0; step < 60000; step++) {
         random_event(&in, &m, (packet_id_t)(1 + prng_below(&prng, 65535)), &prng);
         if (step % 10000 == 0) {
             assert_same_walk(&in, &m);
