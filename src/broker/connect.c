@@ -123,8 +123,7 @@ static struct session *connect_existing(struct shard *shard, struct span client_
     return session;
 }
 
-/* B8: the discard is durable before CONNACK; its lsn goes to *ended. */
-static struct session *connect_clean(struct session *old, const struct session_parts *parts, lsn_t *ended) {
+static struct session *connect_clean(struct session *old, const struct session_parts *parts) {
     struct shard *shard = old->shard;
     struct qos_in kept = {NULL, 0};
     if (broker_mutant(shard, MUTANT_R3)) {
@@ -132,7 +131,7 @@ static struct session *connect_clean(struct session *old, const struct session_p
         shard->counters.held_ids -= kept.count;
         old->in = (struct qos_in){NULL, 0};
     }
-    *ended = session_end(old);
+    session_end(old);
     struct session *session = session_create(shard, parts);
     session->in = kept;
     shard->counters.held_ids += kept.count;
@@ -140,14 +139,14 @@ static struct session *connect_clean(struct session *old, const struct session_p
 }
 
 static struct session *connect_session(struct connection *c, const struct packet_connect *p,
-                                       const struct session_parts *parts, bool *present, lsn_t *ended) {
+                                       const struct session_parts *parts, bool *present) {
     struct session *session = connect_existing(c->shard, parts->client_id);
     *present = false;
     if (session == NULL) {
         return session_create(c->shard, parts);
     }
     if (p->clean_start) {
-        return connect_clean(session, parts, ended);
+        return connect_clean(session, parts);
     }
     *present = true;
     session->protocol = parts->protocol;
@@ -183,13 +182,15 @@ static void connack_properties(const struct connection *c, const struct packet_c
     }
 }
 
-static void connect_answer(struct connection *c, const struct packet_connect *p, bool present, lsn_t ended,
-                           struct span assigned) {
+/* CONNACK waits for the session (B7) and for every discard of a session before it (B8): one that a cut connection has
+ * begun, or an expiry, concerns this client too. */
+static void connect_answer(struct connection *c, const struct packet_connect *p, bool present, struct span assigned) {
     struct packet_connack ack = {.session_present = present};
     if (c->protocol == PROTOCOL_5) {
         connack_properties(c, p, assigned, &ack.properties);
     }
     lsn_t after = shard_barrier(c->shard, MUTANT_B7_CONNACK, c->session->last_lsn);
+    lsn_t ended = c->shard->ended_lsn;
     packet_encode_connack(connection_begin(c, after > ended ? after : ended), (enum protocol)c->protocol, &ack);
     connection_commit(c);
 }
@@ -223,8 +224,7 @@ static void connect_accept(struct connection *c, const struct packet_connect *p,
         .client_id = client_id, .protocol = p->protocol, .expiry_s = connect_expiry(c->shard->broker, p)};
     parts.durable = parts.expiry_s > 0;
     bool present = false;
-    lsn_t ended = 0;
-    struct session *session = connect_session(c, p, &parts, &present, &ended);
+    struct session *session = connect_session(c, p, &parts, &present);
     c->protocol = p->protocol;
     c->session = session;
     c->state = CONNECTION_LIVE;
@@ -236,7 +236,7 @@ static void connect_accept(struct connection *c, const struct packet_connect *p,
     shard_log(c->shard, LOG_INFO, "%s connected from %s (MQTT %s, %s, keep alive %u s)", shard_text(client_id), c->peer,
               p->protocol == PROTOCOL_5 ? "5.0" : "3.1.1", present ? "session resumed" : "new session",
               (unsigned)(c->keep_alive_ms / 1500U));
-    connect_answer(c, p, present, ended, assigned);
+    connect_answer(c, p, present, assigned);
     session_resume(session, connect_receive_maximum(c, p));
 }
 

@@ -80,7 +80,7 @@ void expiry_sessions(struct shard *shard) {
     for (size_t i = 0; i < count; i++) {
         shard_log(shard, LOG_INFO, "the session of %s has expired", shard_text(expired[i]->client_id));
         shard->counters.sessions_expired++;
-        (void)session_end(expired[i]);
+        session_end(expired[i]);
     }
     mem_free(expired);
 }

@@ -113,15 +113,13 @@ static void session_leave_trie(struct session *s) {
     lock_give(&broker->lock);
 }
 
-lsn_t session_end(struct session *s) {
-    lsn_t lsn = 0;
-    if (!broker_mutant(s->shard, MUTANT_B8)) {
+void session_end(struct session *s) {
+    if (s->durable && !broker_mutant(s->shard, MUTANT_B8)) {
         struct record record = {.kind = RECORD_SESSION_END, .end = {s->id}};
-        lsn = session_stage(s, &record);
+        s->shard->ended_lsn = session_stage(s, &record);
     }
     session_leave_trie(s);
     session_forget(s);
-    return lsn;
 }
 
 lsn_t session_stage(struct session *s, const struct record *record) {
@@ -151,7 +149,7 @@ void session_disconnected(struct session *s, bool graceful) {
         will_publish(s);
     }
     if (s->expiry_s == 0) {
-        (void)session_end(s);
+        session_end(s);
     } else {
         (void)session_stage_state(s);
     }

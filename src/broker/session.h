@@ -16,8 +16,8 @@ struct session *session_create(struct shard *shard, const struct session_parts *
 /* Puts back a session of the store. */
 struct session *session_restore(struct shard *shard, session_id_t id, const struct session_parts *parts,
                                 wall_ms_t disconnected_at);
-/* Ends it: recorded when durable (B8); everything of it is gone. Returns the lsn to wait for. It has no connection. */
-lsn_t session_end(struct session *session);
+/* Ends it: recorded when durable (B8: shard.ended_lsn); everything of it is gone. It has no connection. */
+void session_end(struct session *session);
 /* Frees the memory without a record: the broker stops. */
 void session_forget(struct session *session);
 

@@ -151,6 +151,7 @@ struct shard {
     struct link paused;         /* connections that are not read from */
     struct link deep;           /* sessions whose queue is deeper than the window of memory */
     mono_ms_t retried_at;       /* when refused publishes were tried last */
+    lsn_t ended_lsn;            /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
     lsn_t folded;               /* as last looked at */
     _Atomic lsn_t settled;      /* mail for all records that this shard staged up to here has been sent */
     uint64_t wake_set;
