@@ -56,9 +56,16 @@ static bool calm_node(struct world *w) {
     return moved;
 }
 
+static bool calm_conns(struct world *w) {
+    bool moved = false;
+    for (int i = 0; i < SIM_CONNS_MAX && !w->failed && w->node.up; i++) {
+        moved = calm_conn(w, i) || moved;
+    }
+    return moved;
+}
+
 /* Everything that can go on goes on once; false when nothing could. */
 static bool calm_round(struct world *w) {
-    bool moved = false;
     if (!w->node.up) {
         world_act(w, ACTION_START, 0);
         if (!w->node.up) {
@@ -66,9 +73,7 @@ static bool calm_round(struct world *w) {
         }
         return true;
     }
-    for (int i = 0; i < SIM_CONNS_MAX && !w->failed && w->node.up; i++) {
-        moved = calm_conn(w, i) || moved;
-    }
+    bool moved = calm_conns(w);
     moved = (w->node.up && calm_node(w)) || moved;
     for (unsigned i = 0; i < w->plan->client_count && !w->failed; i++) {
         moved = calm_client(w, &w->clients[i]) || moved;
@@ -81,6 +86,9 @@ static void unfinished(struct world *w, char *out, size_t bytes) {
     out[0] = '\0';
     for (unsigned i = 0; i < w->plan->client_count && out[0] == '\0'; i++) {
         model_describe(w, &w->clients[i], out, bytes);
+    }
+    if (out[0] == '\0' && node_wants_commit(w)) {
+        snprintf(out, bytes, "records are staged, but no commit takes them");
     }
     if (out[0] == '\0') {
         const struct shard_counters sum = node_counters(w);
@@ -109,6 +117,9 @@ static void settle(struct world *w) {
     unsigned idle = 0;
     for (unsigned round = 0; round < CALM_ROUNDS_MAX && !w->failed; round++) {
         if (calm_round(w)) {
+            if (w->node.up && round % 8 == 7) {
+                node_checkpoint(w, false);
+            }
             continue;
         }
         unfinished(w, text, sizeof text);
@@ -150,6 +161,11 @@ static void judge_rest(struct world *w) {
 
 /* A restart in between must change nothing. */
 static void judge_restart(struct world *w) {
+    for (unsigned i = 0; i < w->plan->client_count; i++) {
+        world_act(w, ACTION_DISCONNECT, (int)i);
+    }
+    while (calm_conns(w) || calm_node(w)) {
+    }
     node_stop(w);
     if (!node_start(w)) {
         world_fail(w, "start", "the broker does not start after an orderly stop");

@@ -21,6 +21,9 @@ static void conn_ended(struct conn *c, mono_ms_t now) {
         c->cut = true;
         c->ended_at = now;
     }
+    if (c->connect_clean && c->received < c->connect_bytes) {
+        c->to_broker.len = 0;
+    }
 }
 
 void conn_cut(struct conn *c, mono_ms_t now, size_t keep_to_broker, size_t keep_to_client) {

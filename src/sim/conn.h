@@ -43,6 +43,8 @@ struct conn {
     mono_ms_t close_at;     /* while closing: patience ends */
     mono_ms_t opened_at;
     size_t received;        /* bytes that the broker has read */
+    size_t connect_bytes;   /* of its CONNECT */
+    bool connect_clean;     /* which starts clean */
     mono_ms_t ended_at;     /* when it was cut or lost its first end; 0: it was not */
     struct pipe to_broker, to_client;
     uint8_t inbox[SIM_PIPE_BYTES]; /* the client has read it, but not a whole packet */
@@ -57,7 +59,8 @@ void pipe_drop_front(struct pipe *p, size_t bytes);
 static inline size_t pipe_space(const struct pipe *p) {
     return SIM_PIPE_BYTES - p->len;
 }
-/* Cuts it: the first so many bytes of each direction still arrive. */
+/* Cuts it: the first so many bytes of each direction still arrive. A CONNECT that starts clean does not arrive after
+ * its connection has ended: it would end a session that a later connection has begun, and no client could help it. */
 void conn_cut(struct conn *c, mono_ms_t now, size_t keep_to_broker, size_t keep_to_client);
 /* The client's end is gone; what it wrote may still arrive. */
 void conn_abandon(struct conn *c, mono_ms_t now);

@@ -280,13 +280,15 @@ static void get_property(struct eye *r, struct mini_packet *p) {
     case 35:
         get16(r);
         break;
+    case 41:
+        p->no_identifiers = get8(r) == 0;
+        break;
     case 1:
     case 23:
     case 25:
     case 36:
     case 37:
     case 40:
-    case 41:
     case 42:
         get8(r);
         break;

@@ -48,6 +48,7 @@ struct mini_packet {
     uint16_t keep_alive;          /* seconds */
     uint32_t session_expiry;      /* seconds; not sent when 0; DISCONNECT: sent when has_expiry */
     uint16_t receive_maximum;     /* 0: not sent */
+    bool no_identifiers;          /* CONNACK: subscription identifiers are not available */
     bool has_expiry;
     uint32_t expiry;              /* seconds; of a message */
     uint32_t subscription[4];     /* identifiers of a PUBLISH; [0] of a SUBSCRIBE */

@@ -129,6 +129,8 @@ static void act_connect(struct world *w, struct model *m) {
         m->session = BELIEF_MAYBE;
     }
     send(w, m, &p);
+    c->connect_bytes = c->to_broker.len;
+    c->connect_clean = m->asked_clean;
 }
 
 void model_lost(struct world *w, struct model *m) {
@@ -150,7 +152,7 @@ void model_time(struct world *w, struct model *m) {
     const bool ends = m->plan->five && m->plan->durable && m->plan->session_expiry != SIM_NEVER;
     if (ends && !m->connack_seen && m->session == BELIEF_SURE &&
         w->now - m->ended_at + 1000 >= (mono_ms_t)m->plan->session_expiry * 1000) {
-        m->session = BELIEF_MAYBE;
+        m->session = m->asked_belief = BELIEF_MAYBE;
         oracle_session_leaving(w, m->index);
     }
 }
@@ -221,7 +223,7 @@ static bool can_flow(const struct world *w, const struct model *m) {
         return m->flows[again].state == 2 || quota;
     }
     int message = next_waiting(w, m);
-    if (message < 0) {
+    if (message < 0 || w->now < m->again_at) {
         return false;
     }
     return w->oracle.messages[message].qos == 0 ||
@@ -373,7 +375,7 @@ static void act_subscription(struct world *w, struct model *m, bool subscribe) {
                             .options = (uint8_t)((what->no_local ? 4 : 0) | (what->retain_as_published ? 8 : 0) |
                                                  what->retain_handling << 4),
                             .subscription = {identifier},
-                            .subscription_count = 1};
+                            .subscription_count = m->identifiers ? 1 : 0};
     if (subscribe) {
         x->subscription = oracle_subscribing(w, m->index, what, identifier);
     } else {
@@ -475,7 +477,7 @@ uint64_t model_digest(const struct model *m) {
     struct model copy;
     memcpy(&copy, m, sizeof copy);
     copy.plan = NULL;
-    copy.ended_at = 0;
+    copy.ended_at = copy.again_at = 0;
     return hash_bytes(span_of(&copy, sizeof copy), 3);
 }
 
@@ -485,7 +487,7 @@ bool model_can(struct world *w, const struct model *m, enum action a) {
     unsigned all[2 * SIM_IDS_MAX];
     switch ((int)a) {
     case ACTION_CONNECT:
-        return m->conn < 0;
+        return m->conn < 0 && w->now >= m->again_at;
     case ACTION_RESPOND:
         return m->owed_count > 0 && can_send(w, m);
     case ACTION_FLOW:
@@ -552,6 +554,6 @@ void model_act(struct world *w, struct model *m, enum action a) {
         m->wants_clean = true;
         break;
     default:
-        must(!"not an action of a client");
+        must_fail("an action of a client", __FILE__, __LINE__, __func__);
     }
 }

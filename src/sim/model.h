@@ -82,12 +82,14 @@ struct model {
     uint32_t order;         /* counts whatever needs an order */
     uint32_t next_message_order;
     mono_ms_t ended_at;     /* when the last connection with a CONNACK ended, at the earliest */
+    mono_ms_t again_at;     /* after a refusal, nothing new is tried before */
     /* of this connection */
     int conn; /* -1: none */
     uint32_t serial;
     bool connack_seen;
     enum belief asked_belief; /* what was believed when CONNECT was written */
     bool asked_clean, asked_volatile;
+    bool identifiers; /* subscriptions have them */
     uint16_t server_receive_maximum;
     unsigned quota_used;    /* QoS 1 and 2 publishes of ours that are not answered, on this connection */
     unsigned counted;       /* of the broker's towards us */

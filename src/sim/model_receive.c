@@ -76,6 +76,11 @@ static void expect_owed_releases(struct model *m) {
 }
 
 static void on_connack(struct world *w, struct model *m, const struct mini_packet *p) {
+    if (p->reason != 0 && w->expect_refusal) {
+        w->conns[m->conn].excused = true;
+        m->again_at = w->now + 1000;
+        return;
+    }
     if (p->reason != 0) {
         world_fail(w, "connect", "c%d was refused with 0x%02X", m->index, p->reason);
         return;
@@ -96,6 +101,7 @@ static void on_connack(struct world *w, struct model *m, const struct mini_packe
     m->session_volatile = m->asked_volatile;
     m->wants_clean = m->asked_clean ? false : m->wants_clean;
     m->server_receive_maximum = p->receive_maximum != 0 ? p->receive_maximum : UINT16_MAX;
+    m->identifiers = m->plan->five && !p->no_identifiers;
     m->last_resent = 0;
     m->fresh_seen = false;
     for (unsigned id = 1; id <= SIM_IDS_MAX; id++) {
@@ -174,7 +180,7 @@ static void on_publish(struct world *w, struct model *m, const struct mini_packe
         world_fail(w, "content", "c%d got a PUBLISH that nobody sent so", m->index);
         return;
     }
-    if (m->plan->five && p->subscription_count != 1) {
+    if (p->subscription_count != (m->identifiers ? 1 : 0)) {
         world_fail(w, "identifier", "c%d got m%d with %u subscription identifiers", m->index, message,
                    p->subscription_count);
     }
@@ -187,11 +193,14 @@ static void on_publish(struct world *w, struct model *m, const struct mini_packe
         on_new(w, m, p, message);
         return;
     }
-    /* At QoS 1 our PUBACK may have been lost after we closed the flow. */
+    /* At QoS 1 our PUBACK may have been lost after we closed the flow; or it is another copy that the publisher caused.
+     * Both look the same, so neither is counted. */
     bool lost_puback = in->state == 0 && in->known && in->qos == 1 && p->qos == 1 && in->message == message && p->dup &&
                        in->serial != m->serial;
-    if (in->state != 0 || lost_puback) {
+    if (in->state != 0) {
         on_repeat(w, m, p, message);
+    } else if (lost_puback) {
+        in->first_seen = ++m->order;
     } else {
         on_new(w, m, p, message);
     }
@@ -263,6 +272,7 @@ static void on_puback(struct world *w, struct model *m, const struct mini_packet
     } else if (!more_expected(m, MINI_PUBACK, p->id)) {
         oracle_refused(w, due.what);
         w->oracle.messages[due.what].order = ++m->next_message_order;
+        m->again_at = w->now + 1000;
         flow_done(m, f);
     }
 }
@@ -291,6 +301,7 @@ static void on_pubrec(struct world *w, struct model *m, const struct mini_packet
     } else if (!more_expected(m, MINI_PUBREC, p->id)) {
         oracle_refused(w, due.what);
         w->oracle.messages[due.what].order = ++m->next_message_order;
+        m->again_at = w->now + 1000;
         flow_done(m, f);
     }
 }
@@ -329,10 +340,14 @@ static void on_suback(struct world *w, struct model *m, const struct mini_packet
     }
     struct model_wanted *x = &m->wanted[due.what];
     if (p->type == MINI_SUBACK) {
-        if (p->reason_count != 1 || p->reasons[0] != m->plan->wanted[due.what].qos) {
+        bool granted = p->reason_count == 1 && p->reasons[0] == m->plan->wanted[due.what].qos;
+        bool refused = p->reason_count == 1 && p->reasons[0] >= 0x80 && w->expect_refusal;
+        if (!granted && !refused) {
             world_fail(w, "subscribe", "c%d: its subscription was not granted", m->index);
-        }
-        if (x->state == 1) {
+        } else if (x->state == 1 && refused) {
+            x->state = 0;
+            oracle_unsubscribed(w, x->subscription);
+        } else if (x->state == 1) {
             x->state = 2;
             oracle_subscribed(w, x->subscription);
         }

@@ -114,11 +114,11 @@ bool node_start(struct world *w) {
     struct error error = {0};
     must(!n->up);
     sim_disk_power_on(&n->disk);
-    const struct disk disk = sim_disk_interface(&n->disk);
+    n->disk_calls = sim_disk_interface(&n->disk);
     struct store_local_options options = w->plan->store;
     options.salt = hash64(w->plan->seed, ++w->counts.restarts);
     n->table = table_memory_open(n->tables);
-    n->store = store_local_open(&disk, n->table, &options, &error);
+    n->store = store_local_open(&n->disk_calls, n->table, &options, &error);
     if (n->store != NULL) {
         const struct broker_outside outside = {w, outside_log, outside_reclaim, hash64(w->plan->seed, 77)};
         n->broker = broker_create(&w->plan->broker, &outside, n->store, w->plan->shards);
@@ -315,6 +315,7 @@ static struct shard *turn_begin(struct world *w, unsigned shard) {
         shard_durable(s, durable);
     }
     n->sealed = false;
+    w->expect_refusal = w->expect_refusal || store_pressure(n->store) == STORE_FULL;
     return s;
 }
 
@@ -346,6 +347,21 @@ bool node_wants_turn(const struct world *w, unsigned shard) {
     return false;
 }
 
+/* A CONNECT that is read late takes over from the connections that were made after it. */
+static void conns_excuse_others(struct world *w, const struct conn *c) {
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        struct conn *other = &w->conns[i];
+        other->excused = other->excused || (other != c && other->client == c->client);
+    }
+}
+
+static void conn_reads(struct world *w, struct conn *c, size_t bytes) {
+    c->received += bytes;
+    if (c->received >= c->connect_bytes && c->received - bytes <= c->connect_bytes) {
+        conns_excuse_others(w, c);
+    }
+}
+
 static void conn_open(struct world *w, struct conn *c, unsigned shard) {
     char peer[32];
     snprintf(peer, sizeof peer, "sim:%u", c->serial);
@@ -365,6 +381,7 @@ void node_accept(struct world *w, struct conn *c, unsigned shard) {
 void node_moved(struct world *w, struct conn *c) {
     struct shard *s = turn_begin(w, c->shard);
     conn_open(w, c, c->shard);
+    conns_excuse_others(w, c);
     size_t bytes = c->moved_len;
     c->moved_len = 0;
     shard_bytes(s, c->handle, span_of(c->moved, bytes));
@@ -376,7 +393,7 @@ void node_bytes(struct world *w, struct conn *c, size_t bytes) {
     struct shard *s = turn_begin(w, c->shard);
     memcpy(copy, c->to_broker.bytes, bytes);
     pipe_drop_front(&c->to_broker, bytes);
-    c->received += bytes;
+    conn_reads(w, c, bytes);
     shard_bytes(s, c->handle, span_of(copy, bytes));
     turn_end(w, c->shard);
 }
@@ -429,7 +446,7 @@ bool node_wants_commit(const struct world *w) {
 bool node_commit(struct world *w) {
     struct node *n = &w->node;
     enum store_step step = store_local_commit_step(n->store);
-    n->committing = step == STORE_STEP_MORE;
+    n->committing = step == STORE_STEP_MORE || step == STORE_STEP_WAIT;
     return node_alive(w) && (step == STORE_STEP_MORE || step == STORE_STEP_DONE);
 }
 

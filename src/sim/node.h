@@ -18,6 +18,7 @@ struct node_garbage {
 
 struct node {
     struct sim_disk disk;
+    struct disk disk_calls;      /* what the store uses of it */
     struct table_memory *tables; /* outlives the store */
     struct table *table;
     struct store *store;   /* NULL: down */

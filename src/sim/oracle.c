@@ -1,7 +1,5 @@
 #include "sim/oracle.h"
 
-#include <stdlib.h>
-
 #include "base/map.h"
 #include "base/must.h"
 #include "sim/world.h"
@@ -76,9 +74,10 @@ int oracle_identify(const struct world *w, struct span topic, struct span payloa
             found = o->messages[i].clears && o->messages[i].sends > 0 ? (int)i : found;
         }
     } else if (payload.ptr[0] == 'm' && payload.len < MINI_PACKET_BYTES) {
-        char text[16] = {0};
-        memcpy(text, payload.ptr + 1, payload.len - 1 < sizeof text - 1 ? payload.len - 1 : sizeof text - 1);
-        found = atoi(text);
+        found = 0;
+        for (size_t i = 1; i < payload.len && payload.ptr[i] >= '0' && payload.ptr[i] <= '9' && i < 6; i++) {
+            found = found * 10 + payload.ptr[i] - '0';
+        }
     }
     if (found < 0 || (unsigned)found >= o->message_count || o->messages[found].first_sent == 0) {
         return -1;

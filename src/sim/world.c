@@ -100,8 +100,7 @@ struct conn *world_connect(struct world *w, int client) {
             return c;
         }
     }
-    must(!"asked for a connection without looking for room");
-    return NULL;
+    must_fail("room for another connection", __FILE__, __LINE__, __func__);
 }
 
 static bool conn_room(const struct world *w) {
@@ -294,7 +293,7 @@ static void pass_time(struct world *w) {
         struct conn *c = &w->conns[i];
         bool connecting = c->used && (!c->client_open || w->clients[c->client].conn != (int)i ||
                                       !w->clients[c->client].connack_seen);
-        c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->plan->refusals && ms >= 1000);
+        c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000);
     }
     for (unsigned i = 0; i < w->plan->client_count; i++) {
         model_time(w, &w->clients[i]);
