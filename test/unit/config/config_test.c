@@ -300,6 +300,41 @@ static void an_absent_file_is_an_error(void **state) {
     reading_end(&r);
 }
 
+/* ---- the manual ---- */
+
+/* The manual page, read from beside the tree that this test was built from. */
+static struct buf manual_page(void) {
+    static const char test[] = "test/unit/config/config_test.c";
+    struct buf text = {0};
+    char path[512];
+    (void)snprintf(path, sizeof path, "%.*sdocs/quartetd.8", (int)(strlen(__FILE__) - strlen(test)), __FILE__);
+    FILE *file = fopen(path, "r");
+    assert_non_null(file);
+    size_t got;
+    do {
+        got = fread(buf_reserve(&text, 4096), 1, 4096, file);
+        text.len += got;
+    } while (got > 0);
+    assert_int_equal(fclose(file), 0);
+    buf_u8(&text, '\0');
+    return text;
+}
+
+static void the_manual_explains_every_option(void **state) {
+    (void)state;
+    struct buf manual = manual_page();
+#define EXPLAINED(name, ...)                                                                                           \
+    if (strstr((const char *)manual.ptr, ".It Cm " #name " ") == NULL) {                                               \
+        fail_msg("the manual does not explain %s", #name);                                                             \
+    }
+    CONFIG_NUMBER_ROWS(EXPLAINED)
+    CONFIG_FLAG_ROWS(EXPLAINED)
+    CONFIG_TEXT_ROWS(EXPLAINED)
+    CONFIG_WORD_ROWS(EXPLAINED)
+#undef EXPLAINED
+    buf_deinit(&manual);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(problems_are_said_with_their_place),
@@ -313,6 +348,7 @@ int main(void) {
         cmocka_unit_test(zero_bytes_are_refused),
         cmocka_unit_test(a_directory_is_included_in_order),
         cmocka_unit_test(an_absent_file_is_an_error),
+        cmocka_unit_test(the_manual_explains_every_option),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
