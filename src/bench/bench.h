@@ -85,6 +85,7 @@ struct client {
 /* Everything is counted from the start of the run; a period is the difference of two copies. */
 struct bench_counts {
     uint64_t time_ns;
+    uint64_t cpu_ns;     /* that we used ourselves */
     uint64_t published;  /* PUBLISH packets handed to the socket */
     uint64_t completed;  /* messages that the broker took over: PUBACK, PUBCOMP; at QoS 0 as published */
     uint64_t delivered;  /* messages that subscribers had for the first time */

@@ -41,6 +41,14 @@ static void add_latency(struct figures *f, const struct histogram *h, const char
     }
 }
 
+/* How busy we were ourselves: a generator at its limit measures itself. It also is at 100 % when it only waits for
+ * room, at QoS 0 without rate and backlog. */
+static void add_generator(struct figures *f, const struct bench *b) {
+    double seconds = (double)(b->counts_end.time_ns - b->counts_start.time_ns);
+    add(f, "generator_cpu_percent", "generator: CPU", "%",
+        ratio((double)(b->counts_end.cpu_ns - b->counts_start.cpu_ns) * 100, seconds), 1);
+}
+
 static void add_latencies(struct figures *f, const struct bench *b) {
     static const char *const delivery_keys[] = {"delivery_p50_us", "delivery_p90_us", "delivery_p99_us",
                                                 "delivery_p999_us", "delivery_max_us"};
@@ -128,6 +136,7 @@ static void collect(struct figures *f, const struct bench *b) {
         add_rates(f, b);
         add_latencies(f, b);
         add_totals(f, b);
+        add_generator(f, b);
     }
     add_process(f, b);
     add_idle(f, b);

@@ -28,6 +28,12 @@ uint64_t bench_clock_ns(void) {
     return (uint64_t)now.tv_sec * NS_PER_S + (uint64_t)now.tv_nsec;
 }
 
+static uint64_t cpu_clock_ns(void) {
+    struct timespec used;
+    (void)clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
+    return (uint64_t)used.tv_sec * NS_PER_S + (uint64_t)used.tv_nsec;
+}
+
 void bench_fail(struct bench *b, const char *format, ...) {
     if (b->failed) {
         return;
@@ -106,6 +112,7 @@ static void measure_begin(struct bench *b) {
     histogram_reset(&b->acknowledgement);
     b->now_ns = bench_clock_ns();
     b->counts.time_ns = b->now_ns;
+    b->counts.cpu_ns = cpu_clock_ns();
     b->counts_start = b->counts;
     b->recording = true;
 }
@@ -114,6 +121,7 @@ static void measure_end(struct bench *b) {
     /* With a fixed number of messages the last one ends the period, not the wait that found out that it was the last.
      */
     b->counts.time_ns = b->options->messages > 0 && b->active_ns > b->counts_start.time_ns ? b->active_ns : b->now_ns;
+    b->counts.cpu_ns = cpu_clock_ns();
     b->counts_end = b->counts;
     b->recording = false;
     sample(b, &b->process_end);
