@@ -58,6 +58,14 @@ STAGES = (
           f"{QUARTET} sim --exhaustive all", ("build-release",), ("states",)),
     Stage("unit", "unit tests of the dev build", "scripts/unit-tests dev", ("build-dev",), ("passed",)),
     Stage("unit-threads", "unit tests of the tsan build", "scripts/unit-tests tsan", ("build-tsan",), ("passed",)),
+    Stage("wire", "the standard's rules, by packets over real sockets",
+          "test/wire/run.py", ("build-release",), ("passed",)),
+    Stage("trial", "the real broker, cut connections and SIGKILLs under load; then the count",
+          "scripts/trial --messages 20000 --kills 20 --cuts 40 --protocol both --qos 1,2", ("build-release",), ("sigkills",)),
+    Stage("faults", "SIGKILL, EIO and ENOSPC at system calls chosen by strace",
+          "test/crash/faults.py --seconds 60", ("build-release",), ("sigkills",)),
+    Stage("powercut", "the power of a real file system fails under load",
+          "test/crash/powercut.py --seconds 40", ("build-release",), ("power_cuts",)),
     Stage("tidy", "clang-tidy", "scripts/check-tidy"),
 )
 
