@@ -59,6 +59,7 @@ void connection_destroy(struct connection *c) {
     list_remove(&c->pause_link);
     outbox_deinit(&c->out);
     buf_deinit(&c->in);
+    qos_in_deinit(&c->counted);
     mem_free(c->ack_waits);
     mem_free(c->peer);
     mem_free(c);
@@ -127,7 +128,6 @@ void connection_ack_waits(struct connection *c, lsn_t after) {
 
 void connection_acks_left(struct connection *c, lsn_t durable) {
     while (c->ack_count > 0 && c->ack_waits[c->ack_first & (c->ack_capacity - 1)].after <= durable) {
-        c->receive_used--;
         c->ack_first++;
         c->ack_count--;
     }

@@ -74,7 +74,8 @@ static uint64_t digest_connection(const struct connection *c) {
     digest = mix(digest, c->session != NULL ? c->session->id : 0);
     digest = mix(mix(digest, c->handle.index), outbox_bytes(&c->out));
     digest = mix(digest, hash_bytes(span_of(c->out.bytes.ptr + c->out.taken, c->out.bytes.len - c->out.taken), 19));
-    return mix(mix(digest, c->out.gate_last > c->shard->durable ? c->out.gate_last : 0), c->receive_used);
+    return mix(mix(digest, c->out.gate_last > c->shard->durable ? c->out.gate_last : 0),
+               c->counted.count + c->ack_count);
 }
 
 uint64_t shard_digest(const struct shard *shard) {

@@ -8,6 +8,7 @@
 static void connection_rest(struct connection *c) {
     if (!c->busy) {
         outbox_shrink(&c->out);
+        qos_in_shrink(&c->counted);
         if (c->session != NULL) {
             qos_in_shrink(&c->session->in);
         }

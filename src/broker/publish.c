@@ -63,7 +63,6 @@ static void publish_answer(struct connection *c, const struct packet_publish *p,
     }
     if (p->qos == 1) {
         if (after > c->shard->durable) {
-            c->receive_used++;
             connection_ack_waits(c, after);
         }
         if (broker_mutant(c->shard, MUTANT_R8)) {
@@ -75,7 +74,9 @@ static void publish_answer(struct connection *c, const struct packet_publish *p,
         if (qos_in_hold(&c->session->in, p->packet_id)) {
             c->shard->counters.held_ids++;
         }
-        c->receive_used++;
+        if (c->protocol == PROTOCOL_5) {
+            (void)qos_in_hold(&c->counted, p->packet_id);
+        }
         connection_send_ack(c, PACKET_PUBREC, p->packet_id, reason, after);
     }
 }
@@ -88,7 +89,7 @@ static bool publish_allowed(struct connection *c, const struct packet_publish *p
     }
     if (p->qos > 0 && c->protocol == PROTOCOL_5) {
         connection_acks_left(c, c->shard->durable);
-        if (c->receive_used >= c->shard->broker->options.receive_maximum) {
+        if (c->counted.count + c->ack_count >= c->shard->broker->options.receive_maximum) {
             connection_wrong(c, &(struct verdict){REASON_RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-7",
                                                   "more QoS 1 and 2 messages in flight than Receive Maximum"});
             return false;
@@ -153,7 +154,7 @@ void publish_pubrel(struct connection *c, const struct packet_ack *p) {
     struct shard *shard = c->shard;
     if (qos_in_free(&session->in, p->packet_id)) {
         shard->counters.held_ids--;
-        c->receive_used -= c->receive_used > 0;
+        (void)qos_in_free(&c->counted, p->packet_id);
         struct record record = {.kind = RECORD_FREED, .flow = {session->id, p->packet_id}};
         lsn_t lsn = session_stage(session, &record);
         connection_send_ack(c, PACKET_PUBCOMP, p->packet_id, 0, shard_barrier(shard, MUTANT_B4, lsn));

@@ -98,16 +98,17 @@ struct connection {
     struct outbox out;
     char *peer; /* owned */
     mono_ms_t opened_at;
-    mono_ms_t received_at;       /* when bytes came last; when it was opened before */
-    mono_ms_t refused_since;     /* since when PAUSE_REFUSED holds */
-    uint32_t keep_alive_ms;      /* 1.5 times what the client said; 0: none */
-    uint32_t packet_bytes_max;   /* what the client accepts */
-    uint32_t receive_used;       /* QoS 1 and 2 publishes of the client that are not answered (5.0's Receive Maximum) */
-    uint32_t move_to;            /* CONNECTION_MOVING: the shard */
-    uint8_t state;               /* enum connection_state */
-    uint8_t protocol;            /* enum protocol */
-    uint8_t pause;               /* set of enum pause */
-    uint8_t wish;                /* CONN_CLOSE or CONN_ABORT when closing */
+    mono_ms_t received_at;     /* when bytes came last; when it was opened before */
+    mono_ms_t refused_since;   /* since when PAUSE_REFUSED holds */
+    uint32_t keep_alive_ms;    /* 1.5 times what the client said; 0: none */
+    uint32_t packet_bytes_max; /* what the client accepts */
+    struct qos_in
+        counted;      /* 5.0: QoS 2 ids that use the receive maximum of this connection; with ack_waits all that do */
+    uint32_t move_to; /* CONNECTION_MOVING: the shard */
+    uint8_t state;    /* enum connection_state */
+    uint8_t protocol; /* enum protocol */
+    uint8_t pause;    /* set of enum pause */
+    uint8_t wish;     /* CONN_CLOSE or CONN_ABORT when closing */
     bool problem_information;    /* 5.0: reason strings are wanted */
     bool busy;                   /* used since the last tick: keep its buffers */
     packet_id_t mutant_kept_ack; /* MUTANT_R8 keeps a PUBACK here */
