@@ -13,11 +13,8 @@ bool ack_decode(struct decoding *d, struct packet_ack *p) {
     if (!decode_packet_id(d, "MQTT-2.2.1-5", &p->packet_id)) {
         return false;
     }
-    if (reader_left(&d->r) == 0) {
+    if (reader_left(&d->r) == 0) { /* always so in 3.1.1: its bounds allow no more */
         return true;
-    }
-    if (d->protocol != PROTOCOL_5) {
-        return refuse_format(d, "bytes follow the last field");
     }
     p->reason = reader_u8(&d->r);
     if (!decode_reason_allowed(d, p->reason)) {
@@ -35,13 +32,13 @@ void packet_encode_ack(struct buf *out, enum protocol protocol, enum packet_type
     bool bare = protocol != PROTOCOL_5 || (properties->present == 0 && properties->user_property_count == 0);
     bool reason = protocol == PROTOCOL_5 && (p->reason != REASON_SUCCESS || !bare);
     if (bare) {
-        uint8_t *at = buf_extend(out, reason ? 5 : 4);
+        uint8_t *at = buf_extend(out, 4);
         at[0] = (uint8_t)((unsigned)type << 4 | packet_rows[type].flags);
         at[1] = reason ? 3 : 2;
         at[2] = (uint8_t)(p->packet_id >> 8);
         at[3] = (uint8_t)p->packet_id;
         if (reason) {
-            at[4] = p->reason;
+            buf_u8(out, p->reason);
         }
         return;
     }

@@ -14,9 +14,6 @@ bool connack_decode(struct decoding *d, struct packet_connack *p) {
     properties_clear(&p->properties);
     p->session_present = (flags & 1U) != 0;
     p->reason = reader_u8(&d->r);
-    if (d->r.failed) {
-        return decode_end(d);
-    }
     if (v5 && !decode_shortest_length(d)) {
         return false;
     }
