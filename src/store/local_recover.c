@@ -1,7 +1,8 @@
 /* The start: what the journal holds beyond the table is verified and folded, and a new generation begins.
  *
- * Nothing is changed before all is verified. The change is one commit of the table: before it, the old generation is
- * valid and the next start does the same again; after it, every frame in the files is void, for its salt is another. */
+ * Nothing is changed before all is verified. Then each segment is folded, as a checkpoint would have done it. The last
+ * commit of the table is the switch: before it, the old generation is valid and the next start does the rest again;
+ * after it, every frame in the files is void, for its salt is another. */
 #include <xxhash.h>
 
 #include "base/mem.h"
@@ -11,26 +12,40 @@
 #include "store/local.h"
 #include "store/scan.h"
 
-static bool fold_part(struct scan *scan, const struct scan_part *part, struct fold *fold, struct error *error) {
-    uint8_t *image = scan_read(scan, part->file, part->from, part->end, error);
+/* Folds one part; `chain` is then what follows it. */
+static bool fold_part(struct local *l, struct scan *scan, const struct scan_part *part, struct table_txn *txn,
+                      struct chain *chain, struct error *error) {
+    const uint8_t *image = scan_read(scan, part->file, part->from, part->end, error);
     if (image == NULL) {
         return false;
     }
-    struct chain chain = part->chain;
-    bool ok = fold_frames(fold, span_of(image, part->end - part->from), &chain, error) && fold_flush(fold, error);
-    mem_free(image);
+    struct fold fold;
+    fold_init(&fold, l->table, txn, part->chain.next_lsn - 1);
+    *chain = part->chain;
+    bool ok = fold_frames(&fold, span_of(image, part->end - part->from), chain, error) && fold_flush(&fold, error);
+    fold_deinit(&fold);
     return ok;
 }
 
-static bool fold_parts(struct local *l, struct scan *scan, struct table_txn *txn, lsn_t folded, struct error *error) {
-    struct fold fold;
-    fold_init(&fold, l->table, txn, folded);
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < scan->part_count; i++) {
-        ok = fold_part(scan, &scan->parts[i], &fold, error);
+/* Folds one part (NULL: none) and commits it with `meta`; or, when `meta` is NULL, with the place where the part ends,
+ * as a checkpoint does. */
+static bool part_commit(struct local *l, struct scan *scan, const struct scan_part *part, const struct row_meta *old,
+                        const struct row_meta *meta, struct error *error) {
+    struct row_meta after = *old;
+    struct table_txn *txn = l->table->ops->begin(l->table, true, error);
+    if (txn == NULL) {
+        return false;
     }
-    fold_deinit(&fold);
-    return ok;
+    bool ok = part == NULL || fold_part(l, scan, part, txn, &after.chain, error);
+    if (part != NULL) {
+        after.segment = part->segment;
+        after.offset = part->end;
+    }
+    if (!ok || !local_meta_put(l->table, txn, meta != NULL ? meta : &after, error)) {
+        l->table->ops->abort(txn);
+        return false;
+    }
+    return l->table->ops->commit(txn, error);
 }
 
 struct row_meta local_generation(const struct row_meta *old, const struct chain *chain, uint64_t segment_last,
@@ -54,18 +69,17 @@ static struct row_meta first_generation(uint64_t random) {
     return none;
 }
 
-/* Folds and switches to the new generation, in one commit. */
+/* Folds the parts one by one, so that a long journal needs no more memory than a short one. The last commit is the
+ * switch to the new generation. */
 static bool generation_commit(struct local *l, struct scan *scan, const struct row_meta *old,
                               const struct row_meta *meta, struct error *error) {
-    struct table_txn *txn = l->table->ops->begin(l->table, true, error);
-    if (txn == NULL) {
-        return false;
+    for (uint32_t i = 0; i + 1 < scan->part_count; i++) {
+        if (!part_commit(l, scan, &scan->parts[i], old, NULL, error)) {
+            return false;
+        }
     }
-    if (!fold_parts(l, scan, txn, old->chain.next_lsn - 1, error) || !local_meta_put(l->table, txn, meta, error)) {
-        l->table->ops->abort(txn);
-        return false;
-    }
-    return l->table->ops->commit(txn, error);
+    const struct scan_part *last = scan->part_count > 0 ? &scan->parts[scan->part_count - 1] : NULL;
+    return part_commit(l, scan, last, old, meta, error);
 }
 
 /* Takes the files over from the scan; those that are more than allowed are closed with it. */

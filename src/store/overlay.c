@@ -29,7 +29,7 @@ struct overlay_entry {
     uint32_t next_free;
     uint32_t value_bytes;
     uint16_t key_bytes;
-    uint8_t tree;
+    uint8_t tree; /* TABLE_TREES: the entry is not in use */
     uint8_t state;
     bool fresh; /* not in the table, whatever happens here */
     _Alignas(8) uint8_t key[KEY_INLINE];
@@ -80,14 +80,15 @@ void overlay_init(struct overlay *o, struct table *table, struct table_txn *txn,
     *o = (struct overlay){.table = table, .txn = txn, .flushed = flushed};
 }
 
+static void long_key_free(const struct overlay_entry *e) {
+    if (e->tree != TABLE_TREES && e->key_bytes > KEY_INLINE) {
+        mem_free((void *)(uintptr_t)entry_key(e).ptr);
+    }
+}
+
 static void free_long_keys(struct overlay *o) {
-    for (size_t i = 0; i < o->capacity; i++) {
-        if (o->slots[i].entry != 0) {
-            const struct overlay_entry *e = entry_at(o, o->slots[i].entry);
-            if (e->key_bytes > KEY_INLINE) {
-                mem_free((void *)(uintptr_t)entry_key(e).ptr);
-            }
-        }
+    for (uint32_t number = 1; number <= o->used; number++) {
+        long_key_free(entry_at(o, number));
     }
 }
 
@@ -176,9 +177,8 @@ static struct overlay_entry *entry_of(struct overlay *o, enum table_tree tree, s
 static void entry_erase(struct overlay *o, size_t at) {
     uint32_t number = o->slots[at].entry;
     struct overlay_entry *e = entry_at(o, number);
-    if (e->key_bytes > KEY_INLINE) {
-        mem_free((void *)(uintptr_t)entry_key(e).ptr);
-    }
+    long_key_free(e);
+    e->tree = TABLE_TREES;
     e->next_free = o->free;
     o->free = number;
     o->count--;
@@ -250,16 +250,43 @@ void overlay_remove(struct overlay *o, enum table_tree tree, struct span key, ls
 
 /* ---- flush ---- */
 
-static int entry_compare(const void *left, const void *right) {
-    const struct overlay_entry *a = *(const struct overlay_entry *const *)left;
-    const struct overlay_entry *b = *(const struct overlay_entry *const *)right;
-    if (a->tree != b->tree) {
-        return a->tree < b->tree ? -1 : 1;
+/* What a flush sorts: the first bytes of the key as numbers, so that the entry itself is seldom looked at. */
+struct place {
+    uint64_t first;  /* bytes 0 to 7 of the key, zeros behind its end */
+    uint64_t second; /* bytes 8 to 15 */
+    const struct overlay_entry *entry;
+};
+
+static struct place place_of(const struct overlay_entry *e) {
+    uint8_t start[16] = {0};
+    struct span key = entry_key(e);
+    memcpy(start, key.ptr, key.len < sizeof start ? key.len : sizeof start);
+    return (struct place){be64_get(start), be64_get(start + 8), e};
+}
+
+static int place_compare(const void *left, const void *right) {
+    const struct place *a = left;
+    const struct place *b = right;
+    if (a->first != b->first) {
+        return a->first < b->first ? -1 : 1;
     }
-    struct span x = entry_key(a);
-    struct span y = entry_key(b);
+    if (a->second != b->second) {
+        return a->second < b->second ? -1 : 1;
+    }
+    struct span x = entry_key(a->entry);
+    struct span y = entry_key(b->entry);
     int order = memcmp(x.ptr, y.ptr, x.len < y.len ? x.len : y.len);
     return order != 0 ? order : x.len < y.len ? -1 : x.len > y.len;
+}
+
+/* Keys that begin with an lsn mostly come in order. */
+static void places_sort(struct place *places, size_t count) {
+    for (size_t i = 1; i < count; i++) {
+        if (place_compare(&places[i - 1], &places[i]) > 0) {
+            qsort(places, count, sizeof places[0], place_compare);
+            return;
+        }
+    }
 }
 
 static bool entry_write(struct overlay *o, const struct overlay_entry *e, struct buf *scratch, struct error *error) {
@@ -277,25 +304,53 @@ static bool entry_write(struct overlay *o, const struct overlay_entry *e, struct
     return o->table->ops->put(o->txn, tree, entry_key(e), value, error);
 }
 
-static bool write_all(struct overlay *o, struct error *error) {
-    struct overlay_entry **all = mem_alloc((o->count + 1) * sizeof(struct overlay_entry *));
-    size_t count = 0;
-    for (size_t i = 0; i < o->capacity; i++) {
-        if (o->slots[i].entry != 0) {
-            struct overlay_entry *e = entry_at(o, o->slots[i].entry);
-            if (e->state == STATE_PUT || e->state == STATE_REMOVED) {
-                all[count++] = e;
-            }
-        }
-    }
-    qsort(all, count, sizeof all[0], entry_compare);
+static bool write_places(struct overlay *o, const struct place *places, size_t count, struct error *error) {
     struct buf scratch = {NULL, 0, 0};
     bool ok = true;
     for (size_t i = 0; i < count && ok; i++) {
-        ok = entry_write(o, all[i], &scratch, error);
+        ok = entry_write(o, places[i].entry, &scratch, error);
     }
     buf_deinit(&scratch);
-    mem_free(all);
+    return ok;
+}
+
+static bool to_write(const struct overlay_entry *e) {
+    return e->tree != TABLE_TREES && (e->state == STATE_PUT || e->state == STATE_REMOVED);
+}
+
+/* Fills `places` with the changes of the first tree, then of the second, ...; `ends` says where each ends. */
+static void places_fill(const struct overlay *o, struct place *places, size_t ends[TABLE_TREES]) {
+    size_t starts[TABLE_TREES + 1] = {0};
+    for (uint32_t number = 1; number <= o->used; number++) {
+        const struct overlay_entry *e = entry_at(o, number);
+        if (to_write(e)) {
+            starts[e->tree + 1]++;
+        }
+    }
+    for (int tree = 0; tree < TABLE_TREES; tree++) {
+        starts[tree + 1] += starts[tree];
+        ends[tree] = starts[tree];
+    }
+    for (uint32_t number = 1; number <= o->used; number++) {
+        const struct overlay_entry *e = entry_at(o, number);
+        if (to_write(e)) {
+            places[ends[e->tree]++] = place_of(e);
+        }
+    }
+}
+
+static bool write_all(struct overlay *o, struct error *error) {
+    struct place *places = mem_alloc((o->count + 1) * sizeof *places);
+    size_t ends[TABLE_TREES];
+    places_fill(o, places, ends);
+    bool ok = true;
+    size_t start = 0;
+    for (int tree = 0; tree < TABLE_TREES && ok; tree++) {
+        places_sort(places + start, ends[tree] - start);
+        ok = write_places(o, places + start, ends[tree] - start, error);
+        start = ends[tree];
+    }
+    mem_free(places);
     return ok;
 }
 

@@ -128,7 +128,20 @@ void scan_close(struct scan *s) {
     }
     mem_free(s->files);
     mem_free(s->parts);
+    mem_free(s->buffer);
     *s = (struct scan){.disk = s->disk};
+}
+
+/* One buffer for all reads: fresh memory costs more than what is read into it. */
+static uint8_t *buffer_of(struct scan *s) {
+    if (s->buffer == NULL) {
+        uint64_t largest = READ_BYTES;
+        for (uint32_t i = 0; i < s->file_count; i++) {
+            largest = s->files[i].size > largest ? s->files[i].size : largest;
+        }
+        s->buffer = mem_alloc(largest);
+    }
+    return s->buffer;
 }
 
 struct scan_file *scan_find(const struct scan *s, uint64_t salt, uint64_t segment) {
@@ -235,8 +248,8 @@ static bool walk_file(struct scan *s, const struct scan_file *f, uint64_t from, 
     if (f == NULL || from > f->size) {
         return true;
     }
-    struct image i = {s->disk, f, from, 0, mem_alloc(f->size - from)};
-    struct scan_part part = {(uint32_t)(f - s->files), from, from, s->chain};
+    struct image i = {s->disk, f, from, 0, buffer_of(s)};
+    struct scan_part part = {(uint32_t)(f - s->files), f->header.number, from, from, s->chain};
     struct frame_header h;
     bool good = true;
     bool ok = true;
@@ -247,7 +260,6 @@ static bool walk_file(struct scan *s, const struct scan_file *f, uint64_t from, 
             part.end += frame_bytes(h.payload_bytes);
         }
     }
-    mem_free(i.bytes);
     *any = part.end > from;
     if (*any) {
         part_add(s, part);
@@ -287,10 +299,22 @@ bool scan_walk(struct scan *s, const struct row_meta *meta, struct error *error)
 
 /* ---- beyond the walk ---- */
 
-static bool file_frames(struct scan *s, uint32_t index, uint64_t salt, uint8_t *chunk, scan_visit *visit, void *context,
+/* Where the walk has left the file: what lies before was read already. */
+static uint64_t walked(const struct scan *s, uint32_t index) {
+    uint64_t end = 0;
+    for (uint32_t i = 0; i < s->part_count; i++) {
+        if (s->parts[i].file == index) {
+            end = s->parts[i].end;
+        }
+    }
+    return end;
+}
+
+static bool file_frames(struct scan *s, uint32_t index, uint64_t salt, scan_visit *visit, void *context,
                         struct error *error) {
+    uint8_t *chunk = buffer_of(s);
     const struct scan_file *f = &s->files[index];
-    for (uint64_t at = 0; at + BLOCK_BYTES <= f->size; at += READ_BYTES) {
+    for (uint64_t at = walked(s, index); at + BLOCK_BYTES <= f->size; at += READ_BYTES) {
         uint64_t bytes = (f->size - at) / BLOCK_BYTES * BLOCK_BYTES;
         bytes = bytes < READ_BYTES ? bytes : READ_BYTES;
         if (!s->disk->read(s->disk->user, f->file, at, chunk, bytes, error)) {
@@ -307,13 +331,12 @@ static bool file_frames(struct scan *s, uint32_t index, uint64_t salt, uint8_t *
 }
 
 bool scan_frames(struct scan *s, uint64_t salt, scan_visit *visit, void *context, struct error *error) {
-    uint8_t *chunk = mem_alloc(READ_BYTES);
-    bool ok = true;
-    for (uint32_t i = 0; ok && i < s->file_count; i++) {
-        ok = s->files[i].file == NULL || file_frames(s, i, salt, chunk, visit, context, error);
+    for (uint32_t i = 0; i < s->file_count; i++) {
+        if (s->files[i].file != NULL && !file_frames(s, i, salt, visit, context, error)) {
+            return false;
+        }
     }
-    mem_free(chunk);
-    return ok;
+    return true;
 }
 
 /* What lies at and beyond the end of the walk. */
@@ -381,11 +404,7 @@ bool scan_tail(struct scan *s, struct error *error) {
                      place, s->chain.next_lsn);
 }
 
-uint8_t *scan_read(struct scan *s, uint32_t file, uint64_t from, uint64_t end, struct error *error) {
-    uint8_t *bytes = mem_alloc(end - from);
-    if (!s->disk->read(s->disk->user, s->files[file].file, from, bytes, end - from, error)) {
-        mem_free(bytes);
-        return NULL;
-    }
-    return bytes;
+const uint8_t *scan_read(struct scan *s, uint32_t file, uint64_t from, uint64_t end, struct error *error) {
+    uint8_t *bytes = buffer_of(s);
+    return s->disk->read(s->disk->user, s->files[file].file, from, bytes, end - from, error) ? bytes : NULL;
 }

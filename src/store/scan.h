@@ -20,7 +20,8 @@ struct scan_file {
 
 /* Frames that the table does not hold yet, one after the other in one file. */
 struct scan_part {
-    uint32_t file; /* index */
+    uint32_t file;    /* index */
+    uint64_t segment; /* number */
     uint64_t from;
     uint64_t end;
     struct chain chain; /* before the first of them */
@@ -31,6 +32,7 @@ struct scan {
     struct scan_file *files;
     uint32_t file_count;
     uint64_t segment_last; /* the greatest number of any header */
+    uint8_t *buffer;       /* for what is read; as large as the largest file, from the first read on */
     /* after scan_walk: */
     struct chain chain; /* what the next frame would say */
     struct scan_part *parts;
@@ -50,13 +52,14 @@ void scan_close(struct scan *s);
 bool scan_fits(const struct scan *s, const struct row_meta *meta, bool found, struct error *error);
 /* Verifies the frames beyond `meta`. False only when a file cannot be read. */
 bool scan_walk(struct scan *s, const struct row_meta *meta, struct error *error);
-/* Visits each header of this generation that stands where a frame could begin, whatever its place in the log. */
+/* Visits each header of this generation that stands where a frame could begin, whatever its place in the log; those
+ * that a walk has passed are left out. */
 typedef void scan_visit(void *context, uint32_t file, uint64_t offset, const struct frame_header *header);
 bool scan_frames(struct scan *s, uint64_t salt, scan_visit *visit, void *context, struct error *error);
 /* After scan_walk: true when nothing that was acknowledged lies beyond the end of the walk. ERROR_DAMAGED names file,
  * offset, lsns and the command that helps. */
 bool scan_tail(struct scan *s, struct error *error);
-/* Reads bytes from..end of a file; the caller frees them with mem_free(). NULL with an error. */
-uint8_t *scan_read(struct scan *s, uint32_t file, uint64_t from, uint64_t end, struct error *error);
+/* Reads bytes from..end of a file; they are valid until the next call of any function here. NULL with an error. */
+const uint8_t *scan_read(struct scan *s, uint32_t file, uint64_t from, uint64_t end, struct error *error);
 /* The file with this segment; NULL when there is none. */
 struct scan_file *scan_find(const struct scan *s, uint64_t salt, uint64_t segment);
