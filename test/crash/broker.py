@@ -33,6 +33,12 @@ PEER_CONF = {
                               'persistence_location {data}/', 'autosave_interval 1', 'user root'],
 }
 
+# Many small files: a short run already fills and recycles them.
+SMALL_STORE = ['segment_size 1M', 'frame_size 64K', 'max_packet_size 256K']
+
+# CONNECT of 3.1.1 with a clean session, then DISCONNECT.
+PROBE = b'\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05probe' + b'\xe0\x00'
+
 LIBC = ctypes.CDLL(None, use_errno=True)
 PR_SET_PDEATHSIG = 1
 
@@ -67,7 +73,7 @@ class Broker:
         self.log_path = os.path.join(self.scratch, 'log')
         self.conf_path = os.path.join(self.scratch, 'conf')
         lines = list(PEER_CONF.get(command, []))
-        if conf is not None:
+        if conf is not None and 'mosquitto' not in command:
             lines += conf
             if command == 'quartetd':
                 command = 'quartetd+conf'
@@ -95,16 +101,21 @@ class Broker:
         return self
 
     def wait_ready(self, limit=20.0):
-        """True when it accepts connections; False when it ended or time is over."""
+        """True when it answers a CONNECT; False when it ended or time is over. That it listens says nothing: the
+        kernel takes connections while the store is still being opened."""
         end = time.monotonic() + limit
         while time.monotonic() < end:
             if self.process.poll() is not None:
                 return False
             try:
-                socket.create_connection(('127.0.0.1', self.port), 1).close()
-                return True
+                with socket.create_connection(('127.0.0.1', self.port), 1) as s:
+                    s.settimeout(max(0.01, end - time.monotonic()))
+                    s.sendall(PROBE)
+                    if s.recv(4):
+                        return True
             except OSError:
-                time.sleep(0.002)
+                pass
+            time.sleep(0.002)
         return False
 
     def alive(self):

@@ -2,6 +2,7 @@
 """Faults at the Nth system call of a scripted run, for all N: SIGKILL, EIO and ENOSPC, by strace's injection.
 
   test/crash/faults.py [--broker COMMAND] [--seconds S] [--seed S] [--only KIND:SYSCALL[:THREAD[:N]]] [--protocol 4|5]
+                       [--jobs 3]
 
 One traced run without faults counts the system calls of each thread. Then there is one run per point (kind, thread,
 system call, N): the broker starts, strace is attached to that one thread, the scripted run (scenario.py) meets the
@@ -13,6 +14,8 @@ After EIO the broker must be gone, with an exit status other than 0 and a messag
 
 import argparse
 import collections
+import concurrent.futures
+import io
 import os
 import random
 import re
@@ -84,19 +87,29 @@ class Tracer:
             return f.read()
 
 
+class Outcome:
+    """What one run found."""
+
+    def __init__(self, point, problems=(), hit=False, kills=0, injected=0, text=''):
+        self.point, self.problems, self.hit, self.kills, self.injected = point, list(problems), hit, kills, injected
+        self.text = text
+
+
 class Faults:
     def __init__(self, a):
-        self.a, self.random = a, random.Random(a.seed)
-        self.level = a.protocol
-        self.failures, self.hits, self.runs, self.kills, self.injected = 0, 0, 0, 0, 0
+        self.a, self.level = a, a.protocol
+        self.random = random.Random(a.seed)
         self.end = time.monotonic() + a.seconds if a.seconds else None
+
+    def broker(self):
+        return brokers.Broker(self.a.broker, conf=brokers.SMALL_STORE)
 
     def over(self):
         return self.end is not None and time.monotonic() > self.end
 
     def count(self):
         """(thread index, name, system call) -> number of calls in a run without faults."""
-        broker = brokers.Broker(self.a.broker)
+        broker = self.broker()
         broker.start()
         if not broker.wait_ready():
             raise SystemExit(f'the broker does not start:\n{broker.log()}')
@@ -131,11 +144,13 @@ class Faults:
         return out
 
     def one(self, point):
-        """One run. True when the fault was met; prints what went wrong."""
-        broker = brokers.Broker(self.a.broker)
+        """One run; the fault was met or not."""
+        if self.over():
+            return None
+        broker = self.broker()
         broker.start()
         if not broker.wait_ready():
-            raise SystemExit(f'the broker does not start:\n{broker.log()}')
+            return Outcome(point, [f'the broker does not start:\n{broker.log()}'])
         tid = threads(broker.process.pid)[point.thread][0]
         what = 'signal=KILL' if point.kind == 'KILL' else f'error={point.kind}'
         tracer = Tracer(broker, tid, (point.syscall,), f'{point.syscall}:{what}:when={point.n}')
@@ -146,53 +161,59 @@ class Faults:
         except scenario.Failed as e:
             problems = [str(e)]
         if broker.alive():
-            status = broker.stop()
-            if status != 0 and not (status == -9 and point.kind == 'KILL'):
-                if point.kind == 'KILL' or run.deaths or 'INJECTED' not in tracer.text():
-                    problems.append(f'a clean stop ended with status {status}:\n{broker.log()}')
-            if status != 0:
-                run.deaths.append((status, broker.log()))
+            problems += self.clean_stop(point, broker, run, tracer)
         tracer.end()
-        hit = 'INJECTED' in tracer.text() if point.kind != 'KILL' else any(d[0] == -9 for d in run.deaths)
-        if hit and point.kind != 'KILL':
+        out = Outcome(point)
+        if point.kind == 'KILL':
+            out.hit = any(status == -9 for status, _ in run.deaths)
+            out.kills = int(out.hit)
+        elif 'INJECTED' in tracer.text():
+            out.hit, out.injected = True, 1
             problems += self.judge_error(point, run.deaths)
         if not any('does not start' in p for p in problems):
             problems += run.verify()
-        self.report(point, problems, broker, run)
-        run.close()
-        broker.cleanup(keep=bool(problems) and self.a.keep)
-        return hit
+        return self.finish(out, problems, broker, run)
 
-    def judge_error(self, point, deaths):
+    @staticmethod
+    def clean_stop(point, broker, run, tracer):
+        status = broker.stop()
+        if status == 0:
+            return []
+        run.deaths.append((status, broker.log()))
+        if status == -9 and point.kind == 'KILL' or point.kind != 'KILL' and 'INJECTED' in tracer.text():
+            return []
+        return [f'a clean stop ended with status {status}:\n{broker.log()}']
+
+    @staticmethod
+    def judge_error(point, deaths):
         """After an injected error: what the broker must have done."""
-        self.injected += 1
         if not deaths:
             return [] if point.kind == 'ENOSPC' else [f'lives on after {point.kind} of {point.syscall}']
         status, log = deaths[0]
-        if status <= 0:
+        if status is None or status <= 0:
             return [f'ended with status {status} after {point.kind} of {point.syscall}, a failure is expected:\n{log}']
         if MESSAGES[point.kind] not in log:
             return [f'the log does not say "{MESSAGES[point.kind]}":\n{log}']
         return []
 
-    def report(self, point, problems, broker, run):
-        self.runs += 1
-        if not problems:
-            return
-        self.failures += 1
-        print(f'FAILED at {point.kind}:{point.syscall}:{point.thread}:{point.n}'
-              + (f' (kept: {broker.scratch})' if self.a.keep else ''))
-        for p in problems[:12]:
-            print('    ' + str(p).replace('\n', '\n    '))
-        if self.a.wire:
+    def finish(self, out, problems, broker, run):
+        out.problems = problems
+        if problems and self.a.wire:
+            text = io.StringIO()
             for client in run.world.clients:
-                print(f'    -- {client.client_id}')
-                client.print_wire(sys.stdout, 40)
-        sys.stdout.flush()
+                text.write(f'    -- {client.client_id}\n')
+                client.print_wire(text, 40)
+            out.text = text.getvalue()
+        if problems and self.a.keep:
+            out.text += f'    kept: {broker.scratch}\n'
+        run.close()
+        broker.cleanup(keep=bool(problems) and self.a.keep)
+        return out
 
     def starts(self):
         """SIGKILL at the Nth write or sync of the start, N = 1, 2, 3...: each start finds what the last one left."""
-        broker = brokers.Broker(self.a.broker)
+        out = Outcome(Point('KILL', 0, 'start', 0))
+        broker = self.broker()
         broker.start()
         broker.wait_ready()
         run = scenario.Scenario(broker, level=self.level)
@@ -201,28 +222,34 @@ class Faults:
             run.run()
             broker.kill()
             for call in ('pwrite64', 'fdatasync', 'fallocate', 'openat', 'ftruncate', 'unlinkat', 'renameat'):
-                n = 1
-                while not self.over():
-                    run.world.died()
-                    broker.start(('strace', '-D', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=?' + call, '-e',
-                                  f'inject=?{call}:signal=KILL:when={n}'))
-                    up = broker.wait_ready()
-                    hit = broker.process.poll() == -9
-                    self.kills += 1
-                    broker.kill()
-                    if up and not hit:
-                        break
-                    if not hit:
-                        problems.append(f'start with SIGKILL at {call} {n}: it ended by itself:\n{broker.log()}')
-                        break
-                    self.hits += 1
+                n, hit = 1, True
+                while hit and not problems and n < 500:
+                    hit = self.killed_start(broker, run, call, n, problems)
+                    out.kills += hit
                     n += 1
             problems += run.verify()
         except scenario.Failed as e:
             problems.append(str(e))
-        self.report(Point('KILL', 0, 'start', 0), problems, broker, run)
-        run.close()
-        broker.cleanup(keep=bool(problems) and self.a.keep)
+        return self.finish(out, problems, broker, run)
+
+    @staticmethod
+    def killed_start(broker, run, call, n, problems):
+        run.world.died()
+        broker.start(('strace', '-D', '-f', '-qq', '-o', '/dev/null', '-e', 'trace=?' + call, '-e',
+                      f'inject=?{call}:signal=KILL:when={n}'))
+        up = broker.wait_ready()
+        hit = broker.process.poll() == -9
+        broker.kill()
+        if not up and not hit:
+            problems.append(f'start with SIGKILL at {call} {n}: it ended by itself:\n{broker.log()}')
+        return hit
+
+    def show(self, out):
+        p = out.point
+        print(f'FAILED at {p.kind}:{p.syscall}:{p.thread}:{p.n}')
+        for text in out.problems[:12]:
+            print('    ' + str(text).replace('\n', '\n    '))
+        print(out.text, end='', flush=True)
 
     def all(self):
         counts = self.count()
@@ -232,20 +259,19 @@ class Faults:
         total = len(points)
         if self.end:
             self.random.shuffle(points)
-        if not self.a.only:
-            self.starts()
-        done = 0
-        for point in points:
-            if self.over():
-                break
-            done += 1
-            if self.one(point):
-                self.hits += 1
-                self.kills += point.kind == 'KILL'
-        print(f'{done} of {total} points, {self.hits} faults met, {self.failures} failed')
-        print(f'summary: fault_points={done} sigkills={self.kills} errors_injected={self.injected} '
-              f'failed={self.failures} passed={self.runs - self.failures}')
-        return 0 if not self.failures else 1
+        with concurrent.futures.ProcessPoolExecutor(self.a.jobs) as pool:
+            outcomes = [] if self.a.only else [pool.submit(self.starts)]
+            outcomes = [f.result() for f in outcomes + [pool.submit(self.one, p) for p in points]]
+        outcomes = [o for o in outcomes if o]
+        failed = [o for o in outcomes if o.problems]
+        for out in failed:
+            self.show(out)
+        kills, injected = sum(o.kills for o in outcomes), sum(o.injected for o in outcomes)
+        missed = sum(not o.hit for o in outcomes if o.point.syscall != 'start')
+        print(f'{len(outcomes)} runs of {total} points, {missed} were not met, {len(failed)} failed')
+        print(f'summary: fault_points={len(outcomes)} sigkills={kills} errors_injected={injected} '
+              f'failed={len(failed)} passed={len(outcomes) - len(failed)}')
+        return 0 if not failed else 1
 
 
 def main():
@@ -255,6 +281,7 @@ def main():
     p.add_argument('--seed', type=int, default=int.from_bytes(os.urandom(4), 'big'))
     p.add_argument('--only', help='KIND:SYSCALL:THREAD:N, any of them may be missing')
     p.add_argument('--protocol', type=int, choices=(4, 5), default=5)
+    p.add_argument('--jobs', type=int, default=3)
     p.add_argument('--keep', action='store_true', help='keep store and log of failed runs')
     p.add_argument('--wire', action='store_true', help='print the wire of failed runs')
     a = p.parse_args()
@@ -262,6 +289,9 @@ def main():
         print('SKIPPED faults at system calls: strace is missing or may not attach')
         print('summary: sigkills=0 errors_injected=0 skipped=1')
         return 0
+    # Here a process dies and the kernel lives: memory is as stable as any disk, and quicker.
+    if 'QUARTET_TMP' not in os.environ and os.access('/dev/shm', os.W_OK):
+        os.environ['QUARTET_TMP'] = '/dev/shm'
     print(f'seed {a.seed}')
     return Faults(a).all()
 
