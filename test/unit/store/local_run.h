@@ -1,0 +1,116 @@
+/* A store on a fault disk, fed by the generator, for the tests of the local engine. */
+#pragma once
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <cmocka.h>
+
+#include "fault_disk.h"
+#include "store/store_local.h"
+#include "world.h"
+
+/* One store on one disk, and what it must hold. */
+struct run {
+    struct fault_disk disk;
+    struct disk ops;
+    struct table *table;
+    struct store *store;
+    struct maker maker;
+    struct prng prng;
+    lsn_t durable; /* seen */
+    struct store_local_options options;
+    struct error error;
+    struct buf expected;
+    struct buf got;
+};
+
+WORLD_UNUSED static void run_init(struct run *r, uint64_t seed) {
+    memset(r, 0, sizeof *r);
+    fault_disk_init(&r->disk, seed);
+    r->ops = fault_disk_of(&r->disk);
+    r->prng = prng_of(seed + 1);
+    r->maker.prng = prng_of(seed + 2);
+    r->options = (struct store_local_options){
+        .segment_bytes = 16384ULL << prng_below(&r->prng, 2), .segments_max = 4, .frame_bytes_max = 4096, .salt = 7};
+}
+
+WORLD_UNUSED static void run_close(struct run *r) {
+    if (r->store != NULL) {
+        store_local_close(r->store);
+        r->store = NULL;
+    }
+    if (r->table != NULL) {
+        r->table->ops->close(r->table);
+        r->table = NULL;
+    }
+}
+
+WORLD_UNUSED static void run_deinit(struct run *r) {
+    run_close(r);
+    fault_disk_deinit(&r->disk);
+    maker_deinit(&r->maker);
+    buf_deinit(&r->expected);
+    buf_deinit(&r->got);
+}
+
+WORLD_UNUSED static bool run_open(struct run *r) {
+    r->table = table_memory_open(r->disk.table);
+    r->store = store_local_open(&r->ops, r->table, &r->options, &r->error);
+    if (r->store == NULL) {
+        run_close(r);
+    }
+    return r->store != NULL;
+}
+
+/* The store is open: it holds everything up to an lsn that is not below what was durable, and nothing else. */
+WORLD_UNUSED static void run_compare(struct run *r) {
+    lsn_t last = store_durable(r->store);
+    assert_true(last >= r->durable);
+    assert_true(last <= r->maker.at.count);
+    assert_int_equal(store_folded(r->store), last);
+    maker_cut(&r->maker, last);
+    world_text(&r->maker.now, &r->expected);
+    text_of_store(r->store, r->table, &r->got);
+    assert_true(same_text(&r->got, &r->expected));
+    r->durable = last;
+}
+
+WORLD_UNUSED static void stage_some(struct run *r) {
+    for (uint64_t n = prng_below(&r->prng, 12); n > 0; n--) {
+        struct record record;
+        lsn_t lsn = maker_next(&r->maker, &record);
+        assert_int_equal(store_stage(r->store, &record), lsn);
+    }
+}
+
+/* One step of something; durable only grows. */
+WORLD_UNUSED static enum store_step step_some(struct run *r) {
+    enum store_step step;
+    uint64_t choice = prng_below(&r->prng, 20);
+    if (choice < 14) {
+        step = store_local_commit_step(r->store);
+    } else if (choice < 15) {
+        step = store_local_seal_step(r->store);
+    } else {
+        step = store_local_checkpoint_step(r->store, prng_chance(&r->prng, 1, 16));
+    }
+    lsn_t durable = store_durable(r->store);
+    assert_true(durable >= r->durable);
+    assert_true(store_folded(r->store) <= durable);
+    r->durable = durable;
+    return step;
+}
+
+WORLD_UNUSED static bool run_steps(struct run *r, int steps) {
+    for (int i = 0; i < steps; i++) {
+        if (prng_chance(&r->prng, 1, 3)) {
+            stage_some(r);
+        }
+        if (step_some(r) == STORE_STEP_FAILED) {
+            return false;
+        }
+    }
+    return true;
+}
