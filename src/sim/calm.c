@@ -103,6 +103,9 @@ static void calm_tick(struct world *w) {
     w->now += 1000;
     w->wall += 1000;
     w->step++;
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        w->conns[i].excused = w->conns[i].excused || w->expect_refusal;
+    }
     for (unsigned i = 0; i < w->plan->client_count; i++) {
         model_time(w, &w->clients[i]);
     }

@@ -139,8 +139,8 @@ void model_lost(struct world *w, struct model *m) {
         m->ended_at = c->ended_at != 0 ? c->ended_at : w->now;
     }
     if (m->connack_seen && m->session_volatile) {
-        m->session = m->plan->five ? BELIEF_MAYBE : BELIEF_NONE;
-        oracle_session_leaving(w, m->index);
+        m->session = BELIEF_NONE;
+        model_forget_session(w, m);
     }
     m->conn = -1;
     m->connack_seen = false;
@@ -153,6 +153,7 @@ void model_time(struct world *w, struct model *m) {
     if (ends && !m->connack_seen && m->session == BELIEF_SURE &&
         w->now - m->ended_at + 1000 >= (mono_ms_t)m->plan->session_expiry * 1000) {
         m->session = m->asked_belief = BELIEF_MAYBE;
+        m->wants_clean = m->distrusts = true;
         oracle_session_leaving(w, m->index);
     }
 }
@@ -314,8 +315,10 @@ void model_owe(struct model *m, uint8_t type, uint16_t id, uint8_t reason) {
 static void send_pubrec(struct world *w, struct model *m, uint16_t id, uint8_t reason) {
     struct mini_packet p = {.type = MINI_PUBREC, .id = id, .reason = reason};
     struct model_inbound *in = &m->in[id];
+    if (!in->rel_possible) {
+        in->rec_order = ++m->order;
+    }
     in->rec_sent = in->rel_possible = true;
-    in->rec_order = ++m->order;
     send(w, m, &p);
     model_expect(m, MINI_PUBREL, id, in->message, false);
 }

@@ -47,7 +47,7 @@ struct model_inbound {
     uint32_t identifier;
     uint32_t serial;      /* connection of the last PUBLISH */
     uint32_t first_seen;  /* order of first appearance */
-    uint32_t rec_order;   /* order of the last PUBREC */
+    uint32_t rec_order;   /* order of the first PUBREC after the last PUBLISH */
     bool rel_possible;    /* a PUBREL may be owed from before: PUBREC was sent and no PUBLISH came since */
 };
 
@@ -73,6 +73,7 @@ struct model {
     enum belief session;
     bool session_volatile;  /* the session ends with its connection */
     bool wants_clean;       /* the next CONNECT starts clean; until its CONNACK has come */
+    bool distrusts;         /* the session may have expired: only a clean start is sure */
     bool was_connected;     /* an earlier connection of this session may have brought deliveries */
     bool will_possible;     /* a will may be set at the broker */
     int will_message;       /* -1: none */

@@ -43,7 +43,7 @@ static bool more_expected(const struct model *m, uint8_t type, uint16_t id) {
 
 /* ---- connection ---- */
 
-static void forget_session(struct world *w, struct model *m) {
+void model_forget_session(struct world *w, struct model *m) {
     oracle_new_session(w, m->index);
     for (unsigned id = 1; id <= SIM_IDS_MAX; id++) {
         if (m->flows[id].state == 1) {
@@ -92,10 +92,20 @@ static void on_connack(struct world *w, struct model *m, const struct mini_packe
         world_fail(w, "session", "c%d: its session was forgotten", m->index);
     }
     if (!p->session_present) {
-        forget_session(w, m);
+        model_forget_session(w, m);
     } else {
         m->was_connected = true;
     }
+    if (p->session_present && m->distrusts && !m->asked_clean) {
+        /* It may have expired and been made anew by a connection whose CONNACK was lost: nobody can tell. */
+        world_trace(w, "c%d does not trust that session: it may have expired meanwhile", m->index);
+        w->conns[m->conn].excused = true;
+        struct conn *c = &w->conns[m->conn];
+        model_lost(w, m);
+        conn_abandon(c, w->now);
+        return;
+    }
+    m->distrusts = false;
     m->connack_seen = true;
     m->session = BELIEF_SURE;
     m->session_volatile = m->asked_volatile;
@@ -345,8 +355,7 @@ static void on_suback(struct world *w, struct model *m, const struct mini_packet
         if (!granted && !refused) {
             world_fail(w, "subscribe", "c%d: its subscription was not granted", m->index);
         } else if (x->state == 1 && refused) {
-            x->state = 0;
-            oracle_unsubscribed(w, x->subscription);
+            x->state = 0; /* but an earlier SUBSCRIBE, whose answer was lost, may stand */
         } else if (x->state == 1) {
             x->state = 2;
             oracle_subscribed(w, x->subscription);

@@ -446,7 +446,7 @@ bool node_wants_commit(const struct world *w) {
 bool node_commit(struct world *w) {
     struct node *n = &w->node;
     enum store_step step = store_local_commit_step(n->store);
-    n->committing = step == STORE_STEP_MORE || step == STORE_STEP_WAIT;
+    n->committing = step != STORE_STEP_IDLE;
     return node_alive(w) && (step == STORE_STEP_MORE || step == STORE_STEP_DONE);
 }
 

@@ -24,7 +24,7 @@ struct node {
     struct store *store;   /* NULL: down */
     struct broker *broker; /* NULL: down */
     bool up;
-    bool committing;       /* a commit has begun and is not done */
+    bool committing;       /* the last step of a commit did not say that there is nothing to do */
     bool checkpointing;
     bool sealed;           /* nothing was staged since the last seal */
     uint8_t mail[SIM_SHARDS_MAX];  /* for each shard, the shards that have sent it mail: bits */

@@ -108,6 +108,7 @@ void oracle_accepted(struct world *w, int message) {
 void oracle_refused(struct world *w, int message) {
     struct sim_message *m = message_at(w, message);
     m->state = SIM_MESSAGE_WAITING;
+    m->unordered = m->qos == 1; /* an earlier copy may have been accepted */
     if (m->qos == 2) {
         m->sends = 0;
         for (int c = 0; c < SIM_CLIENTS_MAX; c++) {
@@ -240,25 +241,31 @@ static struct tally tally(const struct world *w, int client, int message, unsign
     return t;
 }
 
-/* How many subscriptions of the session could have brought the message: the order is defined when it is one. */
-static unsigned ways(const struct world *w, int client, const struct sim_message *m) {
-    unsigned count = 0;
+/* The order of a message among others is defined when one subscription alone could have brought it; at QoS 1, where a
+ * repeat may be accepted as another message, only when that subscription was there before its first PUBLISH. */
+static bool order_defined(const struct world *w, int client, const struct sim_message *m) {
+    unsigned ways = 0;
+    bool before = false;
     for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
         const struct sim_subscription *s = &w->oracle.subscriptions[i];
-        count += is_current(w, s, client) && match_qos(s, m, client) >= 0 ? 1 : 0;
+        if (is_current(w, s, client) && match_qos(s, m, client) >= 0) {
+            ways++;
+            before = s->sure != 0 && s->sure <= m->first_sent;
+        }
     }
-    return count;
+    return ways == 1 && !m->will && !m->unordered && (m->qos != 1 || before);
 }
 
 /* G3: no later message of the same publisher, topic and QoS has arrived before this first arrival. */
 static void check_order(struct world *w, const struct sim_delivery *d) {
     const struct sim_message *m = message_at(w, d->message);
-    if (m->will || ways(w, d->client, m) != 1) {
+    if (!order_defined(w, d->client, m)) {
         return;
     }
     for (unsigned i = 0; i < w->oracle.message_count; i++) {
         const struct sim_message *other = &w->oracle.messages[i];
         if (other->publisher == m->publisher && other->topic == m->topic && other->qos == m->qos && !other->will &&
+            !other->unordered &&
             other->order > m->order && w->oracle.arrivals[d->client][i].first_step != 0) {
             world_fail(w, "G3", "m%d reaches c%d after m%u, which was published later (topic %s, QoS %u)", d->message,
                        d->client, i, sim_topics[m->topic], m->qos);

@@ -34,6 +34,7 @@ struct sim_message {
     bool retain;
     bool will;
     bool clears;        /* empty payload: clears the retained message */
+    bool unordered;     /* it has no place among the publisher's any more */
     uint32_t expiry;    /* seconds; 0: none */
     uint16_t bytes;     /* of the payload */
     uint32_t order;     /* among the publisher's */
