@@ -244,8 +244,11 @@ void packet_properties_forward(struct buf *out, const struct properties *propert
 
 /* ---- encode: each appends one whole packet to `out` ---- */
 
-/* Properties are written from `present` and the fields; user properties from `raw` when user_property_count > 0
- * (`raw` is then a block of encoded user properties alone). All are ignored for 3.1.1. */
+/* Properties are written from `present` and the fields. Those that may stand there several times are taken from `raw`,
+ * as they are there and in their order: user properties when user_property_count > 0, subscription identifiers when
+ * subscription_identifier_count > 1; `raw` may be what was decoded, or a block of encoded user properties alone. All
+ * are ignored for 3.1.1. What is to be written is ours and must be right: strings of at most 65,535 bytes, packet
+ * identifiers that are not 0, properties where they may stand. */
 void packet_encode_connect(struct buf *out, const struct packet_connect *p);
 void packet_encode_connack(struct buf *out, enum protocol protocol, const struct packet_connack *p);
 void packet_encode_publish(struct buf *out, enum protocol protocol, const struct packet_publish *p);
