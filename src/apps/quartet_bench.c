@@ -2,6 +2,7 @@
  *
  * Exit status: 0 all well; 1 the run could not be finished; 2 the flags make no sense; 3 it was finished, but messages
  * were lost above QoS 0, duplicated or refused, or the broker broke the protocol. */
+#include <signal.h>
 #include <stdio.h>
 #include <unistd.h>
 
@@ -13,10 +14,20 @@
 
 int quartet_bench_main(int argc, char **argv);
 
+static volatile sig_atomic_t stop;
+
+/* The first signal ends the run in good order, a second one at once. */
+static void on_signal(int number) {
+    stop = 1;
+    (void)signal(number, SIG_DFL);
+}
+
 static int run(struct bench_options *options) {
     struct bench *b = mem_zero(1, sizeof(*b));
     options->progress = options->progress || (isatty(STDERR_FILENO) && !options->json);
-    bool finished = bench_run(b, options);
+    (void)signal(SIGINT, on_signal);
+    (void)signal(SIGTERM, on_signal);
+    bool finished = bench_run(b, options, &stop);
     report_print(stdout, b, options->json);
     if (!finished) {
         (void)fprintf(stderr, "quartet bench: %s\n", b->failure);

@@ -10,6 +10,7 @@
  * NATS look like on the wire in mqtt.c and nats.c. */
 #pragma once
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stdint.h>
 
@@ -139,6 +140,7 @@ struct opener {
 struct bench {
     const struct bench_options *options;
     const struct dialect *dialect;
+    const volatile sig_atomic_t *stop; /* not 0: leave in good order, now */
     struct channel_address address;
     struct buf input; /* shared by all reads */
     int epoll;
@@ -182,9 +184,10 @@ struct bench {
 
 /* ---- run.c ---- */
 
-/* Runs what the options say. `b` is to be freed with bench_deinit(). False when the run could not be finished; the
- * counts are there all the same. */
-bool bench_run(struct bench *b, const struct bench_options *options);
+/* Runs what the options say. `b` is to be freed with bench_deinit(). When *stop becomes other than 0, clients leave and
+ * durable sessions are removed as at the end of a whole run. False when the run could not be finished; the counts are
+ * there all the same. */
+bool bench_run(struct bench *b, const struct bench_options *options, const volatile sig_atomic_t *stop);
 void bench_deinit(struct bench *b);
 /* Remembers the first reason why the run cannot go on. */
 void bench_fail(struct bench *b, const char *format, ...) __attribute__((format(printf, 2, 3)));

@@ -79,7 +79,7 @@ static void add_totals(struct figures *f, const struct bench *b) {
     add(f, "total_published", "published in all", "", (double)c->published, 0);
     add(f, "total_delivered", "delivered in all", "", (double)c->delivered, 0);
     add(f, "unfinished", "handshakes unfinished", "", (double)(c->in_flight + c->unreleased), 0);
-    add(f, "lost", "lost", "", (double)bench_lost(b), 0);
+    add(f, "lost", b->failed ? "lost or on their way" : "lost", "", (double)bench_lost(b), 0);
     add(f, "duplicates", "duplicated", "", (double)c->duplicates, 0);
     add(f, "late", "out of order", "", (double)c->late, 0);
     add(f, "refused", "refused", "", (double)c->refused, 0);

@@ -285,6 +285,9 @@ static void phase_enter(struct bench *b, enum bench_phase phase) {
 }
 
 static void phases_step(struct bench *b) {
+    if (*b->stop != 0 && b->phase < PHASE_DRAIN) {
+        phase_enter(b, b->phase < PHASE_WARM_UP ? PHASE_LEAVE : PHASE_DRAIN);
+    }
     while (!b->failed && b->phase != PHASE_DONE && phase_rows[b->phase].over(b)) {
         phase_enter(b, (enum bench_phase)(b->phase + 1));
     }
@@ -380,9 +383,9 @@ static void clients_init(struct bench *b) {
     }
 }
 
-bool bench_run(struct bench *b, const struct bench_options *options) {
+bool bench_run(struct bench *b, const struct bench_options *options, const volatile sig_atomic_t *stop) {
     struct error error = {0};
-    *b = (struct bench){.options = options, .epoll = -1};
+    *b = (struct bench){.options = options, .stop = stop, .epoll = -1};
     b->dialect = options->nats ? &dialect_nats : &dialect_mqtt;
     b->now_ns = bench_clock_ns();
     b->progress_ns = b->now_ns + NS_PER_S;
@@ -405,6 +408,9 @@ bool bench_run(struct bench *b, const struct bench_options *options) {
     }
     if (b->recording) {
         measure_end(b);
+    }
+    if (*stop != 0) {
+        bench_fail(b, "it was stopped");
     }
     return !b->failed;
 }
