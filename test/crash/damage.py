@@ -1,0 +1,302 @@
+#!/usr/bin/env python3
+"""A damaged store, and two brokers on one store.
+
+  test/crash/damage.py [--flips 40] [--seed S] [--broker COMMAND]
+
+A store is filled with acknowledged messages, left idle, and its broker killed. Then, each time on a copy: one bit is
+flipped, a file is cut, removed or overwritten, and the broker is started. It must either refuse, naming the file and
+the command that helps, and change nothing; or start with everything that was acknowledged. A bit of an acknowledged
+message must make it refuse. Bytes behind the last frame were never acknowledged and must not. After
+`quartet store repair` it must start, and only the damaged frame's messages may be gone.
+"""
+
+import argparse
+import hashlib
+import os
+import random
+import re
+import shutil
+import subprocess
+import sys
+import time
+
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+import broker as brokers  # noqa: E402
+import codec  # noqa: E402
+from peer import Peer  # noqa: E402
+
+BLOCK = 4096
+COUNT = 40
+
+
+def marker(i):
+    return b'marker-%03d-' % i + hashlib.sha256(b'%d' % i).hexdigest().encode() * (1 + i % 3)
+
+
+def digest(directory):
+    """Of all files but locks, which a start may touch."""
+    out = {}
+    for name in sorted(os.listdir(directory)):
+        if 'lock' not in name:
+            with open(os.path.join(directory, name), 'rb') as f:
+                out[name] = hashlib.sha256(f.read()).hexdigest()
+    return out
+
+
+class Damage:
+    def __init__(self, a):
+        self.a, self.random = a, random.Random(a.seed)
+        self.passed, self.failed, self.skipped = 0, [], []
+        self.refusals = self.starts = 0
+        self.good = None
+
+    # ---- the store ----
+
+    def fill(self):
+        broker = brokers.Broker(self.a.broker, conf=brokers.SMALL_STORE)
+        broker.start()
+        if not broker.wait_ready():
+            raise SystemExit(f'the broker does not start:\n{broker.log()}')
+        d = Peer(broker.port, 5).connect('durable', clean=False, props={'session_expiry': 100000})
+        d.subscribe(('damage/#', 2))
+        d.disconnect()
+        with Peer(broker.port, 5) as p:
+            p.connect('filler')
+            for i in range(COUNT):
+                if p.publish('damage/x', marker(i), 1 + i % 2, packet_id=i + 1) >= 0x80:
+                    raise SystemExit('a publish was refused')
+            p.publish('damage-kept', b'retained-' + marker(0), 1, retain=True)
+            p.disconnect()
+        before, end = None, time.monotonic() + 10
+        while before != digest(broker.data) and time.monotonic() < end:
+            before = digest(broker.data)
+            time.sleep(0.4)  # longer than the pause after which an idle broker says what is durable
+        broker.kill()
+        self.broker, self.good = broker, broker.data + '.good'
+        shutil.copytree(broker.data, self.good)
+
+    def fresh(self):
+        shutil.rmtree(self.broker.data)
+        shutil.copytree(self.good, self.broker.data)
+
+    def path(self, name):
+        return os.path.join(self.broker.data, name)
+
+    def read(self, name):
+        with open(os.path.join(self.good, name), 'rb') as f:
+            return f.read()
+
+    def write(self, name, at, data):
+        with open(self.path(name), 'r+b') as f:
+            f.seek(at)
+            f.write(data)
+
+    def journals(self):
+        """Names of the journal's files that hold acknowledged messages, and all of them."""
+        names = [n for n in sorted(os.listdir(self.good)) if b'marker-' in self.read(n) and 'table' not in n]
+        return names, [n for n in sorted(os.listdir(self.good)) if 'journal' in n]
+
+    # ---- what a start does ----
+
+    def collect(self):
+        """What the durable session and the retained message give back."""
+        got = []
+        with Peer(self.broker.port, 5) as d:
+            d.connect('durable', clean=False, props={'session_expiry': 100000})
+            if not d.connack.session_present:
+                return None
+            d.send(codec.PING)
+            while (m := d.next()) is not None and m.type != codec.PINGRESP:
+                if m.type == codec.PUBLISH:
+                    got.append(m.payload)
+        with Peer(self.broker.port, 5) as r:
+            r.connect('look')
+            r.subscribe(('damage-kept', 0))
+            r.send(codec.PING)
+            kept = []
+            while (m := r.next()) is not None and m.type != codec.PINGRESP:
+                kept.append(m.payload)
+        return got + kept
+
+    def everything(self):
+        return [marker(i) for i in range(COUNT)] + [b'retained-' + marker(0)]
+
+    def start(self):
+        """('started', messages) or ('refused', log)."""
+        self.broker.start()
+        if self.broker.wait_ready():
+            got = self.collect()
+            self.broker.kill()
+            self.starts += 1
+            return 'started', got
+        status = self.broker.wait_exit(5)
+        self.refusals += 1
+        if status is None or status <= 0:
+            return 'died', f'status {status}:\n{self.broker.log()}'
+        return 'refused', self.broker.log()
+
+    def judge(self, name, refuse=None, file='journal'):
+        """refuse: True, False, or None for either. Records what is wrong."""
+        before = digest(self.broker.data)
+        way, what = self.start()
+        problem = None
+        if way == 'died' or way == 'refused' and refuse is False:
+            problem = f'{way}: {what}'
+        elif way == 'started' and refuse:
+            problem = 'started with damage to acknowledged data' + ('' if what == self.everything() else ', and lost some')
+        elif way == 'started' and what != self.everything():
+            problem = f'started, but not with everything: {self.difference(what)}'
+        elif way == 'refused':
+            if file not in what or 'journal' in file and not ('offset' in what and 'repair' in what):
+                problem = f'the refusal does not name the file, the place and the command:\n{what}'
+            elif any(digest(self.broker.data).get(n) != d for n, d in before.items() if 'journal' in n):
+                problem = 'refused, but changed the journal'
+            elif self.start()[0] != 'refused':
+                problem = 'refused, and started the second time'
+        self.note(name, problem)
+        return way
+
+    def difference(self, got):
+        if got is None:
+            return 'the session is forgotten'
+        gone = [m[:10] for m in self.everything() if m not in got]
+        return f'{len(gone)} gone {gone[:5]}, {len(got) - len(set(got))} twice'
+
+    def note(self, name, problem):
+        if problem:
+            self.failed.append(name)
+            print(f'FAILED {name}: {problem}', flush=True)
+        else:
+            self.passed += 1
+
+    # ---- the damages ----
+
+    def flips(self):
+        names, _ = self.journals()
+        places = [(n, m.start() + self.random.randrange(len(b'marker-000-') + 60))
+                  for n in names for m in re.finditer(b'marker-', self.read(n))]
+        for n, at in self.random.sample(places, min(self.a.flips // 2, len(places))):
+            self.flip(n, at, True)
+        for _ in range(self.a.flips // 2):
+            n = self.random.choice(names)
+            used = [i for i in range(0, len(self.read(n)), BLOCK) if any(self.read(n)[i:i + BLOCK])]
+            at = self.random.choice(used) + self.random.choice((self.random.randrange(BLOCK), self.random.randrange(80)))
+            self.flip(n, at, None)
+
+    def flip(self, name, at, refuse):
+        self.fresh()
+        bit = 1 << self.random.randrange(8)
+        self.write(name, at, bytes([self.read(name)[at] ^ bit]))
+        self.judge(f'bit {bit} of byte {at} of {name} flipped', refuse, name)
+
+    def ends(self):
+        """Behind the last frame, and whole files."""
+        names, every = self.journals()
+        last = max(every, key=lambda n: self.last_block(n)[1])
+        end = self.last_block(last)[0]
+        garbage = self.random.randbytes(3 * BLOCK)
+        for what, data in (('garbage', garbage), ('half a block of garbage', garbage[:2000]),
+                           ('an old frame', self.read(last)[end - BLOCK:end]), ('ones', b'\xff' * BLOCK)):
+            self.fresh()
+            self.write(last, end, data)
+            self.judge(f'{what} behind the last frame', refuse=False)
+        self.fresh()
+        os.truncate(self.path(last), end)
+        self.judge('the journal cut behind the last frame', refuse=None)
+        for n in names:
+            self.fresh()
+            os.truncate(self.path(n), end // 2 // BLOCK * BLOCK)
+            self.judge(f'{n} cut in the middle', refuse=None)
+            self.fresh()
+            os.unlink(self.path(n))
+            self.judge(f'{n} removed', refuse=None)
+            self.fresh()
+            self.write(n, 0, bytes(BLOCK))
+            self.judge(f'first block of {n} zeroed', refuse=None)
+        for n in [n for n in os.listdir(self.good) if 'lock' not in n and n not in every]:
+            for what in ('removed', 'emptied', 'first page zeroed'):
+                self.fresh()
+                if what == 'removed':
+                    os.unlink(self.path(n))
+                elif what == 'emptied':
+                    os.truncate(self.path(n), 0)
+                else:
+                    self.write(n, 0, bytes(BLOCK))
+                self.judge(f'{n} {what}', refuse=None, file=n)
+
+    def last_block(self, name):
+        """End of the last block that is not all zeros, and the number of such blocks."""
+        data = self.read(name)
+        used = [i for i in range(0, len(data), BLOCK) if any(data[i:i + BLOCK])]
+        return (used[-1] + BLOCK if used else 0), len(used)
+
+    def repair(self):
+        tool = os.path.join(os.path.dirname(self.broker.argv[0]), 'quartet')
+        if not os.path.exists(tool):
+            self.skipped.append('quartet store repair: the tool is not built')
+            return
+        names, _ = self.journals()
+        for i in self.random.sample(range(1, COUNT - 1), 3):
+            self.fresh()
+            name = next(n for n in names if marker(i) in self.read(n))
+            at = self.read(name).index(marker(i)) + 5
+            self.write(name, at, b'X')
+            for verb, status in (('check', 1), ('repair', 0), ('check', 0)):
+                done = subprocess.run([tool, 'store', verb, self.broker.data], capture_output=True, text=True, check=False)
+                out = done.stdout + done.stderr
+                if done.returncode != status or status and name not in out:
+                    self.note(f'quartet store {verb} after damage to message {i}', f'status {done.returncode}: {out[-800:]}')
+                    return
+            way, got = self.start()
+            gone = [j for j in range(COUNT) if way == 'started' and got is not None and marker(j) not in got]
+            fine = way == 'started' and got is not None and i in gone and len(gone) <= 3 and len(got) == len(set(got))
+            self.note(f'start after the repair of message {i}', None if fine else f'{way}: gone {gone}, {str(got)[:300]}')
+
+    def two_brokers(self):
+        self.fresh()
+        self.broker.start()
+        self.broker.wait_ready()
+        second = brokers.Broker(self.a.broker, data=self.broker.data, conf=brokers.SMALL_STORE)
+        second.start()
+        status = second.wait_exit(10)
+        log = second.log()
+        second.cleanup()
+        problem = None
+        if status is None or status <= 0 or self.broker.data not in log:
+            problem = f'status {status}: {log}'
+        elif self.collect() != self.everything():
+            problem = 'the first broker has lost something'
+        self.broker.kill()
+        self.note('a second broker on the same store', problem)
+
+    def run(self):
+        self.fill()
+        if not self.journals()[0]:
+            raise SystemExit('no file holds the messages as they are: what could be damaged?')
+        self.judge('no damage', refuse=False)
+        self.two_brokers()
+        self.flips()
+        self.ends()
+        self.repair()
+        self.broker.cleanup(keep=self.a.keep)
+        for line in self.skipped:
+            print('SKIPPED ' + line)
+        print(f'{self.starts} starts, {self.refusals} refusals, seed {self.a.seed}')
+        print(f'summary: passed={self.passed} failed={len(self.failed)} skipped={len(self.skipped)}')
+        return 0 if not self.failed else 1
+
+
+def main():
+    p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    p.add_argument('--flips', type=int, default=40)
+    p.add_argument('--seed', type=int, default=int.from_bytes(os.urandom(4), 'big'))
+    p.add_argument('--broker')
+    p.add_argument('--keep', action='store_true')
+    a = p.parse_args()
+    if 'QUARTET_TMP' not in os.environ and os.access('/dev/shm', os.W_OK):
+        os.environ['QUARTET_TMP'] = '/dev/shm'
+    return Damage(a).run()
+
+
+if __name__ == '__main__':
+    sys.exit(main())
