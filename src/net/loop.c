@@ -16,7 +16,8 @@
 #define TICK_MS 1000
 #define ACCEPTS_PER_TURN 64  /* of one listening socket */
 #define ACCEPT_PAUSE_MS 200  /* when the process has no descriptor left */
-#define MAILS_PER_TURN 4096  /* of one other shard */
+#define MAILS_AT_ONCE 32     /* of one other shard */
+#define MAIL_ROUNDS 128      /* in one turn */
 #define DIRTY_PER_TURN 65536 /* connections in one pass */
 #define MAIL_RETRY_MS 1      /* when another shard's ring is full */
 #define PAUSED_LOOK_MS 10    /* while a connection is not read from: the broker tries again */
@@ -145,12 +146,17 @@ static void loop_durable(struct loop *loop) {
     }
 }
 
+/* Little of each shard in turn: what they have sent is merged by lsn in the receivers' queues, which is cheap while
+ * it comes nearly in order. */
 static void loop_mail(struct loop *loop) {
-    for (unsigned from = 0; from < loop->shared->shards; from++) {
-        if (from != loop->index && shard_mail(loop->shard, from, MAILS_PER_TURN) == MAILS_PER_TURN) {
-            loop->more = true;
+    bool more = loop->shared->shards > 1;
+    for (unsigned round = 0; more && round < MAIL_ROUNDS; round++) {
+        more = false;
+        for (unsigned from = 0; from < loop->shared->shards; from++) {
+            more |= from != loop->index && shard_mail(loop->shard, from, MAILS_AT_ONCE) == MAILS_AT_ONCE;
         }
     }
+    loop->more |= more;
 }
 
 static void loop_moved(struct loop *loop) {
