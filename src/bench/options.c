@@ -51,7 +51,8 @@ static const struct option_row option_rows[] = {
     NUMBER("--rate", rate, 1, 100000000, "messages per second in all; latency counts from the intended time"),
     NUMBER("--idle", idle, 1, 1000000, "open so many idle connections and report the memory of each (needs --pid)"),
     NUMBER("--connect-rate", connect_rate, 1, 1000000, "connections to open per second (no bound)"),
-    CHOICE("--stage", stage, "all|fill|drain", "fill: leave the messages queued; drain: fetch them (with --run)"),
+    CHOICE("--stage", stage, "all|fill|drain|wipe",
+           "with --run. fill: leave messages queued; drain: fetch them; wipe: clean up"),
     TEXT("--run", run, "a word in topics and client identifiers, to find the sessions again (made up)"),
     NUMBER("--pid", pid, 1, INT32_MAX, "the broker's process: measure its CPU time, memory and writes"),
     FLAG("--nats", nats, "speak the NATS protocol instead of MQTT; QoS 0 only"),
@@ -176,14 +177,20 @@ static bool check_stage(const struct bench_options *o, struct error *error) {
     if (o->stage == STAGE_ALL) {
         return true;
     }
-    if (!o->durable || o->qos == 0 || o->sub_qos == 0) {
-        return error_set(error, ERROR_INVALID, 0, "--stage fill and drain need --durable and QoS 1 or 2");
+    if (!o->durable) {
+        return error_set(error, ERROR_INVALID, 0, "--stage needs --durable");
+    }
+    if (o->run == NULL) {
+        return error_set(error, ERROR_INVALID, 0, "--stage needs --run to find the sessions again");
+    }
+    if (o->stage == STAGE_WIPE) {
+        return true;
+    }
+    if (o->qos == 0 || o->sub_qos == 0) {
+        return error_set(error, ERROR_INVALID, 0, "--stage fill and drain need QoS 1 or 2");
     }
     if (o->messages == 0 || o->subscribers == 0 || o->publishers == 0) {
         return error_set(error, ERROR_INVALID, 0, "--stage fill and drain need --messages and subscribers");
-    }
-    if (o->run == NULL) {
-        return error_set(error, ERROR_INVALID, 0, "--stage fill and drain need --run to find the sessions again");
     }
     return true;
 }

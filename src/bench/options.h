@@ -27,6 +27,7 @@ enum bench_stage {
     STAGE_ALL = 0,
     STAGE_FILL,  /* the subscribers subscribe and leave, the publishers publish, the sessions stay */
     STAGE_DRAIN, /* the subscribers come back and take what was queued */
+    STAGE_WIPE,  /* nothing but the removal of the sessions */
 };
 
 struct bench_options {

@@ -138,7 +138,7 @@ static bool all_through(const struct bench *b) {
 static void enter_subscribe(struct bench *b) {
     const struct bench_options *o = b->options;
     bool drain = o->stage == STAGE_DRAIN;
-    opener_start(b, 0, (uint32_t)o->subscribers, drain ? AIM_RESUME : AIM_FRESH);
+    opener_start(b, 0, o->stage == STAGE_WIPE ? 0 : (uint32_t)o->subscribers, drain ? AIM_RESUME : AIM_FRESH);
     if (drain) {
         for (uint64_t i = 0; i < o->publishers; i++) {
             b->counts.expected += bench_quota(o, i) * bench_fan(o, i);
@@ -165,9 +165,13 @@ static bool leave_over(struct bench *b) {
     return b->busy == 0 || phase_elapsed_ns(b) > LEAVE_S * NS_PER_S;
 }
 
+static bool publishes(const struct bench *b) {
+    return b->options->publishers > 0 && b->options->stage != STAGE_DRAIN && b->options->stage != STAGE_WIPE;
+}
+
 static void enter_publish(struct bench *b) {
     uint32_t first = (uint32_t)b->options->subscribers;
-    opener_start(b, first, b->options->stage == STAGE_DRAIN ? first : worker_count(b), AIM_FRESH);
+    opener_start(b, first, publishes(b) ? worker_count(b) : first, AIM_FRESH);
 }
 
 static void enter_idle(struct bench *b) {
@@ -193,7 +197,7 @@ static bool settle_over(struct bench *b) {
 }
 
 static void enter_warm_up(struct bench *b) {
-    if (b->options->stage == STAGE_DRAIN) {
+    if (!publishes(b)) {
         return;
     }
     b->publishing = true;
@@ -208,7 +212,7 @@ static void enter_warm_up(struct bench *b) {
 }
 
 static bool warm_up_over(struct bench *b) {
-    return b->options->publishers == 0 || phase_elapsed_ns(b) >= b->options->warmup * NS_PER_S;
+    return !publishes(b) || phase_elapsed_ns(b) >= b->options->warmup * NS_PER_S;
 }
 
 static void enter_measure(struct bench *b) {
@@ -220,7 +224,7 @@ static void enter_measure(struct bench *b) {
 static bool measure_over(struct bench *b) {
     const struct bench_options *o = b->options;
     bool over = false;
-    if (o->publishers == 0) {
+    if (o->stage != STAGE_DRAIN && !publishes(b)) {
         over = true;
     } else if (o->messages == 0) {
         over = phase_elapsed_ns(b) >= o->seconds * NS_PER_S;

@@ -118,6 +118,7 @@ static void mistakes_are_named(void **state) {
         {"--stage fill --durable --messages 5 --run x", "QoS"},
         {"--stage fill --durable --qos 1 --run x", "--messages"},
         {"--stage fill --durable --qos 1 --messages 5", "--run"},
+        {"--stage wipe --durable", "--run"},
         {"--run a/b", "--run"},
         {"--run #", "--run"},
     };
