@@ -4,7 +4,7 @@
 #include "base/must.h"
 #include "sim/world.h"
 
-#define CALM_ROUNDS_MAX 600
+#define CALM_ROUNDS_MAX 3000
 #define CALM_IDLE_MAX 80 /* rounds in which nothing moved but the clock */
 
 static bool calm_conn(struct world *w, int at) {
@@ -120,6 +120,7 @@ static void settle(struct world *w) {
     unsigned idle = 0;
     for (unsigned round = 0; round < CALM_ROUNDS_MAX && !w->failed; round++) {
         if (calm_round(w)) {
+            idle = 0;
             if (w->node.up && round % 8 == 7) {
                 node_checkpoint(w, false);
             }
@@ -203,7 +204,7 @@ void world_calm(struct world *w) {
     if (!w->failed && !w->forked) {
         judge_rest(w);
     }
-    if (!w->failed && !w->forked) {
+    if (!w->failed && !w->forked && !w->expect_refusal) {
         judge_restart(w);
     }
 }

@@ -133,13 +133,23 @@ static void act_connect(struct world *w, struct model *m) {
     c->connect_clean = m->asked_clean;
 }
 
+/* An older connection, given up long ago, may still bring its CONNECT to the broker and make a session. */
+static bool others_under_way(const struct world *w, const struct model *m) {
+    for (int i = 0; i < SIM_CONNS_MAX; i++) {
+        if (w->conns[i].used && w->conns[i].client == m->index && i != m->conn) {
+            return true;
+        }
+    }
+    return false;
+}
+
 void model_lost(struct world *w, struct model *m) {
     const struct conn *c = &w->conns[m->conn];
     if (m->connack_seen || m->ended_at == 0) {
         m->ended_at = c->ended_at != 0 ? c->ended_at : w->now;
     }
     if (m->connack_seen && m->session_volatile) {
-        m->session = BELIEF_NONE;
+        m->session = others_under_way(w, m) ? BELIEF_MAYBE : BELIEF_NONE;
         model_forget_session(w, m);
     }
     m->conn = -1;
@@ -150,8 +160,9 @@ void model_lost(struct world *w, struct model *m) {
 
 void model_time(struct world *w, struct model *m) {
     const bool ends = m->plan->five && m->plan->durable && m->plan->session_expiry != SIM_NEVER;
-    if (ends && !m->connack_seen && m->session == BELIEF_SURE &&
-        w->now - m->ended_at + 1000 >= (mono_ms_t)m->plan->session_expiry * 1000) {
+    const mono_ms_t ended_at = m->connack_seen ? w->conns[m->conn].ended_at : m->ended_at;
+    if (ends && ended_at != 0 && m->session == BELIEF_SURE &&
+        w->now - ended_at + 1000 >= (mono_ms_t)m->plan->session_expiry * 1000) {
         m->session = m->asked_belief = BELIEF_MAYBE;
         m->wants_clean = m->distrusts = true;
         oracle_session_leaving(w, m->index);

@@ -40,6 +40,7 @@ struct model_inbound {
     uint8_t state; /* 0: nothing open, 1: QoS 1 not yet acknowledged, 2: QoS 2 held */
     bool known;    /* `message` is the last one that came under this id */
     bool counted;  /* against our Receive Maximum, on this connection */
+    bool ambiguous; /* at QoS 1: a resend or another copy, which are ordered differently */
     bool rec_sent; /* PUBREC was written, on any connection */
     int message;
     uint8_t qos;

@@ -124,6 +124,7 @@ static void on_connack(struct world *w, struct model *m, const struct mini_packe
     if (p->session_present) {
         expect_owed_releases(m);
     }
+    model_time(w, m);
 }
 
 /* ---- deliveries ---- */
@@ -158,6 +159,8 @@ static void on_repeat(struct world *w, struct model *m, const struct mini_packet
         world_fail(w, "R7", "c%d got m%d under id %u again on the same connection", m->index, message, p->id);
     } else if (!p->dup) {
         world_fail(w, "DUP", "c%d got m%d under id %u again without DUP", m->index, message, p->id);
+    } else if (in->ambiguous) {
+        return;
     } else if (in->first_seen < m->last_resent) {
         world_fail(w, "G3", "c%d: m%d (id %u) is resent after a later one", m->index, message, p->id);
     } else if (m->fresh_seen) {
@@ -210,7 +213,8 @@ static void on_publish(struct world *w, struct model *m, const struct mini_packe
     if (in->state != 0) {
         on_repeat(w, m, p, message);
     } else if (lost_puback) {
-        in->first_seen = ++m->order;
+        in->ambiguous = true;
+        w->oracle.arrivals[m->index][message].perhaps++;
     } else {
         on_new(w, m, p, message);
     }

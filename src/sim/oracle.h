@@ -58,6 +58,7 @@ struct sim_subscription {
 /* What arrived of one message in the current session of one client. */
 struct sim_arrival {
     uint8_t copies[3];    /* new deliveries, by QoS */
+    uint8_t perhaps;      /* at QoS 1: resends that may have been other copies */
     uint8_t retained;     /* of them, those that had RETAIN set */
     uint64_t first_step;  /* of the first that had no RETAIN */
 };

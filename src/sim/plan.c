@@ -132,7 +132,7 @@ void plan_draw(struct plan *p, uint64_t seed) {
     p->broker.inflight_max = ONE_OF(r, 1, 2, 3, 16);
     p->broker.window_messages = ONE_OF(r, 1, 2, 4, 64);
     if (p->refusals) {
-        p->broker.queue_messages_max = ONE_OF(r, 2, 4, 8);
+        p->broker.queue_messages_max = ONE_OF(r, 4, 6, 12); /* at least one for each subscription */
     }
     p->store.segment_bytes = ONE_OF(r, 16384, 32768);
     p->store.frame_bytes_max = ONE_OF(r, 4096, 8192);

@@ -433,6 +433,10 @@ void world_run(struct world *w) {
         for (unsigned k = 0; k < count; k++) {
             total += options[k].weight;
         }
+        if (count == 0) { /* all wait for the clock */
+            world_act(w, ACTION_TIME, 0);
+            continue;
+        }
         uint32_t at = choose(w->choices, total);
         unsigned k = 0;
         while (at >= options[k].weight) {
