@@ -23,15 +23,6 @@ static void acks_released(struct connection *c, packet_id_t packet_id) {
     session_pump(session);
 }
 
-static void acks_wrong(struct connection *c, enum packet_type type) {
-    static const struct verdict verdicts[] = {
-        {REASON_PROTOCOL_ERROR, "MQTT-4.3.2-3", "PUBACK for a message that was not sent at QoS 1"},
-        {REASON_PROTOCOL_ERROR, "MQTT-4.3.3-8", "PUBREC for a message that was not sent at QoS 2"},
-        {REASON_PROTOCOL_ERROR, "MQTT-4.3.3-11", "PUBCOMP before PUBREC"},
-    };
-    connection_wrong(c, &verdicts[type == PACKET_PUBACK ? 0 : type == PACKET_PUBREC ? 1 : 2]);
-}
-
 static enum qos_out_answer acks_ask(struct qos_out *out, enum packet_type type, const struct packet_ack *p,
                                     struct flight **flight) {
     if (type == PACKET_PUBACK) {
@@ -63,7 +54,7 @@ void acks_packet(struct connection *c, enum packet_type type, const struct packe
         connection_send_ack(c, PACKET_PUBREL, p->packet_id, unknown, session->last_lsn);
         break;
     case QOS_OUT_WRONG:
-        acks_wrong(c, type);
+        connection_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-4.3.2-2", "PUBREC for a message of QoS 1"});
         break;
     }
 }
