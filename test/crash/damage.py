@@ -147,7 +147,7 @@ class Damage:
         elif way == 'started' and what != self.everything():
             problem = f'started, but not with everything: {self.difference(what)}'
         elif way == 'refused':
-            if file not in what or 'journal' in file and not ('offset' in what and 'repair' in what):
+            if file not in what or 'journal' in file and not ('at byte' in what and 'repair' in what):
                 problem = f'the refusal does not name the file, the place and the command:\n{what}'
             elif any(digest(self.broker.data).get(n) != d for n, d in before.items() if 'journal' in n):
                 problem = 'refused, but changed the journal'
