@@ -58,6 +58,7 @@ STAGES = (
           f"{QUARTET} sim --exhaustive all", ("build-release",), ("states",)),
     Stage("unit", "unit tests of the dev build", "scripts/unit-tests dev", ("build-dev",), ("passed",)),
     Stage("unit-threads", "unit tests of the tsan build", "scripts/unit-tests tsan", ("build-tsan",), ("passed",)),
+    Stage("fuzz", "coverage-guided bytes for the codec", "scripts/fuzz 20", owes=("executions",)),
     Stage("wire", "the standard's rules, by packets over real sockets",
           "test/wire/run.py", ("build-release",), ("passed",)),
     Stage("trial", "the real broker, cut connections and SIGKILLs under load; then the count",
@@ -76,6 +77,7 @@ TOTALS = (
     ("exhaustive states", "states"),
     ("mutants", "mutants"),
     ("mutants killed", "killed"),
+    ("fuzzed inputs", "executions"),
     ("SIGKILLs", "sigkills"),
     ("power cuts", "power_cuts"),
 )
