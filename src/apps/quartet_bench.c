@@ -6,13 +6,12 @@
 #include <stdio.h>
 #include <unistd.h>
 
+#include "apps/quartet.h"
 #include "base/mem.h"
 #include "bench/bench.h"
 #include "bench/options.h"
 #include "bench/report.h"
 #include "bench/stub.h"
-
-int quartet_bench_main(int argc, char **argv);
 
 static volatile sig_atomic_t stop;
 
