@@ -14,6 +14,11 @@ void local_segment_set(struct local *l, struct segment *s, enum segment_state st
     s->state = state;
     atomic_store_explicit(&l->spares, spares, memory_order_relaxed);
     atomic_store_explicit(&l->fulls, fulls, memory_order_relaxed);
+    bool whole = true;
+    for (uint32_t i = 0; i < l->segment_count; i++) {
+        whole = whole && l->segments[i].state != SEGMENT_ABSENT && l->segments[i].state != SEGMENT_MAKING;
+    }
+    atomic_store_explicit(&l->reserve_whole, whole, memory_order_relaxed);
 }
 
 /* A segment that is being made, or can be; NULL when all exist. */
@@ -31,7 +36,6 @@ static struct segment *makable(struct local *l) {
         }
     }
     lock_give(&l->lock);
-    atomic_store_explicit(&l->reserve_whole, found == NULL, memory_order_relaxed);
     return found;
 }
 

@@ -346,7 +346,8 @@ struct beyond {
     uint32_t file;   /* here */
     uint64_t offset;
     bool later;                /* a later frame was found, */
-    struct frame_header first; /* this is the earliest of them */
+    struct frame_header first; /* this is the earliest of them, */
+    uint32_t first_file;       /* in this file */
 };
 
 static void visit_beyond(void *context, uint32_t file, uint64_t offset, const struct frame_header *h) {
@@ -358,27 +359,29 @@ static void visit_beyond(void *context, uint32_t file, uint64_t offset, const st
     } else if (h->number > b->number && (!b->later || h->number < b->first.number)) {
         b->later = true;
         b->first = *h;
+        b->first_file = file;
     }
 }
 
-/* Where the missing frame is or should be. */
+/* Where the missing frame is or should be: after the last good one, unless that segment ended there. */
 static void say_place(const struct scan *s, const struct beyond *b, char *text, size_t bytes) {
     char name[SEGMENT_NAME_BYTES];
-    const struct scan_file *f = scan_find(s, s->chain.salt, s->segment);
-    const struct scan_file *next = scan_find(s, s->chain.salt, s->segment + 1);
+    const struct scan_file *f = s->offset > 0 ? scan_find(s, s->chain.salt, s->segment) : NULL;
+    uint64_t follower = s->segment + (s->offset > 0 ? 1 : 0);
+    const struct scan_file *next = scan_find(s, s->chain.salt, follower);
     if (b->itself) {
         segment_name(name, b->file);
         (void)snprintf(text, bytes, "%s at byte %" PRIu64, name, b->offset);
-    } else if (f != NULL && s->offset > 0 && s->offset < f->size && next == NULL) {
-        segment_name(name, (uint32_t)(f - s->files));
-        (void)snprintf(text, bytes, "%s at byte %" PRIu64 " (or a file with segment %" PRIu64 ", which is missing)",
-                       name, s->offset, s->segment + 1);
-    } else if (next != NULL) {
+    } else if (next != NULL && next->header.first_lsn == s->chain.next_lsn) {
         segment_name(name, (uint32_t)(next - s->files));
-        (void)snprintf(text, bytes, "%s at byte %d, or the end of segment %" PRIu64, name, BLOCK_BYTES, s->segment);
+        (void)snprintf(text, bytes, "%s at byte %d", name, BLOCK_BYTES);
+    } else if (f != NULL && s->offset < f->size) {
+        bool sure = next != NULL || b->first_file == (uint32_t)(f - s->files);
+        segment_name(name, (uint32_t)(f - s->files));
+        (void)snprintf(text, bytes, "%s at byte %" PRIu64 "%s", name, s->offset,
+                       sure ? "" : ", or the segment after it, of which no header is left");
     } else {
-        (void)snprintf(text, bytes, "a journal file with segment %" PRIu64 ", of which no header is left",
-                       s->offset > 0 ? s->segment + 1 : s->segment);
+        (void)snprintf(text, bytes, "segment %" PRIu64 ", of which no header is left", follower);
     }
 }
 

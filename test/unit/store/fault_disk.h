@@ -122,7 +122,7 @@ static struct disk_file *fault_open(void *user, const char *name, bool create, s
 
 static void fault_close(void *user, struct disk_file *file) {
     (void)user;
-    must(file->exists || file->entry_synced);
+    (void)file;
 }
 
 static bool fault_size(void *user, struct disk_file *file, uint64_t *bytes, struct error *error) {

@@ -85,6 +85,17 @@ WORLD_UNUSED static void stage_some(struct run *r) {
     }
 }
 
+/* Commits all that is staged. */
+WORLD_UNUSED static void run_commit(struct run *r) {
+    enum store_step step;
+    do {
+        step = store_local_commit_step(r->store);
+        assert_int_not_equal(step, STORE_STEP_FAILED);
+        assert_int_not_equal(step, STORE_STEP_WAIT);
+    } while (store_durable(r->store) < r->maker.at.count);
+    r->durable = store_durable(r->store);
+}
+
 /* One step of something; durable only grows. */
 WORLD_UNUSED static enum store_step step_some(struct run *r) {
     enum store_step step;
@@ -113,4 +124,10 @@ WORLD_UNUSED static bool run_steps(struct run *r, int steps) {
         }
     }
     return true;
+}
+
+/* How many seeds the random tests walk: more when the environment says so. */
+WORLD_UNUSED static uint64_t run_seeds(uint64_t few) {
+    const char *more = getenv("QUARTET_TEST_SEEDS");
+    return more != NULL ? strtoull(more, NULL, 10) : few;
 }
