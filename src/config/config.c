@@ -1,6 +1,7 @@
 #include "config/config.h"
 
 #include "base/mem.h"
+#include "base/must.h"
 #include "config/option.h"
 #include "config/problem.h"
 #include "config/suggest.h"
@@ -57,6 +58,7 @@ static void set_number(struct config *config, const struct place *place, const s
         [OPTION_LIFE] = {value_life, " seconds (written with s, h, d, w, m or y)", 1},
     };
     uint64_t number;
+    must(units[option->kind].parse != NULL);
     if (!units[option->kind].parse(value, &number) || number < option->min || number > option->max) {
         problem_error(report, place, "%s: \"%s\" is not a number from %llu to %llu%s", option->name, shown(value).text,
                       (unsigned long long)option->min, (unsigned long long)option->max, units[option->kind].written);

@@ -232,5 +232,5 @@ void word_set(struct config *config, const struct place *place, const char *name
             return;
         }
     }
-    must(!"every word option has a handler");
+    must_fail("every word option has a handler", __FILE__, __LINE__, __func__);
 }

@@ -12,6 +12,10 @@
 #define SEND_BYTES_MAX (1024U * 1024) /* on one connection in one turn */
 #define READS_AFTER_FAILURE 64        /* what a socket with an error still holds is less */
 
+static struct loop *loop_of(const struct conn *c) {
+    return c->poll.loop->data;
+}
+
 static bool lingering(const struct conn *c) {
     return c->handle.generation == 0;
 }
@@ -22,11 +26,11 @@ static void conn_polled(uv_poll_t *poll, int status, int events) {
         c->failed = true;
         c->interest = 0; /* libuv has stopped watching */
     }
-    c->readable |= (events & UV_READABLE) != 0;
-    c->hung_up |= (events & UV_DISCONNECT) != 0;
-    c->writable |= (events & UV_WRITABLE) != 0;
+    c->readable = c->readable || (events & UV_READABLE) != 0;
+    c->hung_up = c->hung_up || (events & UV_DISCONNECT) != 0;
+    c->writable = c->writable || (events & UV_WRITABLE) != 0;
     if (!link_linked(&c->turn_link)) {
-        list_push_back(&c->loop->ready, &c->turn_link);
+        list_push_back(&loop_of(c)->ready, &c->turn_link);
     }
 }
 
@@ -44,8 +48,8 @@ static void conn_interest(struct conn *c, int events) {
 
 /* Counts what the loop must be woken for while this connection waits. */
 static void conn_waits(struct conn *c, bool disk, bool paused) {
-    c->loop->disk_waiters += (size_t)disk - (size_t)c->disk_waiter;
-    c->loop->paused_count += (size_t)paused - (size_t)c->paused;
+    loop_of(c)->disk_waiters += (size_t)disk - (size_t)c->disk_waiter;
+    loop_of(c)->paused_count += (size_t)paused - (size_t)c->paused;
     c->disk_waiter = disk;
     c->paused = paused;
 }
@@ -65,9 +69,8 @@ static void conn_place(struct loop *loop, struct conn *c) {
     loop->conns[index] = c;
 }
 
-void conn_open(struct loop *loop, int fd, uint32_t listener, const char *peer, struct span bytes) {
+void conn_open(struct loop *loop, int fd, uint16_t listener, const char *peer, struct span bytes) {
     struct conn *c = mem_zero(1, sizeof *c);
-    c->loop = loop;
     c->fd = fd;
     c->listener = listener;
     c->poll.data = c;
@@ -89,17 +92,17 @@ static void conn_free(uv_handle_t *handle) {
 /* The socket and its place in the loop are given up; the descriptor goes on to whoever has it now. */
 static void conn_detach(struct conn *c) {
     if (!lingering(c)) {
-        c->loop->conns[c->handle.index] = NULL;
+        loop_of(c)->conns[c->handle.index] = NULL;
     }
     conn_waits(c, false, false);
     list_remove(&c->turn_link);
     list_remove(&c->end_link);
-    c->loop->conn_count--;
+    loop_of(c)->conn_count--;
     uv_close((uv_handle_t *)&c->poll, conn_free);
 }
 
 void conn_release(struct conn *c) {
-    struct loop_shared *shared = c->loop->shared;
+    struct loop_shared *shared = loop_of(c)->shared;
     int fd = c->fd;
     atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&shared->listeners->items[c->listener].connections, 1, memory_order_relaxed);
@@ -110,8 +113,8 @@ void conn_release(struct conn *c) {
 /* The connection is gone: tells the broker and closes the socket. */
 static void conn_gone(struct conn *c) {
     if (!lingering(c)) {
-        c->loop->conns[c->handle.index] = NULL;
-        shard_closed(c->loop->shard, c->handle);
+        loop_of(c)->conns[c->handle.index] = NULL;
+        shard_closed(loop_of(c)->shard, c->handle);
         c->handle = (struct conn_handle){0, 0};
     }
     conn_release(c);
@@ -119,14 +122,14 @@ static void conn_gone(struct conn *c) {
 
 static void conn_end_within(struct conn *c, mono_ms_t ms) {
     list_remove(&c->end_link);
-    c->end_at = c->loop->now + ms;
-    list_push_back(&c->loop->ending, &c->end_link);
-    loop_turn_within(c->loop, 100);
+    c->end_at = loop_of(c)->now + ms;
+    list_push_back(&loop_of(c)->ending, &c->end_link);
+    loop_turn_within(loop_of(c), 100);
 }
 
 /* Everything was sent: we close our side, and keep reading until the peer has closed its own. */
 static void conn_linger(struct conn *c) {
-    struct loop *loop = c->loop;
+    struct loop *loop = loop_of(c);
     loop->conns[c->handle.index] = NULL;
     shard_closed(loop->shard, c->handle);
     c->handle = (struct conn_handle){0, 0};
@@ -145,7 +148,7 @@ void conn_end(struct conn *c) {
 
 /* One recv. False when the peer is gone. */
 static bool conn_read(struct conn *c) {
-    struct loop *loop = c->loop;
+    struct loop *loop = loop_of(c);
     c->readable = false;
     ssize_t got = recv(c->fd, loop->scratch, LOOP_SCRATCH_BYTES, 0);
     if (got > 0) {
@@ -158,7 +161,7 @@ static bool conn_read(struct conn *c) {
 }
 
 static bool conn_may_read(const struct conn *c) {
-    return lingering(c) || shard_wish(c->loop->shard, c->handle) == CONN_READ;
+    return lingering(c) || shard_wish(loop_of(c)->shard, c->handle) == CONN_READ;
 }
 
 /* The socket has an error; what came before it may still be there, and may be a DISCONNECT. */
@@ -183,7 +186,7 @@ void conn_events(struct conn *c) {
     if (!lingering(c) && (c->writable || c->hung_up)) {
         c->blocked = c->blocked && !c->writable;
         c->writable = false;
-        list_push_back(&c->loop->writable, &c->turn_link);
+        list_push_back(&loop_of(c)->writable, &c->turn_link);
     }
 }
 
@@ -192,7 +195,7 @@ enum sending { SENDING_DONE = 1, SENDING_BLOCKED, SENDING_FAILED };
 /* Offers the socket what may leave, once; `bytes` counts what it took. */
 static enum sending conn_send_once(struct conn *c, size_t *bytes) {
     struct iovec iov[IOVECS_MAX];
-    struct shard *shard = c->loop->shard;
+    struct shard *shard = loop_of(c)->shard;
     int count = shard_output(shard, c->handle, iov, IOVECS_MAX);
     if (count == 0) {
         return SENDING_DONE;
@@ -219,14 +222,14 @@ static bool conn_send(struct conn *c) {
     do {
         before = bytes;
         result = conn_send_once(c, &bytes);
-    } while (result == SENDING_DONE && bytes > before && shard_output_bytes(c->loop->shard, c->handle) > 0);
+    } while (result == SENDING_DONE && bytes > before && shard_output_bytes(loop_of(c)->shard, c->handle) > 0);
     c->blocked = result == SENDING_BLOCKED;
     return result != SENDING_FAILED;
 }
 
 /* Hands the connection to the shard that owns its session. */
 static void conn_move(struct conn *c) {
-    struct loop *loop = c->loop;
+    struct loop *loop = loop_of(c);
     struct moved *moved = mem_zero(1, sizeof *moved);
     moved->fd = c->fd;
     moved->listener = c->listener;
@@ -255,8 +258,8 @@ static int conn_wanted(const struct conn *c, bool read) {
 }
 
 static void conn_settle(struct conn *c) {
-    enum conn_wish wish = shard_wish(c->loop->shard, c->handle);
-    size_t left = shard_output_bytes(c->loop->shard, c->handle);
+    enum conn_wish wish = shard_wish(loop_of(c)->shard, c->handle);
+    size_t left = shard_output_bytes(loop_of(c)->shard, c->handle);
     switch (wish) {
     case CONN_READ:
     case CONN_PAUSE:
@@ -284,7 +287,7 @@ static void conn_settle(struct conn *c) {
 }
 
 void conn_output(struct conn *c) {
-    enum conn_wish wish = shard_wish(c->loop->shard, c->handle);
+    enum conn_wish wish = shard_wish(loop_of(c)->shard, c->handle);
     bool send = wish != CONN_ABORT && wish != CONN_MOVE && !c->blocked;
     if (send && !conn_send(c)) {
         c->failed = true;

@@ -10,26 +10,25 @@
 #include "net/loop.h"
 
 struct conn {
-    uv_poll_t poll;
-    struct loop *loop;
+    uv_poll_t poll;            /* its loop's data is our loop */
     struct link turn_link;     /* in loop->ready or loop->writable */
     struct link end_link;      /* in loop->ending */
     mono_ms_t end_at;          /* while in loop->ending */
     struct conn_handle handle; /* {0,0}: LINGERING */
     int fd;
-    uint32_t listener; /* index of the listener that accepted it */
-    uint8_t interest;  /* UV_READABLE ... as libuv was told last */
-    bool readable;     /* libuv says so, and it was not read since */
-    bool writable;     /* libuv says so, and it was not looked at since */
-    bool failed;       /* the socket has an error: read what is left, then close */
-    bool hung_up;      /* the peer has shut down its side, seen while we did not read */
-    bool blocked;      /* the socket took less than it was offered */
-    bool disk_waiter;  /* counted in loop->disk_waiters */
-    bool paused;       /* counted in loop->paused_count */
+    uint16_t listener;    /* index of the listener that accepted it */
+    uint8_t interest;     /* UV_READABLE ... as libuv was told last */
+    bool readable : 1;    /* libuv says so, and it was not read since */
+    bool writable : 1;    /* libuv says so, and it was not looked at since */
+    bool failed : 1;      /* the socket has an error: read what is left, then close */
+    bool hung_up : 1;     /* the peer has shut down its side, seen while we did not read */
+    bool blocked : 1;     /* the socket took less than it was offered */
+    bool disk_waiter : 1; /* counted in loop->disk_waiters */
+    bool paused : 1;      /* counted in loop->paused_count */
 };
 
 /* A new connection on this loop; takes the descriptor. `bytes` were read from it already. */
-void conn_open(struct loop *loop, int fd, uint32_t listener, const char *peer, struct span bytes);
+void conn_open(struct loop *loop, int fd, uint16_t listener, const char *peer, struct span bytes);
 /* Does what the events since the last turn ask for, but sending. */
 void conn_events(struct conn *c);
 /* Sends what may leave and does what the broker wishes. The connection may be gone afterwards. */

@@ -12,7 +12,7 @@
 struct moved {
     struct link link;
     int fd;            /* owned */
-    uint32_t listener; /* index of the listener that accepted it */
+    uint16_t listener; /* index of the listener that accepted it */
     struct buf bytes;  /* owned */
     char peer[PEER_BYTES];
 };

@@ -16,7 +16,7 @@
 /* What opening one listener needs. */
 struct opening {
     struct listeners *listeners;
-    uint32_t index;
+    uint16_t index;
     uint16_t port; /* once a free one was found, that one */
     struct log *log;
     struct error *error;
@@ -201,9 +201,9 @@ bool listeners_open(struct listeners *l, const struct config *config, unsigned s
                     struct error *error) {
     *l = (struct listeners){.count = config->listener_count, .shards = shards};
     l->items = mem_zero(l->count, sizeof *l->items);
-    for (uint32_t i = 0; i < l->count; i++) {
+    for (size_t i = 0; i < l->count; i++) {
         const struct config_listener *c = &config->listeners[i];
-        struct opening o = {l, i, c->port, log, error};
+        struct opening o = {l, (uint16_t)i, c->port, log, error};
         l->items[i].max_connections = c->max_connections;
         if (!open_listener(&o, c->address, c->family, config->local_only)) {
             listeners_close(l);

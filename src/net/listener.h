@@ -14,7 +14,7 @@ struct listener {
 
 /* One address: `fds[i]` belongs to shard i. */
 struct listening {
-    uint32_t listener; /* index */
+    uint16_t listener; /* index */
     int *fds;          /* owned, one for each shard */
     char name[80];     /* 127.0.0.1:1883 */
 };

@@ -357,6 +357,7 @@ void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index) {
     must(uv_idle_init(&loop->uv, &loop->again) == 0);
     must(uv_timer_init(&loop->uv, &loop->tick) == 0);
     must(uv_timer_init(&loop->uv, &loop->soon) == 0);
+    loop->uv.data = loop;
     waker_init(&loop->waker, &loop->uv);
     loop->check.data = loop;
     must(uv_check_start(&loop->check, loop_turn) == 0);
