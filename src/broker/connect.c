@@ -113,12 +113,20 @@ static void connect_take_over(struct connection *old) {
     }
 }
 
-/* The session as it was, after the old connection is gone; NULL when there is none (any more). */
+/* The session as it was, after the old connection is gone; NULL when there is none (any more). A connection that is
+ * being closed, for whatever reason, is silenced as well (B9). */
 static struct session *connect_existing(struct shard *shard, struct span client_id) {
     struct session *session = map_bytes_get(&shard->by_client, client_id);
-    if (session != NULL && session->connection != NULL) {
+    if (session == NULL) {
+        return NULL;
+    }
+    if (session->connection != NULL) {
         connect_take_over(session->connection);
-        session = map_bytes_get(&shard->by_client, client_id);
+        return map_bytes_get(&shard->by_client, client_id);
+    }
+    struct connection *left = connection_find(shard, session->left);
+    if (left != NULL && outbox_bytes(&left->out) > 0) {
+        connection_abort(left);
     }
     return session;
 }

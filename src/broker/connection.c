@@ -145,6 +145,7 @@ static void connection_detach(struct connection *c, uint8_t wish, bool graceful)
     /* Only MUTANT_B9 leaves a session that has another connection by now. */
     if (session != NULL && session->connection == c) {
         session->connection = NULL;
+        session->left = c->handle;
         session_disconnected(session, graceful);
     }
     connection_mark_dirty(c);
@@ -163,13 +164,13 @@ void connection_close(struct connection *c, uint8_t reason, bool graceful) {
 }
 
 void connection_abort(struct connection *c) {
+    outbox_deinit(&c->out);
+    list_remove(&c->gated_link);
     if (c->state == CONNECTION_CLOSING) {
         c->wish = CONN_ABORT;
         connection_mark_dirty(c);
         return;
     }
-    outbox_deinit(&c->out);
-    list_remove(&c->gated_link);
     connection_detach(c, CONN_ABORT, false);
 }
 

@@ -127,9 +127,12 @@ static lsn_t route_stage(struct route *r) {
 
 /* The broker's lock is held. */
 static void route_retain(struct route *r, struct message *m) {
-    struct topic_retained *retained = r->shard->broker->retained;
+    struct broker *broker = r->shard->broker;
     struct message *value = m->payload_bytes > 0 ? message_ref(m) : NULL;
-    message_unref(topic_retained_set(retained, message_topic(m), value));
+    if (value == NULL) {
+        broker->cleared_lsn = m->lsn;
+    }
+    message_unref(topic_retained_set(broker->retained, message_topic(m), value));
 }
 
 /* ---- mail ---- */
@@ -199,6 +202,10 @@ static void route_deliver(struct route *r, struct message *m) {
 static void route_carry_out(struct route *r, struct route_result *result) {
     result->lsn = route_stage(r);
     result->matched = r->count > 0;
+    /* The topic was clear already: what cleared it may be undone by a crash as long as it is not durable (B10). */
+    if (r->request->parts.retain && !r->set_retained && result->lsn < r->shard->broker->cleared_lsn) {
+        result->lsn = r->shard->broker->cleared_lsn;
+    }
     if (r->count == 0 && !r->set_retained) {
         return;
     }

@@ -229,10 +229,11 @@ static void session_drop(struct session *s, struct delivery *d) {
     message_unref(d->message);
 }
 
-/* Sends the PUBLISH of a flight; one that the client cannot take counts as done. */
+/* Sends the PUBLISH of a flight; one that the client cannot take counts as done. It waits for the message's record also
+ * when the session is not durable and the record is there for others (B2). */
 static void session_send_flight(struct session *s, struct flight *f, lsn_t sent_lsn) {
     lsn_t after = shard_barrier(s->shard, MUTANT_B1, sent_lsn);
-    lsn_t message = shard_barrier(s->shard, MUTANT_B2_ONWARD, f->message_lsn);
+    lsn_t message = shard_barrier(s->shard, MUTANT_B2_ONWARD, f->message->lsn);
     struct packet_publish_head head = {
         .dup = f->sent_before, .qos = f->qos, .retain = f->retain, .packet_id = f->packet_id};
     if (!session_send_publish(s, f->message, &head, after > message ? after : message)) {

@@ -60,6 +60,7 @@ struct session {
     session_id_t id;
     struct shard *shard;
     struct connection *connection; /* NULL while the client is away */
+    struct conn_handle left;       /* its connection before: it may still be sending what was in its outbox */
     struct inlet *inlet;
     struct span client_id; /* owned */
     struct qos_in in;
@@ -178,6 +179,7 @@ struct broker {
     struct lock lock; /* writers of the trie; all use of the retained index */
     struct topic_trie *trie;
     struct topic_retained *retained;
+    lsn_t cleared_lsn; /* of the last record that cleared a retained message; under the lock */
     unsigned shard_count;
     struct shard *shards[SHARDS_MAX];
     struct ring *rings; /* [from * shard_count + to] */
