@@ -10,7 +10,7 @@
 #include "data/packet_bytes.h"
 #include "packet/codec.h"
 
-enum { SEED_BYTES_MAX = 1 << 17, SEED_PATH_MAX = 4096 };
+enum { SEED_BYTES_MAX = 1 << 18, SEED_PATH_MAX = 4096 };
 
 /* ---- dictionary ---- */
 

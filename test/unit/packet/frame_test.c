@@ -97,11 +97,21 @@ static void first_bytes_are_those_of_the_standard(void **state) {
     }
 }
 
+static void a_packet_of_no_type_is_refused(void **state) {
+    (void)state;
+    struct packet_limits limits = test_limits();
+    const struct packet_frame frame = {.type = PACKET_NONE, .sender = PACKET_FROM_CLIENT, .bytes = 2};
+    struct packet packet;
+    struct verdict verdict = {0, "", ""};
+    assert_false(packet_decode(&frame, PROTOCOL_5, &limits, &packet, &verdict));
+    assert_int_equal(verdict.reason, REASON_MALFORMED_PACKET);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_size_is_known_from_the_header),     cmocka_unit_test(nothing_is_partial),
         cmocka_unit_test(an_unfinished_length_has_no_size_yet),  cmocka_unit_test(the_frame_names_its_parts),
-        cmocka_unit_test(first_bytes_are_those_of_the_standard),
+        cmocka_unit_test(first_bytes_are_those_of_the_standard), cmocka_unit_test(a_packet_of_no_type_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

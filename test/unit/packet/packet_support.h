@@ -12,7 +12,7 @@
 #include "data/packet_bytes.h"
 #include "packet/codec.h"
 
-enum { TEST_BYTES_MAX = 1 << 17 };
+enum { TEST_BYTES_MAX = 1 << 18 };
 
 /* The limits that the rows of test/data speak of. */
 static inline struct packet_limits test_limits(void) {

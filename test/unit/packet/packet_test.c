@@ -149,11 +149,43 @@ static void random_changes_are_judged(void **state) {
     }
 }
 
+/* All strings as long as two bytes can say. */
+static void the_longest_fields_are_written(void **state) {
+    (void)state;
+    static uint8_t room[UINT16_MAX];
+    struct packet_limits limits = test_limits();
+    struct packet_frame frame;
+    struct packet again;
+    struct verdict verdict = {0, "", ""};
+    struct buf out = {NULL, 0, 0};
+    memset(room, 'a', sizeof(room));
+    struct span longest = span_of(room, sizeof(room));
+    struct packet packet = {.type = PACKET_CONNECT};
+    packet.connect = (struct packet_connect){.protocol = PROTOCOL_5,
+                                             .has_will = true,
+                                             .has_username = true,
+                                             .has_password = true,
+                                             .client_id = longest,
+                                             .username = longest,
+                                             .password = longest,
+                                             .will = {.topic = longest, .payload = longest, .qos = 2}};
+    packet.connect.properties.present = PROPERTY_AUTHENTICATION_METHOD;
+    packet.connect.properties.authentication_method = longest;
+    limits.topic_bytes_max = UINT16_MAX;
+    packet_encode_connect(&out, &packet.connect);
+    assert_int_equal(packet_frame(buf_span(&out), PACKET_FROM_CLIENT, PROTOCOL_NONE, &limits, &frame, &verdict),
+                     PACKET_WHOLE);
+    assert_true(packet_decode(&frame, PROTOCOL_NONE, &limits, &again, &verdict));
+    test_equal_packets("longest", &packet, &again);
+    buf_deinit(&out);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_decoded_is_encoded_again),    cmocka_unit_test(every_split_is_partial_then_whole),
         cmocka_unit_test(what_follows_a_packet_is_left_alone), cmocka_unit_test(every_truncation_is_judged),
         cmocka_unit_test(every_changed_byte_is_judged),        cmocka_unit_test(random_changes_are_judged),
+        cmocka_unit_test(the_longest_fields_are_written),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

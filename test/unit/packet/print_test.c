@@ -45,6 +45,8 @@ static const struct {
     {"subscribe.5.all",
      "SUBSCRIBE id=1 \"a/b\":2:no_local:as_published:handling=2 \"#\":1:handling=1 \"$share/g/t\":0:as_published:"
      "handling=2 {Subscription Identifier: 268435455, User Property: \"a\"=\"b\"}"},
+    {"subscribe.5.each-option", "SUBSCRIBE id=1 \"a\":0:no_local:handling=0 \"b\":0:as_published:handling=0 "
+                                "\"c\":0:handling=1 \"d\":0:handling=2"},
     {"suback.311", "SUBACK id=1 0x00 0x01 0x02 0x80"},
     {"unsubscribe.311.several", "UNSUBSCRIBE id=1 \"a/b\" \"#\" \"+\""},
     {"unsuback.5.all", "UNSUBACK id=1 0x11 {Reason String: \"so\", User Property: \"a\"=\"b\"}"},
@@ -82,18 +84,36 @@ static void lines_are_these(void **state) {
     }
 }
 
-static void strings_cannot_disturb_a_terminal(void **state) {
-    (void)state;
-    struct packet packet = {.type = PACKET_PUBLISH};
+/* The line of a PUBLISH to this topic. */
+static void topic_is_printed(struct span topic, const char *line) {
+    const struct packet packet = {.type = PACKET_PUBLISH, .publish = {.topic = topic}};
     struct buf out = {NULL, 0, 0};
-    uint8_t topic[100];
-    memset(topic, 'a', sizeof(topic));
-    memcpy(topic, "\x1b[2J\n\"\\", 7);
-    packet.publish.topic = span_of(topic, sizeof(topic));
     packet_print(&out, PROTOCOL_311, &packet);
     buf_u8(&out, 0);
-    assert_non_null(strstr((const char *)out.ptr, "topic=\"\\x1b[2J\\x0a\\\"\\\\aaaa"));
-    assert_non_null(strstr((const char *)out.ptr, "a\"... (100 bytes) bytes=0"));
+    assert_string_equal((const char *)out.ptr, line);
+    buf_deinit(&out);
+}
+
+#define TEN "aaaaaaaaaa"
+#define SEVENTY TEN TEN TEN TEN TEN TEN TEN
+
+static void strings_cannot_disturb_a_terminal(void **state) {
+    (void)state;
+    topic_is_printed(SPAN("\x1b[2J\n\"\\"), "PUBLISH qos=0 topic=\"\\x1b[2J\\x0a\\\"\\\\\" bytes=0");
+    topic_is_printed(SPAN("\x1f ~\x7f\x80"), "PUBLISH qos=0 topic=\"\\x1f ~\\x7f\\x80\" bytes=0");
+    topic_is_printed(SPAN(SEVENTY TEN), "PUBLISH qos=0 topic=\"" SEVENTY TEN "\" bytes=0");
+    topic_is_printed(SPAN(SEVENTY TEN "b"), "PUBLISH qos=0 topic=\"" SEVENTY TEN "\"... (81 bytes) bytes=0");
+}
+
+static void what_is_our_own_is_printed_too(void **state) {
+    (void)state;
+    struct properties p = {.present = PROPERTY_SUBSCRIPTION_IDENTIFIER, .subscription_identifier = 7};
+    struct buf out = {NULL, 0, 0};
+    properties_print(&out, &p);
+    assert_true(span_equal(buf_span(&out), SPAN("Subscription Identifier: 7")));
+    p.subscription_identifier_count = 1;
+    properties_print(&out, &p);
+    assert_true(span_equal(buf_span(&out), SPAN("Subscription Identifier: 7Subscription Identifier: 7")));
     buf_deinit(&out);
 }
 
@@ -101,6 +121,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(lines_are_these),
         cmocka_unit_test(strings_cannot_disturb_a_terminal),
+        cmocka_unit_test(what_is_our_own_is_printed_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

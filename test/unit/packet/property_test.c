@@ -291,6 +291,18 @@ static void blocks_that_we_build_are_read_back(void **state) {
     buf_deinit(&block);
 }
 
+static void the_first_subscription_identifier_is_at_hand(void **state) {
+    (void)state;
+    const struct test_packet row = {
+        "identifiers", PACKET_FROM_SERVER, PROTOCOL_5, LATER, false, "30 ({'t'} (0B 05 0B 06 0B 07) 'x')"};
+    struct span bytes = test_bytes(row.name, row.bytes);
+    struct packet packet;
+    test_decode(&row, bytes, &packet);
+    assert_int_equal(packet.publish.properties.subscription_identifier, 5);
+    assert_int_equal(packet.publish.properties.subscription_identifier_count, 3);
+    test_release(bytes);
+}
+
 static void user_properties_are_limited(void **state) {
     (void)state;
     struct verdict verdict;
@@ -310,6 +322,7 @@ int main(void) {
         cmocka_unit_test(what_belongs_to_the_message_travels_in_order),
         cmocka_unit_test(a_will_forwards_all_but_its_delay_and_expiry),
         cmocka_unit_test(blocks_that_we_build_are_read_back),
+        cmocka_unit_test(the_first_subscription_identifier_is_at_hand),
         cmocka_unit_test(user_properties_are_limited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
