@@ -75,7 +75,7 @@ static bool calm_round(struct world *w) {
     }
     bool moved = calm_conns(w);
     moved = (w->node.up && calm_node(w)) || moved;
-    for (unsigned i = 0; i < w->plan->client_count && !w->failed; i++) {
+    for (unsigned i = 0; i < w->client_count && !w->failed; i++) {
         moved = calm_client(w, &w->clients[i]) || moved;
     }
     return moved;
@@ -84,7 +84,7 @@ static bool calm_round(struct world *w) {
 /* What is not finished, in words; empty when all is. */
 static void unfinished(struct world *w, char *out, size_t bytes) {
     out[0] = '\0';
-    for (unsigned i = 0; i < w->plan->client_count && out[0] == '\0'; i++) {
+    for (unsigned i = 0; i < w->client_count && out[0] == '\0'; i++) {
         model_describe(w, &w->clients[i], out, bytes);
     }
     if (out[0] == '\0' && node_wants_commit(w)) {
@@ -106,7 +106,7 @@ static void calm_tick(struct world *w) {
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         w->conns[i].excused = w->conns[i].excused || w->expect_refusal;
     }
-    for (unsigned i = 0; i < w->plan->client_count; i++) {
+    for (unsigned i = 0; i < w->client_count; i++) {
         model_time(w, &w->clients[i]);
     }
     if (w->node.up) {
@@ -163,9 +163,24 @@ static void judge_rest(struct world *w) {
     expect_empty(w, TABLE_HELD, "held packet ids", 0);
 }
 
+/* Somebody new subscribes to everything: what is retained must come. */
+static void probe_retained(struct world *w) {
+    struct model *probe = &w->clients[w->plan->client_count];
+    model_init(probe, (int)w->plan->client_count, &w->plan->clients[w->plan->client_count]);
+    w->client_count = w->plan->client_count + 1;
+    settle(w);
+    w->calm = false; /* in the calm no client begins something new */
+    world_act(w, ACTION_SUBSCRIBE, probe->index);
+    w->calm = true;
+    settle(w);
+    if (!w->failed) {
+        oracle_judge(w);
+    }
+}
+
 /* A restart in between must change nothing. */
 static void judge_restart(struct world *w) {
-    for (unsigned i = 0; i < w->plan->client_count; i++) {
+    for (unsigned i = 0; i < w->client_count; i++) {
         world_act(w, ACTION_DISCONNECT, (int)i);
     }
     while (calm_conns(w) || calm_node(w)) {
@@ -184,6 +199,9 @@ static void judge_restart(struct world *w) {
     settle(w);
     if (w->oracle.delivered != before && !w->failed) {
         world_fail(w, "G2", "after a drain and a restart something is delivered");
+    }
+    if (!w->failed && w->plan->retain) {
+        probe_retained(w);
     }
 }
 
@@ -223,7 +241,7 @@ void world_fork_check(struct world *w) {
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         if (copy->conns[i].used) {
             copy->conns[i].excused = true;
-            conn_broker_gone(&copy->conns[i], copy->now);
+            conn_broker_gone(&copy->conns[i], world_end(copy));
         }
     }
     world_calm(copy);

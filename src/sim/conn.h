@@ -14,6 +14,12 @@
 #define SIM_CONNS_MAX 16
 #define SIM_PIPE_BYTES 2048
 
+/* When a connection ended. */
+struct conn_end {
+    mono_ms_t at;
+    uint64_t step;
+};
+
 struct pipe {
     uint8_t bytes[SIM_PIPE_BYTES];
     size_t len;
@@ -30,22 +36,22 @@ enum broker_end {
 struct conn {
     bool used;
     int client;
-    uint32_t serial;        /* which connection of the history it is */
-    bool client_open;       /* the client still reads and writes here */
-    bool cut;               /* what is written now arrives nowhere */
-    bool excused;           /* the broker may close it without being blamed */
+    uint32_t serial;  /* which connection of the history it is */
+    bool client_open; /* the client still reads and writes here */
+    bool cut;         /* what is written now arrives nowhere */
+    bool excused;     /* the broker may close it without being blamed */
     enum broker_end broker;
-    unsigned shard;         /* BROKER_END_OPEN: owner; BROKER_END_MOVING: where to */
+    unsigned shard; /* BROKER_END_OPEN: owner; BROKER_END_MOVING: where to */
     struct conn_handle handle;
-    bool paused;            /* the broker does not want to read */
-    bool closing;           /* the broker wants to close it when its output is gone */
-    bool want_write;        /* the broker's outbox had more than there was space for */
-    mono_ms_t close_at;     /* while closing: patience ends */
+    bool paused;        /* the broker does not want to read */
+    bool closing;       /* the broker wants to close it when its output is gone */
+    bool want_write;    /* the broker's outbox had more than there was space for */
+    mono_ms_t close_at; /* while closing: patience ends */
     mono_ms_t opened_at;
-    size_t received;        /* bytes that the broker has read */
-    size_t connect_bytes;   /* of its CONNECT */
-    bool connect_clean;     /* which starts clean */
-    mono_ms_t ended_at;     /* when it was cut or lost its first end; 0: it was not */
+    size_t received;      /* bytes that the broker has read */
+    size_t connect_bytes; /* of its CONNECT */
+    bool connect_clean;   /* which starts clean */
+    struct conn_end end;  /* when it was cut or lost its first end; zero: it was not */
     struct pipe to_broker, to_client;
     uint8_t inbox[SIM_PIPE_BYTES]; /* the client has read it, but not a whole packet */
     size_t inbox_len;
@@ -61,10 +67,10 @@ static inline size_t pipe_space(const struct pipe *p) {
 }
 /* Cuts it: the first so many bytes of each direction still arrive. A CONNECT that starts clean does not arrive after
  * its connection has ended: it would end a session that a later connection has begun, and no client could help it. */
-void conn_cut(struct conn *c, mono_ms_t now, size_t keep_to_broker, size_t keep_to_client);
+void conn_cut(struct conn *c, struct conn_end end, size_t keep_to_broker, size_t keep_to_client);
 /* The client's end is gone; what it wrote may still arrive. */
-void conn_abandon(struct conn *c, mono_ms_t now);
+void conn_abandon(struct conn *c, struct conn_end end);
 /* The broker's end is gone; what it wrote may still arrive. */
-void conn_broker_gone(struct conn *c, mono_ms_t now);
+void conn_broker_gone(struct conn *c, struct conn_end end);
 /* Frees the place when both ends are gone. */
 void conn_tidy(struct conn *c);

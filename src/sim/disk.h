@@ -59,7 +59,7 @@ enum sim_power { SIM_POWER_DROP = 1, SIM_POWER_KEEP, SIM_POWER_CHOOSE };
 struct sim_disk {
     struct choices *choices;
     struct sim_inode inodes[SIM_DISK_FILES_MAX];
-    struct sim_name names[SIM_DISK_FILES_MAX];           /* as the cache has them */
+    struct sim_name names[SIM_DISK_FILES_MAX];              /* as the cache has them */
     struct sim_name_change changes[SIM_DISK_FILES_MAX * 4]; /* since the last sync_directory() */
     size_t change_count;
     uint64_t calls;    /* made so far */

@@ -462,9 +462,9 @@ void mini_decode_client(struct span in, bool five, struct mini_packet *p) {
 /* ---- printing ---- */
 
 const char *mini_name(unsigned type) {
-    static const char *const names[] = {"?",         "CONNECT", "CONNACK",     "PUBLISH",  "PUBACK",
-                                        "PUBREC",    "PUBREL",  "PUBCOMP",     "SUBSCRIBE", "SUBACK",
-                                        "UNSUBSCRIBE", "UNSUBACK", "PINGREQ",  "PINGRESP", "DISCONNECT"};
+    static const char *const names[] = {"?",           "CONNECT",  "CONNACK", "PUBLISH",   "PUBACK",
+                                        "PUBREC",      "PUBREL",   "PUBCOMP", "SUBSCRIBE", "SUBACK",
+                                        "UNSUBSCRIBE", "UNSUBACK", "PINGREQ", "PINGRESP",  "DISCONNECT"};
     return type < sizeof names / sizeof names[0] ? names[type] : "?";
 }
 

@@ -38,23 +38,23 @@ struct mini_packet {
     uint8_t reason;
     bool session_present;
     bool clean;
-    struct span client;           /* CONNECT; CONNACK: the assigned identifier */
-    struct span topic, payload;   /* PUBLISH; SUBSCRIBE and UNSUBSCRIBE: topic is the filter */
+    struct span client;         /* CONNECT; CONNACK: the assigned identifier */
+    struct span topic, payload; /* PUBLISH; SUBSCRIBE and UNSUBSCRIBE: topic is the filter */
     bool has_will;
     bool will_retain;
     uint8_t will_qos;
-    uint32_t will_delay;          /* seconds; 0: not sent */
+    uint32_t will_delay; /* seconds; 0: not sent */
     struct span will_topic, will_payload;
-    uint16_t keep_alive;          /* seconds */
-    uint32_t session_expiry;      /* seconds; not sent when 0; DISCONNECT: sent when has_expiry */
-    uint16_t receive_maximum;     /* 0: not sent */
-    bool no_identifiers;          /* CONNACK: subscription identifiers are not available */
+    uint16_t keep_alive;      /* seconds */
+    uint32_t session_expiry;  /* seconds; not sent when 0; DISCONNECT: sent when has_expiry */
+    uint16_t receive_maximum; /* 0: not sent */
+    bool no_identifiers;      /* CONNACK: subscription identifiers are not available */
     bool has_expiry;
-    uint32_t expiry;              /* seconds; of a message */
-    uint32_t subscription[4];     /* identifiers of a PUBLISH; [0] of a SUBSCRIBE */
+    uint32_t expiry;          /* seconds; of a message */
+    uint32_t subscription[4]; /* identifiers of a PUBLISH; [0] of a SUBSCRIBE */
     unsigned subscription_count;
-    uint8_t options;              /* of a subscription in 5.0: all bits but the QoS */
-    uint8_t reasons[8];           /* SUBACK, UNSUBACK */
+    uint8_t options;    /* of a subscription in 5.0: all bits but the QoS */
+    uint8_t reasons[8]; /* SUBACK, UNSUBACK */
     unsigned reason_count;
 };
 

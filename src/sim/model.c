@@ -143,10 +143,21 @@ static bool others_under_way(const struct world *w, const struct model *m) {
     return false;
 }
 
+/* Its will, if it had one, is due now: known to the broker (CONNACK came), not cancelled (no DISCONNECT was written),
+ * not delayed, of a session that survives a crash of the broker. */
+static void will_due(struct world *w, struct model *m, const struct conn *c) {
+    if (m->will_message >= 0 && m->connack_seen && m->will_possible && !m->session_volatile &&
+        (!m->plan->five || m->plan->will_delay == 0)) {
+        oracle_will_due(w, m->will_message, c->end.step != 0 ? c->end.step : w->step);
+    }
+    m->will_message = -1;
+}
+
 void model_lost(struct world *w, struct model *m) {
     const struct conn *c = &w->conns[m->conn];
+    will_due(w, m, c);
     if (m->connack_seen || m->ended_at == 0) {
-        m->ended_at = c->ended_at != 0 ? c->ended_at : w->now;
+        m->ended_at = c->end.at != 0 ? c->end.at : w->now;
     }
     if (m->connack_seen && m->session_volatile) {
         m->session = others_under_way(w, m) ? BELIEF_MAYBE : BELIEF_NONE;
@@ -160,7 +171,7 @@ void model_lost(struct world *w, struct model *m) {
 
 void model_time(struct world *w, struct model *m) {
     const bool ends = m->plan->five && m->plan->durable && m->plan->session_expiry != SIM_NEVER;
-    const mono_ms_t ended_at = m->connack_seen ? w->conns[m->conn].ended_at : m->ended_at;
+    const mono_ms_t ended_at = m->connack_seen ? w->conns[m->conn].end.at : m->ended_at;
     if (ends && ended_at != 0 && m->session == BELIEF_SURE &&
         w->now - ended_at + 1000 >= (mono_ms_t)m->plan->session_expiry * 1000) {
         m->session = m->asked_belief = BELIEF_MAYBE;
@@ -176,14 +187,14 @@ static void act_disconnect(struct world *w, struct model *m) {
     m->will_possible = false;
     c->excused = true;
     model_lost(w, m);
-    conn_abandon(c, w->now);
+    conn_abandon(c, world_end(w));
 }
 
 static void act_takeover(struct world *w, struct model *m) {
     struct conn *old = &w->conns[m->conn];
     old->excused = true;
     model_lost(w, m);
-    conn_abandon(old, w->now);
+    conn_abandon(old, world_end(w));
     act_connect(w, m);
 }
 
@@ -210,8 +221,8 @@ static unsigned next_resend(const struct world *w, const struct model *m) {
             continue;
         }
         bool earlier = best == 0 || f->state > b->state ||
-                       (f->state == b->state && (f->state == 2 ? f->release_order < b->release_order
-                                                               : f->publish_order < b->publish_order));
+                       (f->state == b->state &&
+                        (f->state == 2 ? f->release_order < b->release_order : f->publish_order < b->publish_order));
         best = earlier ? id : best;
     }
     return best;
@@ -238,8 +249,7 @@ static bool can_flow(const struct world *w, const struct model *m) {
     if (message < 0 || w->now < m->again_at) {
         return false;
     }
-    return w->oracle.messages[message].qos == 0 ||
-           (quota && flows_open(w, m) < m->plan->window && ids_free(w, m) > 0);
+    return w->oracle.messages[message].qos == 0 || (quota && flows_open(w, m) < m->plan->window && ids_free(w, m) > 0);
 }
 
 static void send_publish(struct world *w, struct model *m, int message, uint16_t id, bool dup) {
@@ -294,6 +304,16 @@ static void act_flow(struct world *w, struct model *m) {
     send_publish(w, m, message, (uint16_t)id, again);
 }
 
+/* An empty payload has no room for a number: one for each topic can be told apart. */
+static bool clears_already(const struct world *w, uint8_t topic) {
+    for (unsigned i = 0; i < w->oracle.message_count; i++) {
+        if (w->oracle.messages[i].clears && w->oracle.messages[i].topic == topic) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static void act_create(struct world *w, struct model *m) {
     const struct plan *plan = w->plan;
     uint32_t qos = choose(w->choices, 3);
@@ -301,19 +321,23 @@ static void act_create(struct world *w, struct model *m) {
         qos = (qos + 1) % 3;
     }
     bool retain = plan->retain && choose(w->choices, 3) == 2;
+    const uint8_t topic = (uint8_t)choose(w->choices, plan->topics);
     const struct sim_message x = {
         .state = SIM_MESSAGE_WAITING,
         .publisher = m->index,
-        .topic = (uint8_t)choose(w->choices, plan->topics),
+        .topic = topic,
         .qos = (uint8_t)qos,
         .retain = retain,
+        .clears = retain && qos > 0 && choose(w->choices, 4) == 3 && !clears_already(w, topic),
         .expiry = plan->expiry && m->plan->five && chance(w->choices, 1, 3) ? 1 + choose(w->choices, 20) : 0,
         .bytes = (uint16_t)(8 + choose(w->choices, plan->payload_max)),
         .order = ++m->next_message_order,
     };
     int message = oracle_message(w, &x);
     world_trace(w, "c%d has m%d to publish: %s, QoS %u%s", m->index, message, sim_topics[x.topic], x.qos,
-                x.retain ? ", retained" : "");
+                x.clears   ? ", clears"
+                : x.retain ? ", retained"
+                           : "");
 }
 
 /* ---- responses that are owed ---- */

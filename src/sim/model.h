@@ -27,35 +27,35 @@ enum belief {
 struct model_flow {
     uint8_t state; /* 0: none, 1: PUBLISH sent, 2: PUBREC came */
     uint8_t qos;
-    bool sent_here;       /* on this connection */
-    bool quota_here;      /* counts against the server's Receive Maximum */
-    bool refused_once;    /* a refusal came while answers to repeats are under way */
+    bool sent_here;    /* on this connection */
+    bool quota_here;   /* counts against the server's Receive Maximum */
+    bool refused_once; /* a refusal came while answers to repeats are under way */
     int message;
     uint32_t publish_order, release_order;
-    unsigned releases;    /* PUBREL packets written, on all connections */
+    unsigned releases; /* PUBREL packets written, on all connections */
 };
 
 /* What came under one packet id. */
 struct model_inbound {
-    uint8_t state; /* 0: nothing open, 1: QoS 1 not yet acknowledged, 2: QoS 2 held */
-    bool known;    /* `message` is the last one that came under this id */
-    bool counted;  /* against our Receive Maximum, on this connection */
+    uint8_t state;  /* 0: nothing open, 1: QoS 1 not yet acknowledged, 2: QoS 2 held */
+    bool known;     /* `message` is the last one that came under this id */
+    bool counted;   /* against our Receive Maximum, on this connection */
     bool ambiguous; /* at QoS 1: a resend or another copy, which are ordered differently */
-    bool rec_sent; /* PUBREC was written, on any connection */
+    bool rec_sent;  /* PUBREC was written, on any connection */
     int message;
     uint8_t qos;
     bool retain;
     uint32_t identifier;
-    uint32_t serial;      /* connection of the last PUBLISH */
-    uint32_t first_seen;  /* order of first appearance */
-    uint32_t rec_order;   /* order of the first PUBREC after the last PUBLISH */
-    bool rel_possible;    /* a PUBREL may be owed from before: PUBREC was sent and no PUBLISH came since */
+    uint32_t serial;     /* connection of the last PUBLISH */
+    uint32_t first_seen; /* order of first appearance */
+    uint32_t rec_order;  /* order of the first PUBREC after the last PUBLISH */
+    bool rel_possible;   /* a PUBREL may be owed from before: PUBREC was sent and no PUBLISH came since */
 };
 
 struct model_wanted {
     uint8_t state; /* 0: not subscribed, 1: SUBSCRIBE sent, 2: subscribed, 3: UNSUBSCRIBE sent */
     bool sent_here;
-    uint16_t id;   /* of the packet under way */
+    uint16_t id; /* of the packet under way */
     int subscription;
 };
 
@@ -72,19 +72,19 @@ struct model {
     const struct plan_client *plan;
     /* durable */
     enum belief session;
-    bool session_volatile;  /* the session ends with its connection */
-    bool wants_clean;       /* the next CONNECT starts clean; until its CONNACK has come */
-    bool distrusts;         /* the session may have expired: only a clean start is sure */
-    bool was_connected;     /* an earlier connection of this session may have brought deliveries */
-    bool will_possible;     /* a will may be set at the broker */
-    int will_message;       /* -1: none */
+    bool session_volatile; /* the session ends with its connection */
+    bool wants_clean;      /* the next CONNECT starts clean; until its CONNACK has come */
+    bool distrusts;        /* the session may have expired: only a clean start is sure */
+    bool was_connected;    /* an earlier connection of this session may have brought deliveries */
+    bool will_possible;    /* a will may be set at the broker */
+    int will_message;      /* -1: none */
     struct model_flow flows[SIM_IDS_MAX + 1];
     struct model_inbound in[SIM_IDS_MAX + 1];
     struct model_wanted wanted[SIM_WANTED_MAX];
-    uint32_t order;         /* counts whatever needs an order */
+    uint32_t order; /* counts whatever needs an order */
     uint32_t next_message_order;
-    mono_ms_t ended_at;     /* when the last connection with a CONNACK ended, at the earliest */
-    mono_ms_t again_at;     /* after a refusal, nothing new is tried before */
+    mono_ms_t ended_at; /* when the last connection with a CONNACK ended, at the earliest */
+    mono_ms_t again_at; /* after a refusal, nothing new is tried before */
     /* of this connection */
     int conn; /* -1: none */
     uint32_t serial;
@@ -93,8 +93,8 @@ struct model {
     bool asked_clean, asked_volatile;
     bool identifiers; /* subscriptions have them */
     uint16_t server_receive_maximum;
-    unsigned quota_used;    /* QoS 1 and 2 publishes of ours that are not answered, on this connection */
-    unsigned counted;       /* of the broker's towards us */
+    unsigned quota_used;  /* QoS 1 and 2 publishes of ours that are not answered, on this connection */
+    unsigned counted;     /* of the broker's towards us */
     bool fresh_seen;      /* on this connection, a delivery that is new and without DUP */
     uint32_t last_resent; /* highest first_seen of what was resent on this connection */
     struct model_packet owed[SIM_OWED_MAX];

@@ -102,7 +102,7 @@ static void on_connack(struct world *w, struct model *m, const struct mini_packe
         w->conns[m->conn].excused = true;
         struct conn *c = &w->conns[m->conn];
         model_lost(w, m);
-        conn_abandon(c, w->now);
+        conn_abandon(c, world_end(w));
         return;
     }
     m->distrusts = false;
@@ -302,7 +302,8 @@ static void on_pubrec(struct world *w, struct model *m, const struct mini_packet
         return;
     }
     if (f->state == 2 && refused) {
-        world_fail(w, "R6", "c%d: a repeat of m%d (id %u) is refused after it was accepted", m->index, f->message, p->id);
+        world_fail(w, "R6", "c%d: a repeat of m%d (id %u) is refused after it was accepted", m->index, f->message,
+                   p->id);
     } else if (f->state == 2) {
         return;
     }

@@ -101,10 +101,10 @@ static void conns_lost(struct world *w) {
         if (c->used) {
             c->excused = true;
             /* What the system had accepted for sending may still arrive, in part. */
-            size_t keep = choose(w->choices, 2) == 0 ? c->to_client.len
-                                                     : choose(w->choices, (uint32_t)c->to_client.len + 1);
+            size_t keep =
+                choose(w->choices, 2) == 0 ? c->to_client.len : choose(w->choices, (uint32_t)c->to_client.len + 1);
             c->to_client.len = keep;
-            conn_broker_gone(c, w->now);
+            conn_broker_gone(c, world_end(w));
         }
     }
 }
@@ -186,7 +186,7 @@ static void conn_closed(struct world *w, struct conn *c) {
     n->place[c->shard][c->handle.index] = -1;
     shard_closed(broker_shard(n->broker, c->shard), c->handle);
     n->dirty[c->shard] = true;
-    conn_broker_gone(c, w->now);
+    conn_broker_gone(c, world_end(w));
 }
 
 static size_t conn_space(const struct world *w, const struct conn *c) {

@@ -24,18 +24,18 @@ struct node {
     struct store *store;   /* NULL: down */
     struct broker *broker; /* NULL: down */
     bool up;
-    bool committing;       /* the last step of a commit did not say that there is nothing to do */
+    bool committing; /* the last step of a commit did not say that there is nothing to do */
     bool checkpointing;
-    bool sealed;           /* nothing was staged since the last seal */
-    uint8_t mail[SIM_SHARDS_MAX];  /* for each shard, the shards that have sent it mail: bits */
-    bool waiting[SIM_SHARDS_MAX];  /* its own mail waits for room in a ring */
-    lsn_t told[SIM_SHARDS_MAX];    /* durable, as the shard knows it */
-    bool dirty[SIM_SHARDS_MAX];    /* a turn is owed for another reason */
-    int place[SIM_SHARDS_MAX][64]; /* connection of each handle index; -1: none */
-    unsigned power_after_writes;   /* the power goes after so many more outputs; 0: it does not */
-    bool departed;                 /* bytes left for a client in this step */
+    bool sealed;                    /* nothing was staged since the last seal */
+    uint8_t mail[SIM_SHARDS_MAX];   /* for each shard, the shards that have sent it mail: bits */
+    bool waiting[SIM_SHARDS_MAX];   /* its own mail waits for room in a ring */
+    lsn_t told[SIM_SHARDS_MAX];     /* durable, as the shard knows it */
+    bool dirty[SIM_SHARDS_MAX];     /* a turn is owed for another reason */
+    int place[SIM_SHARDS_MAX][64];  /* connection of each handle index; -1: none */
+    unsigned power_after_writes;    /* the power goes after so many more outputs; 0: it does not */
+    bool departed;                  /* bytes left for a client in this step */
     uint64_t journal_at_checkpoint; /* journal bytes when a checkpoint last had nothing to do */
-    struct node_garbage *garbage;  /* what the trie let go of in this turn */
+    struct node_garbage *garbage;   /* what the trie let go of in this turn */
     size_t garbage_count, garbage_capacity;
 };
 

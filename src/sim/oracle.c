@@ -71,7 +71,9 @@ int oracle_identify(const struct world *w, struct span topic, struct span payloa
     int found = -1;
     if (payload.len == 0) {
         for (unsigned i = 0; i < o->message_count; i++) {
-            found = o->messages[i].clears && o->messages[i].sends > 0 ? (int)i : found;
+            const struct sim_message *m = &o->messages[i];
+            bool fits = m->clears && m->first_sent != 0 && span_equal(topic, span_str(sim_topics[m->topic]));
+            found = fits ? (int)i : found;
         }
     } else if (payload.ptr[0] == 'm' && payload.len < MINI_PACKET_BYTES) {
         found = 0;
@@ -85,6 +87,10 @@ int oracle_identify(const struct world *w, struct span topic, struct span payloa
     const char *name = sim_topics[o->messages[found].topic];
     size_t len = oracle_payload(w, found, whole);
     return span_equal(topic, span_str(name)) && span_equal(payload, span_of(whole, len)) ? found : -1;
+}
+
+void oracle_will_due(struct world *w, int message, uint64_t step) {
+    message_at(w, message)->due = step;
 }
 
 void oracle_published(struct world *w, int message, bool may_be_new) {
@@ -211,6 +217,9 @@ static bool was_possible(const struct world *w, const struct sim_subscription *s
 }
 
 static bool was_sure(const struct sim_subscription *s, const struct sim_message *m) {
+    if (m->will) {
+        return m->due != 0 && s->sure != 0 && s->sure <= m->due && s->leaving == 0;
+    }
     return s->sure != 0 && s->sure <= m->first_sent && m->accepted != 0 &&
            (s->leaving == 0 || m->accepted < s->leaving);
 }
@@ -264,8 +273,7 @@ static void check_order(struct world *w, const struct sim_delivery *d) {
     for (unsigned i = 0; i < w->oracle.message_count; i++) {
         const struct sim_message *other = &w->oracle.messages[i];
         if (other->publisher == m->publisher && other->topic == m->topic && other->qos == m->qos && !other->will &&
-            !other->unordered &&
-            other->order > m->order && w->oracle.arrivals[d->client][i].first_step != 0) {
+            !other->unordered && other->order > m->order && w->oracle.arrivals[d->client][i].first_step != 0) {
             world_fail(w, "G3", "m%d reaches c%d after m%u, which was published later (topic %s, QoS %u)", d->message,
                        d->client, i, sim_topics[m->topic], m->qos);
         }
@@ -306,6 +314,7 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
     }
     if (d->retain) {
         check_retain(w, d, ++a->retained);
+        oracle_check_retained(w, d);
     } else if (a->first_step == 0) {
         check_order(w, d);
         a->first_step = w->step;
@@ -316,7 +325,8 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
 static void judge_one(struct world *w, int client, int message) {
     const struct sim_message *m = &w->oracle.messages[message];
     const struct sim_arrival *a = &w->oracle.arrivals[client][message];
-    if (m->expiry != 0 && w->now - m->sent_at >= (mono_ms_t)m->expiry * 1000) {
+    bool expired = m->expiry != 0 && w->now - m->sent_at >= (mono_ms_t)m->expiry * 1000;
+    if (expired || (m->will && w->expect_refusal)) { /* nobody can be told that a will is refused */
         return;
     }
     for (unsigned qos = 1; qos <= 2; qos++) {
@@ -329,22 +339,19 @@ static void judge_one(struct world *w, int client, int message) {
 }
 
 void oracle_judge(struct world *w) {
-    for (unsigned c = 0; c < w->plan->client_count; c++) {
+    for (unsigned c = 0; c < w->client_count; c++) {
         for (unsigned i = 0; i < w->oracle.message_count; i++) {
             judge_one(w, (int)c, (int)i);
         }
     }
+    oracle_judge_retained(w);
 }
 
 /* All that later judgements can depend on, without the steps themselves. */
 static uint64_t subscription_bits(const struct world *w, const struct sim_subscription *s,
                                   const struct sim_message *m) {
-    const bool bits[] = {was_sure(s, m),
-                         was_possible(w, s, m),
-                         s->sure != 0,
-                         s->sure <= m->first_sent,
-                         s->leaving != 0,
-                         s->gone != 0,
+    const bool bits[] = {was_sure(s, m),           was_possible(w, s, m), s->sure != 0,
+                         s->sure <= m->first_sent, s->leaving != 0,       s->gone != 0,
                          s->gone >= m->first_sent};
     uint64_t sum = s->asks;
     for (size_t i = 0; i < sizeof bits / sizeof bits[0]; i++) {
@@ -360,7 +367,7 @@ uint64_t oracle_digest(const struct world *w) {
         const struct sim_message *m = &o->messages[i];
         const uint64_t parts[] = {m->state, m->sends, m->order, m->first_sent != 0, m->accepted != 0};
         sum = hash_bytes(span_of(parts, sizeof parts), sum);
-        for (unsigned c = 0; c < w->plan->client_count; c++) {
+        for (unsigned c = 0; c < w->client_count; c++) {
             const struct sim_arrival *a = &o->arrivals[c][i];
             const uint8_t copies[] = {a->copies[0], a->copies[1], a->copies[2], a->retained};
             sum = hash_bytes(span_of(copies, sizeof copies), sum);

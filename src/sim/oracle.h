@@ -2,8 +2,8 @@
  *
  * It knows only what a client can know: when a packet was handed to the network and when an answer came. What the
  * broker did in between is an interval, and judgement is strict inside those intervals: a subscription is "sure" from
- * SUBACK until UNSUBSCRIBE is written, "possible" from SUBSCRIBE written until UNSUBACK. Shares no code with the broker:
- * topics are matched here once more, in another way.
+ * SUBACK until UNSUBSCRIBE is written, "possible" from SUBSCRIBE written until UNSUBACK. Shares no code with the
+ * broker: topics are matched here once more, in another way.
  *
  *     G1  each accepted message arrives once for each subscription that was sure from its first PUBLISH to its answer
  *     G2  never more often than there were possible subscriptions (QoS 1: times the PUBLISH packets that were sent)
@@ -33,12 +33,13 @@ struct sim_message {
     uint8_t qos;
     bool retain;
     bool will;
-    bool clears;        /* empty payload: clears the retained message */
-    bool unordered;     /* it has no place among the publisher's any more */
-    uint32_t expiry;    /* seconds; 0: none */
-    uint16_t bytes;     /* of the payload */
-    uint32_t order;     /* among the publisher's */
-    unsigned sends;     /* PUBLISH packets that carried it and may have been accepted as new ones */
+    bool clears;         /* empty payload: clears the retained message */
+    uint64_t due;        /* a will: it is to be published, at this step or later; 0: it need not be */
+    bool unordered;      /* it has no place among the publisher's any more */
+    uint32_t expiry;     /* seconds; 0: none */
+    uint16_t bytes;      /* of the payload */
+    uint32_t order;      /* among the publisher's */
+    unsigned sends;      /* PUBLISH packets that carried it and may have been accepted as new ones */
     uint64_t first_sent; /* step; 0: never */
     uint64_t accepted;   /* step at which the publisher saw the answer; 0: not */
     mono_ms_t sent_at;
@@ -50,17 +51,17 @@ struct sim_subscription {
     int client;
     unsigned incarnation; /* of the client's session */
     struct plan_wanted what;
-    uint32_t identifier; /* 0: none */
-    unsigned asks;       /* SUBSCRIBE packets written */
+    uint32_t identifier;                 /* 0: none */
+    unsigned asks;                       /* SUBSCRIBE packets written */
     uint64_t asked, sure, leaving, gone; /* steps; 0: not */
 };
 
 /* What arrived of one message in the current session of one client. */
 struct sim_arrival {
-    uint8_t copies[3];    /* new deliveries, by QoS */
-    uint8_t perhaps;      /* at QoS 1: resends that may have been other copies */
-    uint8_t retained;     /* of them, those that had RETAIN set */
-    uint64_t first_step;  /* of the first that had no RETAIN */
+    uint8_t copies[3];   /* new deliveries, by QoS */
+    uint8_t perhaps;     /* at QoS 1: resends that may have been other copies */
+    uint8_t retained;    /* of them, those that had RETAIN set */
+    uint64_t first_step; /* of the first that had no RETAIN */
 };
 
 struct oracle {
@@ -87,6 +88,8 @@ size_t oracle_payload(const struct world *w, int message, uint8_t *out);
 /* The message that a payload belongs to, -1 when it is none's or is damaged. */
 int oracle_identify(const struct world *w, struct span topic, struct span payload);
 
+/* A will's connection has ended (at `step`) without DISCONNECT: it is to be published. */
+void oracle_will_due(struct world *w, int message, uint64_t step);
 /* PUBLISH with it is written. `new_flow`: the broker may accept it as a new message. */
 void oracle_published(struct world *w, int message, bool may_be_new);
 void oracle_accepted(struct world *w, int message);
@@ -115,6 +118,10 @@ struct sim_delivery {
 };
 void oracle_delivered(struct world *w, const struct sim_delivery *d);
 
+/* A message that came as a retained one may have been the topic's at that time. */
+void oracle_check_retained(struct world *w, const struct sim_delivery *d);
+/* At the end: what was surely the retained message of a topic when somebody subscribed has come. */
+void oracle_judge_retained(struct world *w);
 /* At the end, when all is calm: what should have arrived has arrived. */
 void oracle_judge(struct world *w);
 /* For the explorer. */

@@ -8,9 +8,9 @@
 
 /* How often what happens, beside each other; 0: never. */
 static const uint16_t calm_weights[ACTION_COUNT] = {
-    [ACTION_TO_BROKER] = 24,      [ACTION_TO_CLIENT] = 24, [ACTION_TURN] = 16,     [ACTION_COMMIT] = 24,
-    [ACTION_ACCEPT] = 24,         [ACTION_MOVED] = 24,     [ACTION_START] = 24,    [ACTION_BROKER_SEES_END] = 6,
-    [ACTION_CLIENT_SEES_END] = 8, [ACTION_CONNECT] = 12,   [ACTION_RESPOND] = 20,  [ACTION_FLOW] = 16,
+    [ACTION_TO_BROKER] = 24,      [ACTION_TO_CLIENT] = 24, [ACTION_TURN] = 16,    [ACTION_COMMIT] = 24,
+    [ACTION_ACCEPT] = 24,         [ACTION_MOVED] = 24,     [ACTION_START] = 24,   [ACTION_BROKER_SEES_END] = 6,
+    [ACTION_CLIENT_SEES_END] = 8, [ACTION_CONNECT] = 12,   [ACTION_RESPOND] = 20, [ACTION_FLOW] = 16,
     [ACTION_CREATE] = 6,          [ACTION_SUBSCRIBE] = 8,
 };
 
@@ -82,10 +82,10 @@ static void draw_faults(struct plan *p, struct prng *r) {
         uint8_t chance; /* in eight */
         uint16_t often;
     } faults[] = {
-        {ACTION_CUT, 6, 3},        {ACTION_POWER, 4, 2},      {ACTION_KILL, 3, 2},        {ACTION_POWER_IN_TURN, 3, 2},
-        {ACTION_POWER_SOON, 3, 2}, {ACTION_TAKEOVER, 4, 2},   {ACTION_REPEAT, 3, 6},      {ACTION_STRAY, 2, 2},
-        {ACTION_DISCONNECT, 3, 1}, {ACTION_CLEAN, 2, 1},      {ACTION_UNSUBSCRIBE, 2, 2}, {ACTION_PING, 2, 2},
-        {ACTION_STOP, 1, 1},       {ACTION_DISK_FULL, 1, 1},  {ACTION_DISK_FAILS, 1, 1},  {ACTION_TIME, 5, 6},
+        {ACTION_CUT, 6, 3},        {ACTION_POWER, 4, 2},     {ACTION_KILL, 3, 2},        {ACTION_POWER_IN_TURN, 3, 2},
+        {ACTION_POWER_SOON, 3, 2}, {ACTION_TAKEOVER, 4, 2},  {ACTION_REPEAT, 3, 6},      {ACTION_STRAY, 2, 2},
+        {ACTION_DISCONNECT, 3, 1}, {ACTION_CLEAN, 2, 1},     {ACTION_UNSUBSCRIBE, 2, 2}, {ACTION_PING, 2, 2},
+        {ACTION_STOP, 1, 1},       {ACTION_DISK_FULL, 1, 1}, {ACTION_DISK_FAILS, 1, 1},  {ACTION_TIME, 5, 6},
         {ACTION_CHECKPOINT, 5, 6}, {ACTION_SEAL, 4, 2},
     };
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
@@ -102,6 +102,15 @@ static void draw_faults(struct plan *p, struct prng *r) {
     if (prng_chance(r, 1, 3)) {
         p->weight[ACTION_TO_CLIENT] = 4; /* slow readers */
     }
+}
+
+/* One more client, which looks at what is retained in the end. */
+static void add_probe(struct plan *p) {
+    p->clients[p->client_count] = (struct plan_client){.five = true,
+                                                       .window = 1,
+                                                       .pipe_bytes = SIM_PIPE_BYTES_DRAWN,
+                                                       .wanted = {{.filter = 4, .qos = 2}},
+                                                       .wanted_count = 1};
 }
 
 void plan_draw(struct plan *p, uint64_t seed) {
@@ -127,6 +136,7 @@ void plan_draw(struct plan *p, uint64_t seed) {
     for (unsigned i = 0; i < p->client_count; i++) {
         draw_client(p, i, r);
     }
+    add_probe(p);
     p->broker.packet_ids_max = (packet_id_t)p->ids;
     p->broker.receive_maximum = ONE_OF(r, 1, 2, 3, 16);
     p->broker.inflight_max = ONE_OF(r, 1, 2, 3, 16);
@@ -163,8 +173,8 @@ void plan_print(const struct plan *p, FILE *out) {
     fprintf(out, "  broker: receive maximum %u, in flight %u, window %u, queue %llu\n", p->broker.receive_maximum,
             p->broker.inflight_max, p->broker.window_messages, (unsigned long long)p->broker.queue_messages_max);
     fputs("  also:", out);
-    fprintf(out, "%s%s%s%s%s", p->retain ? " RETAIN" : "", p->expiry ? " EXPIRY" : "",
-            p->refusals ? " REFUSALS" : "", p->fragments ? " FRAGMENTS" : "", p->wall_jumps ? " WALL_JUMPS" : "");
+    fprintf(out, "%s%s%s%s%s", p->retain ? " RETAIN" : "", p->expiry ? " EXPIRY" : "", p->refusals ? " REFUSALS" : "",
+            p->fragments ? " FRAGMENTS" : "", p->wall_jumps ? " WALL_JUMPS" : "");
     for (unsigned a = 0; a < ACTION_COUNT; a++) {
         if (p->weight[a] != calm_weights[a]) {
             fprintf(out, " %s*%u", action_name((enum action)a), p->weight[a]);

@@ -65,9 +65,9 @@ struct plan_wanted {
 };
 
 struct plan_client {
-    bool five;                /* 5.0, else 3.1.1 */
-    bool durable;             /* its session outlives its connection */
-    bool method_a;            /* as a receiver: gives the message on at PUBREL, else at PUBLISH */
+    bool five;     /* 5.0, else 3.1.1 */
+    bool durable;  /* its session outlives its connection */
+    bool method_a; /* as a receiver: gives the message on at PUBREL, else at PUBLISH */
     bool publishes;
     bool will;                /* connects with one */
     uint32_t will_delay;      /* seconds */
@@ -84,17 +84,17 @@ struct plan {
     unsigned shards;
     struct plan_client clients[SIM_CLIENTS_MAX];
     unsigned client_count;
-    unsigned ids;       /* packet ids are 1 to this, on both sides */
-    unsigned messages;  /* published at most, wills apart */
-    unsigned steps;     /* of the phase with faults */
-    unsigned topics;    /* the first so many topics are used */
-    uint8_t qos_mask;   /* bit q: messages of QoS q are published */
-    bool retain;        /* some messages are retained */
-    bool expiry;        /* some messages expire */
-    bool refusals;      /* queues are so small that publishes may be refused */
-    bool fragments;     /* bytes travel in pieces of any size */
-    bool wall_jumps;    /* the wall clock is set now and then */
-    unsigned forks;     /* how often it is asked what a power cut would leave, at most */
+    unsigned ids;         /* packet ids are 1 to this, on both sides */
+    unsigned messages;    /* published at most, wills apart */
+    unsigned steps;       /* of the phase with faults */
+    unsigned topics;      /* the first so many topics are used */
+    uint8_t qos_mask;     /* bit q: messages of QoS q are published */
+    bool retain;          /* some messages are retained */
+    bool expiry;          /* some messages expire */
+    bool refusals;        /* queues are so small that publishes may be refused */
+    bool fragments;       /* bytes travel in pieces of any size */
+    bool wall_jumps;      /* the wall clock is set now and then */
+    unsigned forks;       /* how often it is asked what a power cut would leave, at most */
     uint16_t payload_max; /* bytes */
     uint16_t weight[ACTION_COUNT];
     struct broker_options broker;

@@ -10,8 +10,7 @@ struct swarm_result {
 };
 
 /* Runs the history of a seed; adds to `counts`. `trace` may be NULL. False when it fails. */
-bool swarm_seed(uint64_t seed, enum mutant mutant, FILE *trace, struct sim_counts *counts,
-                struct swarm_result *result);
+bool swarm_seed(uint64_t seed, enum mutant mutant, FILE *trace, struct sim_counts *counts, struct swarm_result *result);
 /* A failing seed once more: prints its plan and history, then looks for a shorter one of the same rule and prints that
  * too. */
 void swarm_report(uint64_t seed, enum mutant mutant, FILE *out);

@@ -71,6 +71,7 @@ struct world *world_create(const struct plan *plan, struct choices *choices, FIL
     w->forks_left = plan->forks;
     w->expect_refusal = plan->refusals;
     w->counts.histories = 1;
+    w->client_count = plan->client_count;
     for (unsigned i = 0; i < plan->client_count; i++) {
         model_init(&w->clients[i], (int)i, &plan->clients[i]);
     }
@@ -156,21 +157,20 @@ static void options_of_conn(struct options *o, int at) {
 }
 
 static void options_of_client(struct options *o, int at) {
-    static const enum action all[] = {ACTION_CONNECT,   ACTION_RESPOND,     ACTION_FLOW,   ACTION_CREATE,
-                                      ACTION_SUBSCRIBE, ACTION_UNSUBSCRIBE, ACTION_PING,   ACTION_REPEAT,
+    static const enum action all[] = {ACTION_CONNECT,   ACTION_RESPOND,     ACTION_FLOW,     ACTION_CREATE,
+                                      ACTION_SUBSCRIBE, ACTION_UNSUBSCRIBE, ACTION_PING,     ACTION_REPEAT,
                                       ACTION_STRAY,     ACTION_DISCONNECT,  ACTION_TAKEOVER, ACTION_CLEAN};
     const bool room = conn_room(o->w);
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         bool connects = all[i] == ACTION_CONNECT || all[i] == ACTION_TAKEOVER;
-        if (o->w->plan->weight[all[i]] > 0 && (room || !connects) &&
-            model_can(o->w, &o->w->clients[at], all[i])) {
+        if (o->w->plan->weight[all[i]] > 0 && (room || !connects) && model_can(o->w, &o->w->clients[at], all[i])) {
             option(o, all[i], at);
         }
     }
 }
 
 static void options_of_node(struct options *o) {
-    static const enum action faults[] = {ACTION_STOP,      ACTION_KILL,       ACTION_POWER, ACTION_POWER_SOON,
+    static const enum action faults[] = {ACTION_STOP,      ACTION_KILL,       ACTION_POWER,        ACTION_POWER_SOON,
                                          ACTION_DISK_FULL, ACTION_DISK_FAILS, ACTION_POWER_IN_TURN};
     struct world *w = o->w;
     if (!w->node.up) {
@@ -203,7 +203,7 @@ unsigned world_options(struct world *w, struct world_option *out) {
         }
     }
     options_of_node(&o);
-    for (unsigned i = 0; i < w->plan->client_count; i++) {
+    for (unsigned i = 0; i < w->client_count; i++) {
         options_of_client(&o, (int)i);
     }
     option(&o, ACTION_TIME, 0);
@@ -272,11 +272,11 @@ static void cut(struct world *w, struct conn *c) {
     size_t in = choose(w->choices, 2) == 0 ? 0 : choose(w->choices, (uint32_t)c->to_client.len + 1);
     world_trace(w, "cut of c%d: %zu of %zu bytes out and %zu of %zu bytes in still arrive", c->client, out,
                 c->to_broker.len, in, c->to_client.len);
-    conn_cut(c, w->now, out, in);
+    conn_cut(c, world_end(w), out, in);
     if (choose(w->choices, 3) == 2) {
         world_trace(w, "c%d crashes", c->client);
         model_lost(w, &w->clients[c->client]);
-        conn_abandon(c, w->now);
+        conn_abandon(c, world_end(w));
     }
 }
 
@@ -291,11 +291,11 @@ static void pass_time(struct world *w) {
     world_trace(w, "time passes: %lld ms", (long long)ms);
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         struct conn *c = &w->conns[i];
-        bool connecting = c->used && (!c->client_open || w->clients[c->client].conn != (int)i ||
-                                      !w->clients[c->client].connack_seen);
+        bool connecting =
+            c->used && (!c->client_open || w->clients[c->client].conn != (int)i || !w->clients[c->client].connack_seen);
         c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000);
     }
-    for (unsigned i = 0; i < w->plan->client_count; i++) {
+    for (unsigned i = 0; i < w->client_count; i++) {
         model_time(w, &w->clients[i]);
     }
     if (w->node.up && ms >= 300) {

@@ -1,8 +1,8 @@
 /* One simulated world: clock, machine, network, clients and judge, and the history that they make.
  *
  * Two phases: in the first, actions are chosen among all that are possible, faults included; in the second, the calm,
- * no fault strikes and everything must complete within a bound (G6), the judge looks at what has arrived (G1 to G3), and
- * nothing may be left over (G5). One thread, no clock, no randomness but that of the choices. */
+ * no fault strikes and everything must complete within a bound (G6), the judge looks at what has arrived (G1 to G3),
+ * and nothing may be left over (G5). One thread, no clock, no randomness but that of the choices. */
 #pragma once
 
 #include "sim/choice.h"
@@ -19,19 +19,20 @@ struct sim_counts {
 struct world {
     const struct plan *plan;
     struct choices *choices;
-    FILE *trace;          /* where the history is printed; NULL: nowhere */
-    const char *indent;   /* before each line of it */
-    uint64_t step;        /* counts actions: the oracle's time; begins with 1 */
+    FILE *trace;        /* where the history is printed; NULL: nowhere */
+    const char *indent; /* before each line of it */
+    uint64_t step;      /* counts actions: the oracle's time; begins with 1 */
     mono_ms_t now;
     wall_ms_t wall;
-    uint32_t serials;     /* connections so far */
+    uint32_t serials; /* connections so far */
     unsigned forks_left;
     bool calm;
-    bool forked;          /* this world asks "what if the power failed" about another one */
-    bool expect_refusal;  /* queues may be full */
+    bool forked;         /* this world asks "what if the power failed" about another one */
+    bool expect_refusal; /* queues may be full */
     struct node node;
     struct conn conns[SIM_CONNS_MAX];
     struct model clients[SIM_CLIENTS_MAX];
+    unsigned client_count; /* as the plan says, and one more when it is asked what is retained */
     struct oracle oracle;
     struct sim_counts counts;
     bool failed;
@@ -52,6 +53,11 @@ void world_fail(struct world *w, const char *rule, const char *format, ...) __at
 void world_trace(struct world *w, const char *format, ...) __attribute__((format(printf, 2, 3)));
 /* A packet in the history: who, which way. */
 void world_trace_packet(struct world *w, const char *who, int client, const struct mini_packet *p);
+
+/* Now, as the end of a connection. */
+static inline struct conn_end world_end(const struct world *w) {
+    return (struct conn_end){w->now, w->step};
+}
 
 /* A connection for a client, not yet accepted; NULL when there is no place. */
 struct conn *world_connect(struct world *w, int client);
