@@ -95,6 +95,8 @@ size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn);
 unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *bytes);
 /* The shards that got mail in this turn, one bit each; cleared by the call. Their threads must be woken. */
 uint64_t shard_wake_set(struct shard *shard);
+/* True while a connection could not go on and will try again: another turn is needed within some 10 ms. */
+bool shard_tries_again(const struct shard *shard);
 /* True while mail to another shard waits because its ring was full: another turn is needed soon. */
 bool shard_mail_waiting(const struct shard *shard);
 

@@ -258,12 +258,7 @@ void connect_packet(struct connection *c, const struct packet_connect *p) {
     if (!connect_allowed(c, p)) {
         return;
     }
-    if (p->client_id.len == 0) {
-        struct span id = assigned_id(shard, assigned);
-        connect_accept(c, p, id, id);
-        return;
-    }
-    unsigned owner = connect_owner(shard->broker, p->client_id);
+    unsigned owner = p->client_id.len > 0 ? connect_owner(shard->broker, p->client_id) : shard->index;
     if (owner == shard->index && connect_store_full(c, p)) {
         connect_refuse(c, p->protocol,
                        &(struct verdict){REASON_QUOTA_EXCEEDED, "MQTT-4.13.2-1", "the store is full: no new session"});
@@ -276,7 +271,8 @@ void connect_packet(struct connection *c, const struct packet_connect *p) {
         connection_mark_dirty(c);
         return;
     }
-    connect_accept(c, p, p->client_id, span_of(NULL, 0));
+    struct span id = p->client_id.len > 0 ? (struct span){NULL, 0} : assigned_id(shard, assigned);
+    connect_accept(c, p, id.len > 0 ? id : p->client_id, id);
 }
 
 void connect_disconnect_packet(struct connection *c, const struct packet_disconnect *p) {

@@ -9,14 +9,6 @@ void connection_destroy(struct connection *c);
 /* NULL when the handle is dead. */
 struct connection *connection_find(const struct shard *shard, struct conn_handle handle);
 
-/* Takes received bytes: processes whole packets, keeps the rest. */
-void connection_feed(struct connection *c, struct span bytes);
-/* Goes on with what was kept, after a pause. */
-void connection_continue(struct connection *c);
-void connection_pause(struct connection *c, enum pause why);
-/* `over`: a set of enum pause. Goes on with what was received when no reason is left. */
-void connection_unpause(struct connection *c, unsigned over);
-
 /* Before and after a packet is encoded: what is appended waits for `after`. */
 struct buf *connection_begin(struct connection *c, lsn_t after);
 void connection_commit(struct connection *c);

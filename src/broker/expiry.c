@@ -37,7 +37,7 @@ void expiry_connection(struct connection *c) {
         connection_close(c, REASON_QUOTA_EXCEEDED, false);
         return;
     }
-    if (c->keep_alive_ms > 0 && c->pause == 0 && quiet_ms > (mono_ms_t)c->keep_alive_ms) {
+    if (c->keep_alive_ms > 0 && (c->pause & ~(unsigned)PAUSE_OUTPUT) == 0 && quiet_ms > (mono_ms_t)c->keep_alive_ms) {
         shard_log(shard, LOG_NOTICE, "closing %s (%s): nothing came within the keep alive", c->peer,
                   shard_text(c->session->client_id));
         connection_close(c, REASON_KEEP_ALIVE_TIMEOUT, false);

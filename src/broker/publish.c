@@ -1,6 +1,7 @@
 #include "broker/publish.h"
 
 #include "broker/connection.h"
+#include "broker/input.h"
 #include "broker/route.h"
 #include "broker/session.h"
 
@@ -24,16 +25,17 @@ static bool publish_is_repeat(const struct connection *c, const struct packet_pu
 
 static void publish_refused(struct connection *c, const struct packet_publish *p) {
     struct shard *shard = c->shard;
-    if (c->protocol == PROTOCOL_311 && p->qos > 0) {
+    if (c->protocol == PROTOCOL_311 && p->qos > 0) { /* it is tried again, and counted when it is accepted */
         if (c->refused_since == 0) {
             c->refused_since = shard->now;
             shard->counters.publish_refused++;
             shard_log(shard, LOG_WARNING, "%s (%s) waits: a queue or the store is full", c->peer,
                       shard_text(c->session->client_id));
         }
-        connection_pause(c, PAUSE_REFUSED);
+        input_pause(c, PAUSE_REFUSED);
         return;
     }
+    shard->counters.publish_received++;
     shard->counters.publish_refused++;
     if (p->qos == 1) {
         connection_send_ack(c, PACKET_PUBACK, p->packet_id, REASON_QUOTA_EXCEEDED, c->session->last_lsn);
@@ -125,8 +127,8 @@ static struct route_result publish_route(struct connection *c, const struct pack
 
 void publish_packet(struct connection *c, const struct packet_publish *p) {
     struct shard *shard = c->shard;
-    shard->counters.publish_received++;
     if (p->qos == 2 && publish_is_repeat(c, p)) {
+        shard->counters.publish_received++;
         if (broker_mutant(shard, MUTANT_DUP_FORWARD)) {
             (void)publish_route(c, p);
         }
@@ -141,10 +143,11 @@ void publish_packet(struct connection *c, const struct packet_publish *p) {
         publish_refused(c, p);
         return;
     }
+    shard->counters.publish_received++;
     c->refused_since = 0;
     publish_answer(c, p, &result);
     if (shard->pressure == STORE_BUSY) {
-        connection_pause(c, PAUSE_STORE);
+        input_pause(c, PAUSE_STORE);
     }
 }
 

@@ -5,6 +5,7 @@
 #include "base/must.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
+#include "broker/input.h"
 #include "broker/publish.h"
 #include "broker/route.h"
 #include "broker/session.h"
@@ -62,7 +63,7 @@ static void shard_resume_paused(struct shard *shard) {
         unsigned over = shard_pause_over(shard, c, retry);
         list_push_back(&shard->paused, l);
         if (over != 0) {
-            connection_unpause(c, over);
+            input_unpause(c, over);
         }
     }
 }
@@ -155,7 +156,7 @@ struct conn_handle shard_opened(struct shard *shard, const char *peer) {
 void shard_bytes(struct shard *shard, struct conn_handle conn, struct span bytes) {
     struct connection *c = connection_find(shard, conn);
     if (c != NULL) {
-        connection_feed(c, bytes);
+        input_feed(c, bytes);
     }
 }
 
@@ -214,8 +215,11 @@ void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
     struct connection *c = connection_find(shard, conn);
     must(c != NULL);
     outbox_sent(&c->out, bytes);
+    if ((c->pause & PAUSE_OUTPUT) != 0) {
+        c->received_at = shard->now; /* it is not read from, but it reads: it is alive */
+    }
     if ((c->pause & PAUSE_OUTPUT) != 0 && outbox_bytes(&c->out) <= shard->broker->options.outbox_bytes_max) {
-        connection_unpause(c, PAUSE_OUTPUT);
+        input_unpause(c, PAUSE_OUTPUT);
     }
     if (c->session != NULL && queue_count(&c->session->queue) + c->session->out.resend_count > 0) {
         session_pump(c->session);
@@ -243,6 +247,10 @@ uint64_t shard_wake_set(struct shard *shard) {
         atomic_store(&shard->settled, UINT64_MAX);
     }
     return set;
+}
+
+bool shard_tries_again(const struct shard *shard) {
+    return !list_empty(&shard->paused);
 }
 
 bool shard_mail_waiting(const struct shard *shard) {

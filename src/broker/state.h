@@ -96,6 +96,7 @@ struct connection {
     struct shard *shard;
     struct session *session; /* NULL before CONNECT and when closing */
     struct buf in;           /* received and not processed */
+    size_t looked;           /* PAUSE_REFUSED: of `in`, what nothing may be taken out of any more */
     struct outbox out;
     char *peer; /* owned */
     mono_ms_t opened_at;

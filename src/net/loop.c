@@ -267,7 +267,7 @@ static void loop_rest(struct loop *loop) {
     if (shard_mail_waiting(loop->shard)) {
         loop_turn_within(loop, MAIL_RETRY_MS);
     }
-    if (loop->paused_count > 0) {
+    if (shard_tries_again(loop->shard)) {
         loop_turn_within(loop, PAUSED_LOOK_MS);
     }
     if (loop->stopping) {

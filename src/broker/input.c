@@ -1,0 +1,253 @@
+#include "broker/input.h"
+
+#include "broker/acks.h"
+#include "broker/connect.h"
+#include "broker/connection.h"
+#include "broker/publish.h"
+#include "broker/subscribe.h"
+
+enum {
+    OUTPUT_PAUSE_FACTOR = 2, /* a client that does not read its answers is not read from either: beyond so many
+                                times the outbox's bound */
+    BEHIND_REFUSED_BYTES = 64U * 1024, /* kept behind a refused PUBLISH, besides what one packet may have */
+};
+
+/* Only what this table names is accepted in each state; the packet layer has refused what a client never sends. */
+static void input_packet(struct connection *c, struct packet *p) {
+    switch (p->type) {
+    case PACKET_CONNECT:
+        connect_packet(c, &p->connect);
+        return;
+    case PACKET_PUBLISH:
+        publish_packet(c, &p->publish);
+        return;
+    case PACKET_PUBREL:
+        publish_pubrel(c, &p->ack);
+        return;
+    case PACKET_PUBACK:
+    case PACKET_PUBREC:
+    case PACKET_PUBCOMP:
+        acks_packet(c, p->type, &p->ack);
+        return;
+    case PACKET_SUBSCRIBE:
+        subscribe_packet(c, &p->subscribe);
+        return;
+    case PACKET_UNSUBSCRIBE:
+        unsubscribe_packet(c, &p->subscribe);
+        return;
+    case PACKET_PINGREQ:
+        packet_encode_pingresp(connection_begin(c, 0));
+        connection_commit(c);
+        return;
+    case PACKET_DISCONNECT:
+        connect_disconnect_packet(c, &p->disconnect);
+        return;
+    case PACKET_AUTH:
+        connection_wrong(
+            c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-4.12.0-1", "AUTH without an authentication method"});
+        return;
+    case PACKET_NONE:
+    case PACKET_CONNACK:
+    case PACKET_SUBACK:
+    case PACKET_UNSUBACK:
+    case PACKET_PINGRESP:
+        break;
+    }
+    connection_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-3.1.0-1", "a packet that no client sends"});
+}
+
+static void input_bad(struct connection *c, const struct packet *p, const struct verdict *verdict) {
+    if (c->state == CONNECTION_NEW && p != NULL && p->type == PACKET_CONNECT) {
+        connect_refuse(c, p->connect.protocol, verdict);
+    } else {
+        connection_wrong(c, verdict);
+    }
+}
+
+static bool input_reads(const struct connection *c) {
+    return c->pause == 0 && (c->state == CONNECTION_NEW || c->state == CONNECTION_LIVE);
+}
+
+/* Processes whole packets; returns how many bytes were used. Stops at a pause, at the end of the connection, and where
+ * it must move. A PUBLISH that is refused for now sets PAUSE_REFUSED and stays. */
+static size_t input_process(struct connection *c, struct span in) {
+    const struct broker *broker = c->shard->broker;
+    size_t used = 0;
+    while (input_reads(c)) {
+        const struct packet_limits *limits =
+            c->state == CONNECTION_NEW ? &broker->connect_limits : &broker->options.packet;
+        struct packet_frame frame;
+        struct verdict verdict;
+        struct packet packet;
+        enum packet_status status =
+            packet_frame(span_skip(in, used), PACKET_FROM_CLIENT, (enum protocol)c->protocol, limits, &frame, &verdict);
+        if (status == PACKET_PARTIAL) {
+            break;
+        }
+        if (status == PACKET_BAD) {
+            input_bad(c, NULL, &verdict);
+            break;
+        }
+        packet.type = frame.type;
+        if (!packet_decode(&frame, (enum protocol)c->protocol, &broker->options.packet, &packet, &verdict)) {
+            input_bad(c, &packet, &verdict);
+            break;
+        }
+        input_packet(c, &packet);
+        if ((c->pause & PAUSE_REFUSED) != 0 || c->state == CONNECTION_MOVING) {
+            break;
+        }
+        c->shard->counters.packets_received++;
+        used += frame.bytes;
+        if (outbox_bytes(&c->out) > OUTPUT_PAUSE_FACTOR * broker->options.outbox_bytes_max) {
+            input_pause(c, PAUSE_OUTPUT);
+        }
+    }
+    return used;
+}
+
+/* Bytes that the packet at the beginning of `in` still lacks: 0 when it is whole or bad, 1 while its length is not
+ * known. */
+static size_t input_lacks(const struct connection *c) {
+    const struct broker *broker = c->shard->broker;
+    const struct packet_limits *limits = c->state == CONNECTION_NEW ? &broker->connect_limits : &broker->options.packet;
+    struct packet_frame frame;
+    struct verdict verdict;
+    if (packet_frame(buf_span(&c->in), PACKET_FROM_CLIENT, (enum protocol)c->protocol, limits, &frame, &verdict) !=
+        PACKET_PARTIAL) {
+        return 0;
+    }
+    return frame.bytes > c->in.len ? frame.bytes - c->in.len : 1;
+}
+
+/* Completes the packet that was begun, so that only its bytes are copied and not all that came behind it. Returns what
+ * is left of `bytes`. */
+static struct span input_complete(struct connection *c, struct span bytes) {
+    while (bytes.len > 0 && c->in.len > 0 && input_reads(c)) {
+        size_t lacks = input_lacks(c);
+        size_t take = lacks < bytes.len ? lacks : bytes.len;
+        buf_bytes(&c->in, span_of(bytes.ptr, take));
+        bytes = span_skip(bytes, take);
+        if (take == lacks) {
+            input_continue(c);
+        }
+    }
+    return bytes;
+}
+
+/* ---- behind a refused PUBLISH ---- */
+
+/* Whether a packet may overtake a PUBLISH that is refused for now. Acknowledgements may: they are what makes room. All
+ * else keeps its order. */
+static bool input_passes(enum packet_type type) {
+    return type == PACKET_PUBACK || type == PACKET_PUBREC || type == PACKET_PUBCOMP || type == PACKET_PINGREQ;
+}
+
+/* Processes what may pass of the bytes behind `looked` and takes it out. Returns false when the connection ended. */
+static bool input_pass_some(struct connection *c, struct buf *in) {
+    const struct packet_limits *limits = &c->shard->broker->options.packet;
+    size_t at = c->looked;
+    size_t kept = c->looked;
+    while (c->pause == PAUSE_REFUSED && c->state == CONNECTION_LIVE) {
+        struct packet_frame frame;
+        struct verdict verdict;
+        struct packet packet;
+        if (packet_frame(span_skip(buf_span(in), at), PACKET_FROM_CLIENT, (enum protocol)c->protocol, limits, &frame,
+                         &verdict) != PACKET_WHOLE) {
+            break;
+        }
+        packet.type = frame.type;
+        bool passes = input_passes(frame.type);
+        if (passes && !packet_decode(&frame, (enum protocol)c->protocol, limits, &packet, &verdict)) {
+            break; /* it is judged when its turn has come */
+        }
+        if (passes) {
+            c->shard->counters.packets_received++;
+            input_packet(c, &packet);
+        } else {
+            memmove(in->ptr + kept, in->ptr + at, frame.bytes);
+            kept += frame.bytes;
+        }
+        at += frame.bytes;
+    }
+    memmove(in->ptr + kept, in->ptr + at, in->len - at);
+    in->len -= at - kept;
+    c->looked = kept;
+    return c->state != CONNECTION_CLOSING;
+}
+
+/* A client whose PUBLISH waits for room is read from further: without its acknowledgements, or those of a client that
+ * waits for it in the same way, there would never be any. */
+static void input_pass(struct connection *c) {
+    if (c->pause != PAUSE_REFUSED || c->state != CONNECTION_LIVE) {
+        return;
+    }
+    struct buf in = c->in;
+    c->in = (struct buf){NULL, 0, 0};
+    if (!input_pass_some(c, &in)) {
+        buf_deinit(&in);
+        return;
+    }
+    c->in = in;
+    bool room = in.len <= c->shard->broker->options.packet.packet_bytes_max + (size_t)BEHIND_REFUSED_BYTES;
+    c->wish = room ? CONN_READ : CONN_PAUSE;
+}
+
+/* ---- from outside ---- */
+
+void input_feed(struct connection *c, struct span bytes) {
+    if (c->state == CONNECTION_CLOSING || bytes.len == 0) {
+        return;
+    }
+    c->received_at = c->shard->now;
+    c->busy = true;
+    bytes = input_complete(c, bytes);
+    size_t used = c->in.len == 0 ? input_process(c, bytes) : 0;
+    if (c->state != CONNECTION_CLOSING && used < bytes.len) {
+        buf_bytes(&c->in, span_skip(bytes, used));
+    }
+    input_pass(c);
+}
+
+void input_continue(struct connection *c) {
+    if (c->state == CONNECTION_CLOSING || c->in.len == 0) {
+        return;
+    }
+    /* What is processed may close the connection and with it free `in`: the bytes are taken out meanwhile. */
+    struct buf in = c->in;
+    c->in = (struct buf){NULL, 0, 0};
+    size_t used = input_process(c, buf_span(&in));
+    c->looked = c->looked > used ? c->looked - used : 0;
+    if (c->state == CONNECTION_CLOSING || used == in.len) {
+        buf_deinit(&in);
+        return;
+    }
+    buf_drop_front(&in, used);
+    c->in = in;
+    input_pass(c);
+}
+
+void input_pause(struct connection *c, enum pause why) {
+    if (c->state == CONNECTION_CLOSING) {
+        return;
+    }
+    c->pause |= (uint8_t)why;
+    c->wish = CONN_PAUSE;
+    if (!link_linked(&c->pause_link)) {
+        list_push_back(&c->shard->paused, &c->pause_link);
+    }
+    connection_mark_dirty(c);
+}
+
+/* The time of the pause is not held against a client that was not read from. */
+void input_unpause(struct connection *c, unsigned over) {
+    c->pause &= (uint8_t)~over;
+    if (c->pause != 0 || c->state == CONNECTION_CLOSING) {
+        return;
+    }
+    list_remove(&c->pause_link);
+    c->wish = CONN_READ;
+    c->received_at = c->shard->now;
+    connection_mark_dirty(c);
+    input_continue(c);
+}
