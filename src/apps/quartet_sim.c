@@ -24,9 +24,18 @@ struct sim_flags {
 static volatile uint64_t seed_running;
 
 static void on_abort(int signal_number) {
-    char line[64];
-    int len = snprintf(line, sizeof line, "quartet sim: aborted in seed %llu\n", (unsigned long long)seed_running);
-    ssize_t ignored = write(STDERR_FILENO, line, (size_t)len);
+    static const char text[] = "quartet sim: aborted in seed ";
+    char line[sizeof text + 24];
+    size_t at = sizeof line;
+    uint64_t seed = seed_running;
+    line[--at] = '\n';
+    do {
+        line[--at] = (char)('0' + seed % 10);
+        seed /= 10;
+    } while (seed > 0);
+    at -= sizeof text - 1;
+    memcpy(line + at, text, sizeof text - 1);
+    ssize_t ignored = write(STDERR_FILENO, line + at, sizeof line - at);
     (void)ignored;
     (void)signal(signal_number, SIG_DFL);
     (void)raise(signal_number);
@@ -43,10 +52,9 @@ static void usage(FILE *out) {
                 out);
 }
 
-static const char *const mutant_names[] = {
-    "NONE",
+static const char *const mutant_names[] = {"NONE",
 #define MUTANT_NAME(name, text) #name,
-    MUTANT_ROWS(MUTANT_NAME)
+                                           MUTANT_ROWS(MUTANT_NAME)
 #undef MUTANT_NAME
 };
 

@@ -466,6 +466,7 @@ static void act_repeat(struct world *w, struct model *m) {
         return;
     }
     m->quota_used += f->qos == 1 ? 1 : 0;
+    w->oracle.messages[f->message].repeated = true;
     send_publish(w, m, f->message, (uint16_t)id, choose(w->choices, 8) != 7);
 }
 

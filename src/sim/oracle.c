@@ -250,8 +250,10 @@ static struct tally tally(const struct world *w, int client, int message, unsign
 }
 
 /* The order of a message among others is defined when one subscription alone could have brought it; at QoS 1, where a
- * repeat may be accepted as another message, only when that subscription was there before its first PUBLISH. */
-static bool order_defined(const struct world *w, int client, const struct sim_message *m) {
+ * repeat may be accepted as another message, only when that subscription was there before its first PUBLISH and
+ * nothing that it brings is lost. What is
+ * refused and repeated at once may be accepted after its followers. */
+static bool order_defined(const struct world *w, int client, const struct sim_message *m, unsigned qos) {
     unsigned ways = 0;
     bool before = false;
     for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
@@ -261,13 +263,14 @@ static bool order_defined(const struct world *w, int client, const struct sim_me
             before = s->sure != 0 && s->sure <= m->first_sent;
         }
     }
-    return ways == 1 && !m->will && !m->unordered && (m->qos != 1 || before);
+    const bool in_place = !m->will && !m->unordered && !(m->repeated && w->expect_refusal);
+    return ways == 1 && in_place && (m->qos != 1 || (before && qos > 0));
 }
 
 /* G3: no later message of the same publisher, topic and QoS has arrived before this first arrival. */
 static void check_order(struct world *w, const struct sim_delivery *d) {
     const struct sim_message *m = message_at(w, d->message);
-    if (!order_defined(w, d->client, m)) {
+    if (!order_defined(w, d->client, m, d->qos)) {
         return;
     }
     for (unsigned i = 0; i < w->oracle.message_count; i++) {

@@ -35,6 +35,7 @@ struct sim_message {
     bool will;
     bool clears;         /* empty payload: clears the retained message */
     uint64_t due;        /* a will: it is to be published, at this step or later; 0: it need not be */
+    bool repeated;       /* its PUBLISH was repeated on a live connection */
     bool unordered;      /* it has no place among the publisher's any more */
     uint32_t expiry;     /* seconds; 0: none */
     uint16_t bytes;      /* of the payload */

@@ -362,7 +362,8 @@ static void node_action(struct world *w, enum action a, int arg) {
 }
 
 void world_act(struct world *w, enum action a, int arg) {
-    struct conn *c = arg >= 0 && arg < SIM_CONNS_MAX ? &w->conns[arg] : NULL;
+    must(arg >= 0 && arg < SIM_CONNS_MAX);
+    struct conn *c = &w->conns[arg];
     w->step++;
     w->counts.steps++;
     switch (a) {
