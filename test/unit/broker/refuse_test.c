@@ -1,0 +1,307 @@
+/* Over a limit: what is refused, how the publisher learns it, and that everything goes on when there is room again. */
+#include "world.h"
+
+#include "broker/limits.h"
+
+/* `messages` may wait in a session and one may be under way to each client, unless it asks for less. */
+static struct world *world_small(uint64_t messages) {
+    struct world *w = world_new();
+    w->options.queue_messages_max = messages;
+    w->options.inflight_max = 1;
+    w->at_once = true;
+    world_open(w, 1);
+    return w;
+}
+
+static void publish(struct peer *p, uint8_t qos, packet_id_t id, const char *topic) {
+    say_publish(p, &(struct publishing){.qos = qos, .id = id, .topic = topic});
+    turn(p->w);
+}
+
+static void a_5_0_publisher_is_told(void **state) {
+    (void)state;
+    struct world *w = world_small(1);
+    struct peer to, from;
+    joined(&to, w, PROTOCOL_5, "to", true);
+    subscribed(&to, "t", 2);
+    peer_close(&to);
+    joined(&from, w, PROTOCOL_5, "from", true);
+    publish(&from, 2, 1, "t");
+    expect(&from, "PUBREC id=1 reason=0x00");
+    publish(&from, 2, 2, "t");
+    expect(&from, "PUBREC id=2 reason=0x97");
+    publish(&from, 1, 3, "t");
+    expect(&from, "PUBACK id=3 reason=0x97");
+    publish(&from, 0, 0, "t"); /* nothing waits for it */
+    expect_silence(&from);
+    /* The refused id is new again, and the message is taken when there is room. */
+    joined(&to, w, PROTOCOL_5, "to", true);
+    expect(&to, "PUBLISH qos=2 id=1");
+    publish(&from, 2, 2, "t");
+    expect(&from, "PUBREC id=2 reason=0x00");
+    assert_int_equal(counters(w).publish_refused, 2);
+    assert_int_equal(counters(w).publish_received, 5);
+    assert_int_equal(counters(w).held_ids, 2);
+    peer_close(&to);
+    peer_close(&from);
+    world_close(w);
+}
+
+static void a_3_1_1_publisher_waits(void **state) {
+    (void)state;
+    struct world *w = world_small(1);
+    struct peer to, from;
+    joined(&to, w, PROTOCOL_311, "to", true);
+    subscribed(&to, "t", 1);
+    peer_close(&to);
+    joined(&from, w, PROTOCOL_311, "from", true);
+    publish(&from, 1, 1, "t");
+    expect(&from, "PUBACK id=1");
+    publish(&from, 1, 2, "t");
+    publish(&from, 1, 3, "t");
+    for (int i = 0; i < 50; i++) {
+        later(w, 10);
+    }
+    expect_silence(&from);
+    assert_true(shard_tries_again(world_shard(w, 0)));
+    struct shard_counters c = counters(w);
+    assert_int_equal(c.publish_refused, 1); /* however often it was tried */
+    assert_int_equal(c.publish_received, 1);
+    joined(&to, w, PROTOCOL_311, "to", true);
+    expect(&to, "PUBLISH qos=1 id=1");
+    say_ack(&to, PACKET_PUBACK, 1, 0);
+    later(w, 10);
+    expect(&from, "PUBACK id=2");
+    expect(&to, "PUBLISH qos=1 id=2");
+    say_ack(&to, PACKET_PUBACK, 2, 0);
+    later(w, 10);
+    expect(&from, "PUBACK id=3");
+    c = counters(w);
+    assert_int_equal(c.publish_received, 3);
+    assert_int_equal(c.packets_received, 2 + 1 + 1 + 3 + 2);
+    assert_int_equal(wish(&from), CONN_READ);
+    assert_false(shard_tries_again(world_shard(w, 0)));
+    peer_close(&to);
+    peer_close(&from);
+    world_close(w);
+}
+
+static void a_3_1_1_publisher_that_waits_too_long_is_closed(void **state) {
+    (void)state;
+    struct world *w = world_small(1);
+    struct peer to, from;
+    joined(&to, w, PROTOCOL_311, "to", true);
+    subscribed(&to, "t", 1);
+    peer_close(&to);
+    joined(&from, w, PROTOCOL_311, "from", true);
+    publish(&from, 1, 1, "t");
+    publish(&from, 1, 2, "t");
+    expect(&from, "PUBACK id=1");
+    for (int i = 0; i < 29; i++) {
+        tick(w, 1000);
+    }
+    expect_silence(&from);
+    tick(w, 1000);
+    expect(&from, "closed");
+    peer_close(&from);
+    world_close(w);
+}
+
+/* A client that publishes into its own full queue: its acknowledgements stand behind the PUBLISH that needs them. */
+static void acknowledgements_pass_a_refused_publish(void **state) {
+    (void)state;
+    for (uint8_t qos = 1; qos <= 2; qos++) {
+        struct world *w = world_small(1);
+        struct peer p;
+        joined(&p, w, PROTOCOL_311, "p", true);
+        subscribed(&p, "t", qos);
+        for (packet_id_t id = 1; id <= 6; id++) {
+            say_publish(&p, &(struct publishing){.qos = qos, .id = id, .topic = "t"});
+        }
+        turn(w);
+        expect(&p, "PUBLISH");
+        expect(&p, qos == 1 ? "PUBACK id=1" : "PUBREC id=1");
+        expect(&p, qos == 1 ? "PUBACK id=2" : "PUBREC id=2");
+        expect_silence(&p); /* one under way, one waits, the third is refused */
+        assert_int_equal(wish(&p), CONN_READ);
+        for (packet_id_t id = 1; id <= 6; id++) {
+            if (qos == 1) {
+                say_ack(&p, PACKET_PUBACK, id, 0);
+            } else {
+                say_ack(&p, PACKET_PUBREC, id, 0);
+                turn(w);
+                expect(&p, "PUBREL");
+                say_ack(&p, PACKET_PUBCOMP, id, 0);
+            }
+            later(w, 10);
+            if (id <= 4) {
+                char answer[32];
+                (void)snprintf(answer, sizeof answer, "%s id=%u", qos == 1 ? "PUBACK" : "PUBREC", id + 2U);
+                expect(&p, "PUBLISH");
+                expect(&p, answer);
+            } else if (id == 5) {
+                expect(&p, "PUBLISH");
+            }
+        }
+        expect_silence(&p);
+        assert_int_equal(counters(w).queued, 0);
+        assert_int_equal(fake_count(&w->store, RECORD_DONE), 6);
+        peer_close(&p);
+        world_close(w);
+    }
+}
+
+/* What passes is taken out of the middle of what waits, wherever the pieces of the bytes end; a ping is answered. */
+static void what_passes_is_found_in_any_pieces(void **state) {
+    (void)state;
+    for (size_t piece = 1; piece <= 40; piece++) {
+        struct world *w = world_small(1);
+        struct peer p;
+        joined(&p, w, PROTOCOL_311, "p", true);
+        subscribed(&p, "t", 1);
+        static const uint8_t bytes[] = {0x32, 5, 0, 1, 't',  0, 1, /* PUBLISH 1, 2, 3 */
+                                        0x32, 5, 0, 1, 't',  0, 2,   0x32, 5, 0, 1, 't', 0, 3, 0xc0, 0, /* PINGREQ */
+                                        0x32, 5, 0, 1, 't',  0, 4,   0x40, 2, 0, 1, /* PUBLISH 4, PUBACK 1 */
+                                        0x82, 6, 0, 9, 0,    1, 'u', 1,             /* SUBSCRIBE */
+                                        0x40, 2, 0, 2, 0x40, 2, 0,   3};            /* PUBACK 2, 3 */
+        for (size_t at = 0; at < sizeof bytes; at += piece) {
+            say_bytes(&p, span_of(bytes + at, piece < sizeof bytes - at ? piece : sizeof bytes - at));
+            turn(w);
+        }
+        for (int i = 0; i < 4; i++) {
+            later(w, 10);
+        }
+        unsigned published = 0, acknowledged = 0, pings = 0, subacks = 0;
+        for (const char *line = hear(&p); line[0] != '\0'; line = hear(&p)) {
+            published += strncmp(line, "PUBLISH", 7) == 0;
+            acknowledged += strncmp(line, "PUBACK", 6) == 0;
+            pings += strncmp(line, "PINGRESP", 8) == 0;
+            subacks += strncmp(line, "SUBACK id=9", 11) == 0;
+            say_ack(&p, PACKET_PUBACK, (packet_id_t)published, 0);
+            later(w, 10);
+        }
+        assert_int_equal(published, 4);
+        assert_int_equal(acknowledged, 4);
+        assert_int_equal(pings, 1);
+        assert_int_equal(subacks, 1);
+        peer_close(&p);
+        world_close(w);
+    }
+}
+
+/* It is read from only so far: memory is bounded. Ended meanwhile, it is ended. */
+static void what_waits_behind_a_refused_publish_is_bounded(void **state) {
+    (void)state;
+    struct world *w = world_small(1);
+    struct peer p;
+    char payload[10001];
+    memset(payload, 'x', sizeof payload - 1);
+    payload[sizeof payload - 1] = '\0';
+    joined(&p, w, PROTOCOL_311, "p", true);
+    subscribed(&p, "t", 1);
+    size_t bytes = 0;
+    for (packet_id_t id = 1; wish(&p) == CONN_READ; id++) {
+        say_publish(&p, &(struct publishing){.qos = 1, .id = id, .topic = "t", .payload = payload});
+        turn(w);
+        bytes += sizeof payload;
+        assert_true(bytes < 2U << 20);
+    }
+    assert_true(bytes > w->options.packet.packet_bytes_max);
+    expect(&p, "PUBLISH");
+    expect(&p, "PUBACK id=1");
+    peer_close(&p);
+    world_close(w);
+}
+
+static void a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection(void **state) {
+    (void)state;
+    struct world *w = world_small(1);
+    struct peer p;
+    joined(&p, w, PROTOCOL_311, "p", true);
+    subscribed(&p, "t", 1);
+    for (packet_id_t id = 1; id <= 3; id++) {
+        say_publish(&p, &(struct publishing){.qos = 1, .id = id, .topic = "t"});
+    }
+    say_ack(&p, PACKET_PUBREC, 1, 0);
+    say_ping(&p);
+    turn(w);
+    assert_int_equal(wish(&p), CONN_CLOSE);
+    peer_close(&p);
+    world_close(w);
+}
+
+/* ---- the store ---- */
+
+static void a_busy_store_slows_publishers(void **state) {
+    (void)state;
+    struct world *w = world_small(100);
+    struct peer p;
+    joined(&p, w, PROTOCOL_311, "p", true);
+    w->store.pressure = STORE_BUSY;
+    turn(w);
+    publish(&p, 1, 1, "t");
+    publish(&p, 1, 2, "t");
+    expect(&p, "PUBACK id=1");
+    expect_silence(&p);
+    assert_int_equal(wish(&p), CONN_PAUSE);
+    w->store.pressure = STORE_EASY;
+    turn(w);
+    expect(&p, "PUBACK id=2");
+    assert_int_equal(wish(&p), CONN_READ);
+    peer_close(&p);
+    world_close(w);
+}
+
+static void a_full_store_takes_nothing_new(void **state) {
+    (void)state;
+    struct world *w = world_small(100);
+    struct peer to, from, other;
+    joined(&to, w, PROTOCOL_5, "to", true);
+    subscribed(&to, "t", 2);
+    joined(&from, w, PROTOCOL_5, "from", true);
+    publish(&from, 2, 1, "t");
+    expect(&from, "PUBREC id=1 reason=0x00");
+    expect(&to, "PUBLISH qos=2 id=1");
+    w->store.pressure = STORE_FULL;
+    turn(w);
+    lsn_t last = w->store.last;
+    publish(&from, 2, 2, "t");
+    expect(&from, "PUBREC id=2 reason=0x97");
+    publish(&from, 0, 0, "t");
+    expect(&to, "PUBLISH qos=0"); /* needs no store */
+    say_publish(&from, &(struct publishing){.qos = 0, .topic = "r", .payload = "x", .retain = true});
+    say_subscribe(&to, 5, "u", 1);
+    expect(&to, "SUBACK id=5 0x97");
+    for (int anonymous = 0; anonymous <= 1; anonymous++) {
+        join(&other, w, PROTOCOL_5, anonymous ? "" : "new", true);
+        expect(&other, "CONNACK new reason=0x97");
+        expect(&other, "closed");
+        peer_close(&other);
+    }
+    assert_int_equal(w->store.last, last);
+    /* What has begun is finished. */
+    say_ack(&to, PACKET_PUBREC, 1, 0);
+    turn(w);
+    expect(&to, "PUBREL id=1");
+    say_ack(&from, PACKET_PUBREL, 1, 0);
+    turn(w);
+    expect(&from, "PUBCOMP id=1 reason=0x00");
+    peer_close(&to);
+    peer_close(&from);
+    world_close(w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_5_0_publisher_is_told),
+        cmocka_unit_test(a_3_1_1_publisher_waits),
+        cmocka_unit_test(a_3_1_1_publisher_that_waits_too_long_is_closed),
+        cmocka_unit_test(acknowledgements_pass_a_refused_publish),
+        cmocka_unit_test(what_passes_is_found_in_any_pieces),
+        cmocka_unit_test(what_waits_behind_a_refused_publish_is_bounded),
+        cmocka_unit_test(a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection),
+        cmocka_unit_test(a_busy_store_slows_publishers),
+        cmocka_unit_test(a_full_store_takes_nothing_new),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
