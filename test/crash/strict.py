@@ -271,6 +271,8 @@ class Subscriber(Client):
                 p = end - len(codec.decode(first, buf[at:end], self.level).payload)
             else:
                 p += 1
+        if p > end:
+            raise codec.WireError('packet ends early')
         payload = buf[p:end]
         self.world.progress += 1
         if qos == 2:

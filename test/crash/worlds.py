@@ -324,7 +324,7 @@ class Client:
             first, at = buf[at], end
             try:
                 self.on_packet(first, buf, p, end)
-            except codec.WireError as e:
+            except (codec.WireError, IndexError) as e:
                 self.violation(f'malformed: {e}: {bytes([first]).hex()} {buf[p:end][:60].hex()}')
             if self.state is DOWN:
                 return

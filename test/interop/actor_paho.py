@@ -62,6 +62,13 @@ def subscribe(c, a):
 
 
 def publish(c, a):
+    acked = [0]
+
+    def on_publish(*_):
+        acked[0] += 1
+        if acked[0] % 100 == 0:
+            say('ACKED', acked[0])
+    c.on_publish = on_publish
     connect(c, a)
     c.loop_start()
     infos = [c.publish(a.topic, text.rstrip('\n'), a.qos, a.retain) for text in ([a.payload] if a.payload is not None else sys.stdin)]

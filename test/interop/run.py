@@ -218,8 +218,8 @@ class Interop:
         texts = [f'flight {i}' for i in range(2000)]
         self.process(client, 'sub', protocol, id=name + '-s', topic=name, qos=2, durable=True, only_subscribe=True).messages()
         p = self.process(client, 'pub', protocol, id=name + '-p', topic=name, qos=2, durable=True, stdin='\n'.join(texts) + '\n')
-        for _ in range(2):
-            time.sleep(0.4)  # somewhere within its work; a kill before or behind it is no failure
+        for count in (300, 1200):
+            self.equal(p.read(lambda line, n=count: line == f'ACKED {n}'), True, 'acknowledgements')
             self.restart()
         p.messages()
         s = self.process(client, 'sub', protocol, id=name + '-s', topic=name, qos=2, durable=True, only_take=True, count=2000)
