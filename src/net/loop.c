@@ -292,6 +292,9 @@ static void loop_times(struct loop *loop) {
 static void loop_turn(uv_check_t *check) {
     struct loop *loop = check->data;
     waker_begin(&loop->waker);
+    if (store_failed(loop->shared->store)) {
+        loop->shared->failed(loop->shared->user);
+    }
     reclaim_online();
     loop->more = false;
     loop_times(loop);

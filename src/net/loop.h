@@ -31,7 +31,8 @@ struct loop_shared {
     _Atomic bool said_full; /* that connections_max is reached was logged */
     _Atomic bool stopping;
     void *user;
-    void (*ended)(void *user); /* a loop has closed all its connections; its thread ends */
+    void (*failed)(void *user); /* the store has stopped for good; does not return */
+    void (*ended)(void *user);  /* a loop has closed all its connections; its thread ends */
 };
 
 struct conn;

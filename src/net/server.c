@@ -347,6 +347,7 @@ enum server_exit server_run(const struct server_options *options) {
         .shards = shards,
         .connections_max = connections_allowed(&s),
         .user = &s,
+        .failed = server_failed,
         .ended = server_loop_ended,
     };
     s.shared.loops = mem_zero(shards, sizeof *s.shared.loops);

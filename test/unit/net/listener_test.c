@@ -1,0 +1,144 @@
+/* Listening sockets: each shard has its own, a taken port is said clearly, and nothing stays open after a failure. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+
+#include <arpa/inet.h>
+#include <cmocka.h>
+#include <dirent.h>
+#include <netinet/in.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "net/listener.h"
+
+static char loopback[] = "127.0.0.1";
+
+/* A checked configuration with one listener. */
+static struct config one_listener(uint16_t port) {
+    struct config config = {.listener_count = 1};
+    config.listeners[0] = (struct config_listener){.port = port, .address = loopback};
+    return config;
+}
+
+static uint16_t port_of(int fd) {
+    struct sockaddr_in address;
+    socklen_t length = sizeof address;
+    assert_int_equal(getsockname(fd, (struct sockaddr *)&address, &length), 0);
+    return ntohs(address.sin_port);
+}
+
+static int open_descriptors(void) {
+    DIR *directory = opendir("/proc/self/fd");
+    assert_non_null(directory);
+    int count = 0;
+    while (readdir(directory) != NULL) {
+        count++;
+    }
+    assert_int_equal(closedir(directory), 0);
+    return count;
+}
+
+static void every_shard_listens_on_the_same_port(void **state) {
+    (void)state;
+    struct config config = one_listener(0);
+    struct log log = {0};
+    struct listeners l;
+    struct error error;
+    assert_true(listeners_open(&l, &config, 3, &log, &error));
+    assert_int_equal(l.socket_count, 1);
+    uint16_t port = port_of(l.sockets[0].fds[0]);
+    assert_int_not_equal(port, 0);
+    assert_int_equal(port_of(l.sockets[0].fds[1]), port);
+    assert_int_equal(port_of(l.sockets[0].fds[2]), port);
+    char name[32];
+    (void)snprintf(name, sizeof name, "127.0.0.1:%u", port);
+    assert_string_equal(l.sockets[0].name, name);
+    listeners_close(&l);
+}
+
+/* SO_REUSEPORT must not let a second broker share the port of the first. */
+static void a_taken_port_is_refused(unsigned first, unsigned second) {
+    struct config config = one_listener(0);
+    struct log log = {0};
+    struct listeners holder;
+    struct listeners l;
+    struct error error;
+    assert_true(listeners_open(&holder, &config, first, &log, &error));
+    config.listeners[0].port = port_of(holder.sockets[0].fds[0]);
+    int before = open_descriptors();
+    assert_false(listeners_open(&l, &config, second, &log, &error));
+    assert_int_equal(open_descriptors(), before);
+    char text[160];
+    (void)snprintf(
+        text, sizeof text,
+        "cannot listen on 127.0.0.1:%u: Address already in use (another broker, perhaps mosquitto's service, "
+        "is listening there)",
+        config.listeners[0].port);
+    assert_string_equal(error.text, text);
+    listeners_close(&holder);
+}
+
+static void a_taken_port_is_refused_by_any_number_of_shards(void **state) {
+    (void)state;
+    a_taken_port_is_refused(1, 1);
+    a_taken_port_is_refused(1, 4);
+    a_taken_port_is_refused(4, 1);
+    a_taken_port_is_refused(4, 4);
+}
+
+static void all_is_closed_when_the_last_listener_fails(void **state) {
+    (void)state;
+    static char elsewhere[] = "192.0.2.1";
+    struct config config = one_listener(0);
+    config.listeners[1] = (struct config_listener){.port = 0, .address = elsewhere};
+    config.listener_count = 2;
+    struct log log = {0};
+    struct listeners l;
+    struct error error;
+    int before = open_descriptors();
+    assert_false(listeners_open(&l, &config, 2, &log, &error));
+    assert_int_equal(open_descriptors(), before);
+    assert_non_null(strstr(error.text, "this machine does not have that address"));
+}
+
+static void local_only_stays_on_the_loopback(void **state) {
+    (void)state;
+    struct config config = {.listener_count = 1, .local_only = true};
+    config.listeners[0].port = 0;
+    struct log log = {0};
+    struct listeners l;
+    struct error error;
+    assert_true(listeners_open(&l, &config, 1, &log, &error));
+    assert_true(l.socket_count >= 1);
+    for (size_t i = 0; i < l.socket_count; i++) {
+        assert_true(strncmp(l.sockets[i].name, "127.0.0.1:", 10) == 0 || strncmp(l.sockets[i].name, "[::1]:", 6) == 0);
+    }
+    listeners_close(&l);
+}
+
+static void an_unknown_host_is_said(void **state) {
+    (void)state;
+    static char nowhere[] = "no-such-host.invalid";
+    struct config config = one_listener(0);
+    config.listeners[0].address = nowhere;
+    struct log log = {0};
+    struct listeners l;
+    struct error error;
+    assert_false(listeners_open(&l, &config, 1, &log, &error));
+    assert_non_null(strstr(error.text, "cannot listen on no-such-host.invalid: "));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_shard_listens_on_the_same_port),
+        cmocka_unit_test(a_taken_port_is_refused_by_any_number_of_shards),
+        cmocka_unit_test(all_is_closed_when_the_last_listener_fails),
+        cmocka_unit_test(local_only_stays_on_the_loopback),
+        cmocka_unit_test(an_unknown_host_is_said),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
