@@ -107,17 +107,40 @@ const struct delivery *queue_peek(struct queue *q, struct store *store, session_
     return q->head.count > 0 ? ring_at(&q->head, 0) : NULL;
 }
 
-struct delivery queue_pop(struct queue *q) {
-    return delivery_ring_pop(&q->head);
+static bool delivery_taken_after(const struct queue *q, const struct delivery *d) {
+    return d->message_lsn > q->taken_max_lsn ||
+           (d->message_lsn == q->taken_max_lsn && d->target >= q->taken_max_target);
 }
 
-/* Moves what lies beyond the window from the head to the (empty) tail; the gap will grow between the two. */
-static void queue_split(struct queue *q, uint32_t window) {
+void queue_passed(struct queue *q, const struct delivery *d) {
+    if (delivery_taken_after(q, d)) {
+        q->taken_max_lsn = d->message_lsn;
+        q->taken_max_target = d->target;
+    }
+}
+
+struct delivery queue_pop(struct queue *q) {
+    struct delivery d = delivery_ring_pop(&q->head);
+    queue_passed(q, &d);
+    return d;
+}
+
+/* How many of the head stay when the rest is let go: the window, and all that is older than what was taken. */
+static uint32_t queue_keeps(const struct queue *q, uint32_t window) {
+    uint32_t keeps = window;
+    while (keeps < q->head.count && !delivery_taken_after(q, ring_at(&q->head, keeps - 1))) {
+        keeps++;
+    }
+    return keeps;
+}
+
+/* Moves what lies beyond the first `keeps` from the head to the (empty) tail; the gap will grow between the two. */
+static void queue_split(struct queue *q, uint32_t keeps) {
     struct delivery_ring head = {NULL, 0, 0, 0};
-    const struct delivery *last = ring_at(&q->head, window - 1);
+    const struct delivery *last = ring_at(&q->head, keeps - 1);
     q->gap_after_lsn = last->message_lsn;
     q->gap_after_target = last->target;
-    for (uint32_t i = 0; i < window; i++) {
+    for (uint32_t i = 0; i < keeps; i++) {
         struct delivery d = delivery_ring_pop(&q->head);
         delivery_ring_push(&head, &d);
     }
@@ -130,11 +153,15 @@ bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled) {
         if (q->head.count <= window) {
             return false;
         }
-        const struct delivery *beyond = ring_at(&q->head, window);
+        uint32_t keeps = queue_keeps(q, window);
+        if (keeps == q->head.count) {
+            return true;
+        }
+        const struct delivery *beyond = ring_at(&q->head, keeps);
         if (beyond->message_lsn == 0 || beyond->message_lsn > settled) {
             return true;
         }
-        queue_split(q, window);
+        queue_split(q, keeps);
     }
     while (q->tail.count > 0 && ring_at(&q->tail, 0)->message_lsn <= settled) {
         struct delivery d = delivery_ring_pop(&q->tail);

@@ -30,7 +30,9 @@ struct queue {
     uint64_t gap_count;  /* deliveries that only the table has */
     lsn_t gap_after_lsn; /* the gap begins after this delivery ... */
     uint32_t gap_after_target;
-    lsn_t gap_end_lsn; /* ... and holds messages up to this lsn, inclusive */
+    lsn_t gap_end_lsn;   /* ... and holds messages up to this lsn, inclusive */
+    lsn_t taken_max_lsn; /* the last delivery, in the order, that was taken: the table may still show it */
+    uint32_t taken_max_target;
 };
 
 void queue_deinit(struct queue *q);
@@ -44,8 +46,12 @@ void queue_push(struct queue *q, const struct delivery *d);
 const struct delivery *queue_peek(struct queue *q, struct store *store, session_id_t session, uint32_t window);
 /* Takes the delivery that queue_peek() gave; its reference is the caller's. */
 struct delivery queue_pop(struct queue *q);
+/* A delivery was taken that never entered the (empty) queue. */
+void queue_passed(struct queue *q, const struct delivery *d);
 /* Lets go of deliveries beyond the window whose lsn is <= `settled`: the table has them and no mail about them is on
- * its way. Returns true while more than the window is still in memory. */
+ * its way. Returns true while more than the window is still in memory. The gap begins after all that was ever taken:
+ * the table shows what was taken until it has folded that, and mail of a slow shard may be older than what was taken
+ * before it came. */
 bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled);
 /* At the start: `count` deliveries, all in the table, none with an lsn above `end`. */
 void queue_restore(struct queue *q, uint64_t count, lsn_t end);

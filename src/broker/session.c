@@ -315,6 +315,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
     shard->counters.queued++;
     if (session_may_send(s) && queue_count(&s->queue) == 0 && qos_out_ready(&s->out)) {
         inlet_release(s->inlet, message_bytes(m));
+        queue_passed(&s->queue, &d);
         session_begin_flight(s, &d);
         return;
     }
