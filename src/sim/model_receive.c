@@ -11,24 +11,42 @@ static void expected_drop(struct model *m, unsigned at) {
     memmove(m->expected + at, m->expected + at + 1, (m->expected_count - at) * sizeof m->expected[0]);
 }
 
+/* Answers keep the order of what they answer among their kind: to PUBLISH, to PUBREC, to PUBREL, and so on. */
+static unsigned kind_of(unsigned type) {
+    return type == MINI_PUBREC ? MINI_PUBACK : type == MINI_UNSUBACK ? MINI_SUBACK : type;
+}
+
+/* The first expectation of the packet's kind that cannot be left out, or that it fulfils. */
+static unsigned expected_find(struct model *m, const struct mini_packet *p) {
+    unsigned at = 0;
+    while (at < m->expected_count) {
+        const struct model_packet *x = &m->expected[at];
+        if (kind_of(x->type) != kind_of(p->type)) {
+            at++;
+        } else if (x->optional && (x->type != p->type || x->id != p->id)) {
+            expected_drop(m, at);
+        } else {
+            break;
+        }
+    }
+    return at;
+}
+
 /* Takes the expectation that the packet fulfils; false (a failure) when it is not its turn or was never asked for. */
 static bool take_expected(struct world *w, struct model *m, const struct mini_packet *p, struct model_packet *out) {
-    while (m->expected_count > 0 && m->expected[0].optional &&
-           (m->expected[0].type != p->type || m->expected[0].id != p->id)) {
-        expected_drop(m, 0);
-    }
-    if (m->expected_count == 0) {
+    unsigned at = expected_find(m, p);
+    if (at == m->expected_count) {
         world_fail(w, "R7", "c%d got %s %u, which answers nothing on this connection", m->index, mini_name(p->type),
                    p->id);
         return false;
     }
-    *out = m->expected[0];
+    *out = m->expected[at];
     if (out->type != p->type || out->id != p->id) {
         world_fail(w, "R8", "c%d got %s %u, but %s %u was due before", m->index, mini_name(p->type), p->id,
                    mini_name(out->type), out->id);
         return false;
     }
-    expected_drop(m, 0);
+    expected_drop(m, at);
     return true;
 }
 
