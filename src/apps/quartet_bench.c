@@ -15,10 +15,12 @@
 
 static volatile sig_atomic_t stop;
 
-/* The first signal ends the run in good order, a second one at once. */
+/* The first signal ends the load, a second one does not wait for messages on their way, the next one kills. */
 static void on_signal(int number) {
-    stop = 1;
-    (void)signal(number, SIG_DFL);
+    stop = stop + 1;
+    if (stop > 1) {
+        (void)signal(number, SIG_DFL);
+    }
 }
 
 static int run(struct bench_options *options) {

@@ -140,7 +140,7 @@ struct opener {
 struct bench {
     const struct bench_options *options;
     const struct dialect *dialect;
-    const volatile sig_atomic_t *stop; /* not 0: leave in good order, now */
+    const volatile sig_atomic_t *stop; /* 1: end in good order; 2: without waiting for messages */
     struct channel_address address;
     struct buf input; /* shared by all reads */
     int epoll;
@@ -161,6 +161,7 @@ struct bench {
 
     bool publishing; /* publishers may send */
     bool recording;  /* latencies are recorded */
+    bool stuck;      /* the broker fell silent before all messages were sent */
     bool failed;
     char failure[256]; /* the first reason */
 
@@ -184,9 +185,9 @@ struct bench {
 
 /* ---- run.c ---- */
 
-/* Runs what the options say. `b` is to be freed with bench_deinit(). When *stop becomes other than 0, clients leave and
- * durable sessions are removed as at the end of a whole run. False when the run could not be finished; the counts are
- * there all the same. */
+/* Runs what the options say. `b` is to be freed with bench_deinit(). When *stop becomes other than 0, the run ends
+ * early and in good order: clients leave and durable sessions are removed. False when the run could not be finished;
+ * the counts are there all the same. */
 bool bench_run(struct bench *b, const struct bench_options *options, const volatile sig_atomic_t *stop);
 void bench_deinit(struct bench *b);
 /* Remembers the first reason why the run cannot go on. */

@@ -231,6 +231,7 @@ static bool measure_over(struct bench *b) {
     } else {
         bool sent = o->stage == STAGE_DRAIN || b->counts.published == o->messages;
         over = (sent && all_through(b)) || stalled(b);
+        b->stuck = over && !sent;
     }
     if (over) {
         measure_end(b);
@@ -289,8 +290,10 @@ static void phase_enter(struct bench *b, enum bench_phase phase) {
 }
 
 static void phases_step(struct bench *b) {
-    if (*b->stop != 0 && b->phase < PHASE_DRAIN) {
-        phase_enter(b, b->phase < PHASE_WARM_UP ? PHASE_LEAVE : PHASE_DRAIN);
+    /* Asked once, we let what is under way arrive; asked again, we leave at once. */
+    bool hurry = *b->stop > 1 || b->phase < PHASE_WARM_UP;
+    if (*b->stop != 0 && b->phase < (hurry ? PHASE_LEAVE : PHASE_DRAIN)) {
+        phase_enter(b, hurry ? PHASE_LEAVE : PHASE_DRAIN);
     }
     while (!b->failed && b->phase != PHASE_DONE && phase_rows[b->phase].over(b)) {
         phase_enter(b, (enum bench_phase)(b->phase + 1));
@@ -415,6 +418,9 @@ bool bench_run(struct bench *b, const struct bench_options *options, const volat
     }
     if (*stop != 0) {
         bench_fail(b, "it was stopped");
+    } else if (b->stuck) {
+        bench_fail(b, "the broker was silent for %" PRIu64 " s, %" PRIu64 " messages were never sent", options->drain,
+                   options->messages - b->counts.published);
     }
     return !b->failed;
 }
