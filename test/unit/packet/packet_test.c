@@ -172,12 +172,52 @@ static void the_longest_fields_are_written(void **state) {
     packet.connect.properties.present = PROPERTY_AUTHENTICATION_METHOD;
     packet.connect.properties.authentication_method = longest;
     limits.topic_bytes_max = UINT16_MAX;
+    struct buf pair = {NULL, 0, 0};
+    packet_user_property_add(&pair, longest, longest);
+    packet.connect.properties.present |= PROPERTY_USER_PROPERTY;
+    packet.connect.properties.user_property_count = 1;
+    packet.connect.properties.raw = buf_span(&pair);
     packet_encode_connect(&out, &packet.connect);
     assert_int_equal(packet_frame(buf_span(&out), PACKET_FROM_CLIENT, PROTOCOL_NONE, &limits, &frame, &verdict),
                      PACKET_WHOLE);
     assert_true(packet_decode(&frame, PROTOCOL_NONE, &limits, &again, &verdict));
     test_equal_packets("longest", &packet, &again);
+    buf_deinit(&pair);
     buf_deinit(&out);
+}
+
+static void bytes_are(struct buf *out, const char *expected) {
+    struct span wanted = test_bytes("expected", expected);
+    assert_true(span_equal(buf_span(out), wanted));
+    test_release(wanted);
+    buf_deinit(out);
+}
+
+/* A broker fills in the same fields for both protocols; 3.1.1 has no place for them. */
+static void what_3_1_1_lacks_is_left_out(void **state) {
+    (void)state;
+    struct buf out = {NULL, 0, 0};
+    const struct properties properties = {.present = PROPERTY_REASON_STRING, .reason_string = SPAN("why")};
+    packet_encode_unsuback(&out, PROTOCOL_311,
+                           &(struct packet_suback){.packet_id = 1, .reasons = SPAN("\x11"), .properties = properties});
+    bytes_are(&out, "B0 (0001)");
+    packet_encode_suback(&out, PROTOCOL_311,
+                         &(struct packet_suback){.packet_id = 1, .reasons = SPAN("\x80"), .properties = properties});
+    bytes_are(&out, "90 (0001 80)");
+    packet_encode_ack(&out, PROTOCOL_311, PACKET_PUBACK,
+                      &(struct packet_ack){.packet_id = 1, .reason = 0x97, .properties = properties});
+    bytes_are(&out, "40 (0001)");
+    packet_encode_disconnect(&out, PROTOCOL_311, &(struct packet_disconnect){.reason = 0x04, .properties = properties});
+    bytes_are(&out, "E0 ()");
+    packet_encode_connack(&out, PROTOCOL_311, &(struct packet_connack){.reason = 5, .properties = properties});
+    bytes_are(&out, "20 (00 05)");
+    packet_encode_publish(
+        &out, PROTOCOL_311,
+        &(struct packet_publish){.topic = SPAN("t"), .properties = {.present = PROPERTY_TOPIC_ALIAS}});
+    bytes_are(&out, "30 ({'t'})");
+    packet_encode_subscribe(&out, PROTOCOL_311, 1, &properties,
+                            &(struct packet_filter){.filter = SPAN("t"), .qos = 1, .no_local = true}, 1);
+    bytes_are(&out, "82 (0001 {'t'} 01)");
 }
 
 int main(void) {
@@ -185,7 +225,7 @@ int main(void) {
         cmocka_unit_test(what_is_decoded_is_encoded_again),    cmocka_unit_test(every_split_is_partial_then_whole),
         cmocka_unit_test(what_follows_a_packet_is_left_alone), cmocka_unit_test(every_truncation_is_judged),
         cmocka_unit_test(every_changed_byte_is_judged),        cmocka_unit_test(random_changes_are_judged),
-        cmocka_unit_test(the_longest_fields_are_written),
+        cmocka_unit_test(the_longest_fields_are_written),      cmocka_unit_test(what_3_1_1_lacks_is_left_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

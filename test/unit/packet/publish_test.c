@@ -11,6 +11,7 @@ static void reads_back(enum protocol protocol, const struct packet_publish_head 
     struct packet packet;
     struct verdict verdict = {0, "", ""};
     limits.packet_bytes_max = REMAINING_LENGTH_MAX;
+    limits.topic_bytes_max = UINT16_MAX;
     packet_encode_publish_head(&out, protocol, head);
     memset(buf_extend(&out, head->payload_bytes), 'p', head->payload_bytes);
     assert_int_equal(out.len, packet_publish_size(protocol, head));
@@ -87,6 +88,18 @@ static void all_sizes_of_the_length(void **state) {
     }
 }
 
+static void a_topic_may_have_any_length(void **state) {
+    (void)state;
+    static uint8_t topic[UINT16_MAX];
+    memset(topic, 't', sizeof(topic));
+    struct packet_publish_head head = {.qos = 1, .packet_id = 1};
+    for (size_t len = 1; len <= sizeof(topic); len += len < 300 ? 1 : sizeof(topic) - 300) {
+        head.topic = span_of(topic, len);
+        reads_back(PROTOCOL_311, &head);
+        reads_back(PROTOCOL_5, &head);
+    }
+}
+
 static void an_alias_may_stand_for_the_topic(void **state) {
     (void)state;
     const struct packet_publish_head head = {.topic_alias = 65535, .payload_bytes = 1};
@@ -119,6 +132,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_combinations),
         cmocka_unit_test(all_sizes_of_the_length),
+        cmocka_unit_test(a_topic_may_have_any_length),
         cmocka_unit_test(an_alias_may_stand_for_the_topic),
         cmocka_unit_test(the_bytes_are_these),
     };
