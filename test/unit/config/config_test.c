@@ -70,6 +70,7 @@ static const struct {
     {"max_inflight_message 3",
      "error: q.conf:1: there is no option \"max_inflight_message\"; did you mean max_inflight_messages?\n"},
     {"shrads 3", "error: q.conf:1: there is no option \"shrads\"; did you mean shards?\n"},
+    {"prot 1884", "error: q.conf:1: there is no option \"prot\"; did you mean port?\n"},
     {"colour blue", "error: q.conf:1: there is no option \"colour\"\n"},
     {"\x1b[31mred true", "error: q.conf:1: there is no option \"?[31mred\"\n"},
     {"plugin_opt_x 1", "error: q.conf:1: plugin_opt_x is refused: plugins are not supported\n"},
@@ -146,7 +147,8 @@ static void number_bounds(const char *name, enum unit unit, uint64_t min, uint64
             fail_msg("%s %s was%s accepted", name, value, rows[i].fine ? " not" : "");
         }
     }
-    static const char *const wrong[] = {"-1", "x", "1x", "0x10", "1.5", "1 2", "18446744073709551616", "+1", "1kk"};
+    static const char *const wrong[] = {
+        "-1", "x", "1x", "0x10", "1.5", "1 2", "18446744073709551616", "18446744073709551620", "+1", "1kk"};
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         if (accepted(name, wrong[i])) {
             fail_msg("%s %s was accepted", name, wrong[i]);

@@ -115,6 +115,7 @@ static void local_only_stays_on_the_loopback(void **state) {
     assert_true(listeners_open(&l, &config, 1, &log, &error));
     assert_true(l.socket_count >= 1);
     for (size_t i = 0; i < l.socket_count; i++) {
+        assert_int_equal(port_of(l.sockets[i].fds[0]), port_of(l.sockets[0].fds[0]));
         assert_true(strncmp(l.sockets[i].name, "127.0.0.1:", 10) == 0 || strncmp(l.sockets[i].name, "[::1]:", 6) == 0);
     }
     listeners_close(&l);
