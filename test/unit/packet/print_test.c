@@ -45,7 +45,7 @@ static const struct {
     {"subscribe.5.all",
      "SUBSCRIBE id=1 \"a/b\":2:no_local:as_published:handling=2 \"#\":1:handling=1 \"$share/g/t\":0:as_published:"
      "handling=2 {Subscription Identifier: 268435455, User Property: \"a\"=\"b\"}"},
-    {"subscribe.5.each-option", "SUBSCRIBE id=1 \"a\":0:no_local:handling=0 \"b\":0:as_published:handling=0 "
+    {"subscribe.5.each-option", "SUBSCRIBE id=1 \"not/$share/g\":0:no_local:handling=0 \"b\":0:as_published:handling=0 "
                                 "\"c\":0:handling=1 \"d\":0:handling=2"},
     {"suback.311", "SUBACK id=1 0x00 0x01 0x02 0x80"},
     {"unsubscribe.311.several", "UNSUBSCRIBE id=1 \"a/b\" \"#\" \"+\""},
