@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "apps/quartet.h"
+#include "sim/scenario.h"
 #include "sim/swarm.h"
 
 #define EXIT_WRONG 2
@@ -43,7 +44,8 @@ static void on_abort(int signal_number) {
 
 static void usage(FILE *out) {
     (void)fputs("usage: quartet sim [--seed S] [--seeds N [--from S]] [--minutes M] [--mutant NAME] [--keep-going]\n"
-                "                   [--verbose]\n\n"
+                "                   [--verbose]\n"
+                "       quartet sim --scenario [--rewrite] FILE...\n\n"
                 "  --seed S      one history; with --verbose it is printed even when all is well\n"
                 "  --seeds N     N histories, from seed 1 or --from on\n"
                 "  --minutes M   as many histories as fit\n"
@@ -132,11 +134,29 @@ static int run_seeds(const struct sim_flags *f) {
     return failures == 0 ? 0 : 1;
 }
 
+/* --scenario [--rewrite] FILE...: each file's scenarios; the summary line counts them. */
+static int run_scenarios(int count, char **files) {
+    struct scenario_counts counts = {0, 0};
+    bool rewrite = count > 0 && strcmp(files[0], "--rewrite") == 0;
+    for (int i = rewrite ? 1 : 0; i < count; i++) {
+        if (!scenario_file(files[i], MUTANT_NONE, rewrite ? NULL : stdout, rewrite, &counts)) {
+            (void)fprintf(stderr, "%s cannot be read or written\n", files[i]);
+            return EXIT_WRONG;
+        }
+    }
+    (void)printf("summary: scenarios=%u passed=%u failed=%u\n", counts.passed + counts.failed, counts.passed,
+                 counts.failed);
+    return counts.failed == 0 || rewrite ? 0 : 1;
+}
+
 int quartet_sim_main(int argc, char **argv) {
     struct sim_flags flags = {.from = 1};
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         usage(stdout);
         return 0;
+    }
+    if (argc > 2 && strcmp(argv[1], "--scenario") == 0) {
+        return run_scenarios(argc - 2, argv + 2);
     }
     if (!parse(argc, argv, &flags)) {
         usage(stderr);

@@ -264,7 +264,7 @@ static bool order_defined(const struct world *w, int client, const struct sim_me
         }
     }
     const bool in_place = !m->will && !m->unordered && !(m->repeated && w->expect_refusal);
-    return ways == 1 && in_place && (m->qos != 1 || (before && qos > 0));
+    return ways == 1 && in_place && (m->qos != 1 || (before && qos > 0 && m->expiry == 0));
 }
 
 /* G3: no later message of the same publisher, topic and QoS has arrived before this first arrival. */
