@@ -47,6 +47,15 @@ def die_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
+def quick_tmp():
+    """Lets stores and images live in memory: for tests in which a process or a simulated power ends, but the kernel lives
+    on, so that memory is as stable as a disk, and quicker."""
+    if 'QUARTET_TMP' not in os.environ and os.access('/dev/shm', os.W_OK):
+        st = os.statvfs('/dev/shm')
+        if st.f_bavail * st.f_frsize > 2 << 30:
+            os.environ['QUARTET_TMP'] = '/dev/shm'
+
+
 def free_port(seed=None):
     """A port below the ephemeral range: nobody's outgoing connection can sit on it while the broker is down, and a
     client that retries cannot connect to itself."""

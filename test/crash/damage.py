@@ -293,8 +293,7 @@ def main():
     p.add_argument('--broker')
     p.add_argument('--keep', action='store_true')
     a = p.parse_args()
-    if 'QUARTET_TMP' not in os.environ and os.access('/dev/shm', os.W_OK):
-        os.environ['QUARTET_TMP'] = '/dev/shm'
+    brokers.quick_tmp()
     return Damage(a).run()
 
 

@@ -153,6 +153,7 @@ def main():
     p.add_argument('--seed', type=int, default=int.from_bytes(os.urandom(4), 'big'))
     p.add_argument('--broker')
     a = p.parse_args()
+    brokers.quick_tmp()
     why = disks.why_not()
     if why:
         print(f'SKIPPED full disk: {why}')

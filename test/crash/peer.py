@@ -18,6 +18,10 @@ class Late(Exception):
     """What was waited for did not come in time."""
 
 
+class Refused(AssertionError):
+    """The other side answered, and said no."""
+
+
 class Peer:
     def __init__(self, port, level=5, limit=5.0):
         self.level, self.limit = level, limit
@@ -124,7 +128,7 @@ class Peer:
         self.send(codec.connect(client_id, self.level, **more))
         p = self.expect(codec.CONNACK)
         if p.reason != reason:
-            raise AssertionError(f'CONNACK 0x{p.reason:02X}, expected 0x{reason:02X}')
+            raise Refused(f'CONNACK 0x{p.reason:02X}, expected 0x{reason:02X}')
         self.connack = p
         return self
 

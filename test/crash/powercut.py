@@ -28,7 +28,9 @@ class PowerCuts:
     def __init__(self, a):
         self.a, self.random = a, random.Random(a.seed)
         self.disk = disks.Disk(a.size)
-        self.broker = brokers.Broker(a.broker, data=os.path.join(self.disk.path, 'data'))
+        # Files of 4 MiB: what waits longer is folded into the table under the cuts, too.
+        conf = None if a.default_conf else ['segment_size 4M', 'frame_size 1M', 'max_packet_size 1M']
+        self.broker = brokers.Broker(a.broker, data=os.path.join(self.disk.path, 'data'), conf=conf)
         self.world = worlds.World(self.broker.port, a.seed, keep_wire=bool(a.wire))
         w = self.world
         self.subscribers = [
@@ -103,11 +105,13 @@ def main():
     p.add_argument('--cuts', type=int, default=200)
     p.add_argument('--seconds', type=float, help='stop after so long even if there were fewer cuts')
     p.add_argument('--seed', type=int, default=int.from_bytes(os.urandom(4), 'big'))
+    p.add_argument('--default-conf', action='store_true', help='with the default sizes of the store')
     p.add_argument('--size', type=int, default=512)
     p.add_argument('--broker')
     p.add_argument('--wire', help='write what every connection carried into this directory')
     p.add_argument('--keep', action='store_true', help='keep the log of a failed run')
     a = p.parse_args()
+    brokers.quick_tmp()
     why = disks.why_not()
     if why:
         print(f'SKIPPED power cuts: {why}')

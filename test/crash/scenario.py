@@ -16,7 +16,7 @@ import time
 import codec
 import strict
 import verdict
-from peer import Gone, Late, Peer
+from peer import Gone, Late, Peer, Refused
 from worlds import World
 
 
@@ -29,9 +29,10 @@ class Failed(Exception):
 
 
 class Scenario:
-    def __init__(self, broker, seed=0, level=5, messages=6, keep_wire=True):
+    def __init__(self, broker, seed=0, level=5, messages=6, keep_wire=True, full_allowed=False):
         self.broker, self.level = broker, level
         self.world = World(broker.port, seed, keep_wire)
+        self.world.full_allowed = full_allowed  # "quota exceeded" is asked again a little later
         self.deaths = []      # (exit status, log) of each time that the broker ended
         self.revivals_max = 8
         self.problems = []
@@ -44,7 +45,7 @@ class Scenario:
                                   filters=[(prefix + '/#', 2)])
             p = strict.Publisher(self.world, n, level, window=(2, 8)[n], qos=(2, 1), prefix=prefix, size=SIZES[n])
             p.ready = lambda s=s: s.subscribed
-            p.refusals_allowed = level >= 5
+            p.refusals_allowed = full_allowed
             p.limit = messages * (1, 5)[n]
             self.subscribers.append(s)
             self.publishers.append(p)
@@ -53,9 +54,11 @@ class Scenario:
 
     def revive(self, wait=2.0):
         """Called when a connection broke: when the broker has died it is started again, without injected faults."""
-        end = time.monotonic() + wait
+        end = time.monotonic() + (0.1 if self.world.full_allowed else wait)
         while self.broker.alive() and time.monotonic() < end:
             time.sleep(0.005)
+        if self.broker.alive() and self.world.full_allowed:
+            return
         if self.broker.alive():
             self.problems.append('the broker closed a connection, and lives')
             return
@@ -82,13 +85,17 @@ class Scenario:
 
     def insist(self, do):
         """do(attempt) until it was answered."""
-        for attempt in range(12):
+        for attempt in range(40):
             try:
                 return do(attempt)
             except Gone:
                 self.revive()
+            except Refused:
+                if not self.world.full_allowed:
+                    raise
+                self.revive()
             except Late as e:
-                if self.broker.alive():
+                if self.broker.alive() and not self.world.full_allowed:
                     self.problems.append(f'no answer: {e}')
                 self.revive()
         raise Failed('a step was never answered')
@@ -125,9 +132,9 @@ class Scenario:
             with Peer(self.broker.port, self.level) as p:
                 p.connect(f'keep-{len(self.retained)}-{payload[:5].hex()}-{attempt}')
                 self.retained[topic].add(payload or None)
-                if p.publish(topic, payload, qos, retain=True) >= 0x80:
-                    self.retained[topic].discard(payload or None)
-                    raise Gone('refused')
+                reason = p.publish(topic, payload, qos, retain=True)
+                if reason >= 0x80:
+                    raise Refused(f'PUBLISH 0x{reason:02X}')
                 self.retained[topic] = {payload or None}
                 p.disconnect()
         self.insist(do)
@@ -155,11 +162,14 @@ class Scenario:
             name = f'clean-{attempt}'
             with Peer(self.broker.port, self.level) as p:
                 p.connect(name, clean=False, **self.durable())
-                p.subscribe(('clean/x', 1))
+                codes = p.subscribe(('clean/x', 1))
+                if codes != (1,):
+                    raise Refused(f'SUBACK {codes}')
                 p.disconnect()
             with Peer(self.broker.port, self.level) as p:
                 p.connect(name + '-publisher')
-                p.publish('clean/x', b'ghost', 1)
+                if p.publish('clean/x', b'ghost', 1) >= 0x80:
+                    raise Refused('PUBLISH')
                 p.disconnect()
             return name
         name = self.insist(make)
@@ -182,6 +192,7 @@ class Scenario:
         self.broker.start()
         if not self.broker.wait_ready():
             return self.problems + [f'the broker does not start:\n{self.broker.log()}']
+        self.world.full_allowed = False
         for p in self.publishers:
             p.refusals_allowed = False
         try:
@@ -195,7 +206,7 @@ class Scenario:
             self.verify_retained()
             for name in self.cleaned:
                 self.verify_cleaned(name)
-        except (Gone, Late, AssertionError, codec.WireError) as e:
+        except (Gone, Late, Refused, AssertionError, codec.WireError) as e:
             self.problems.append(f'{type(e).__name__}: {e}')
         tally = verdict.Tally(self.world, self.publishers[:1], self.subscribers[:1])
         other = verdict.Tally(self.world, self.publishers[1:], self.subscribers[1:])

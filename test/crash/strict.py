@@ -227,6 +227,8 @@ class Subscriber(Client):
     def on_rare(self, packet):
         if packet.type != codec.SUBACK or packet.packet_id != 1 or self.subscribed:
             super().on_rare(packet)
+        elif self.world.full_allowed and {0x97, 0x80} & set(packet.reasons):
+            self.world.after(0.1, self.subscribe_again)
         elif packet.reasons != tuple(options & 3 for _, options in self.filters):
             self.violation(f'SUBACK {packet.reasons}')
         else:
@@ -234,6 +236,11 @@ class Subscriber(Client):
             for client in self.world.clients:
                 if isinstance(client, Publisher):
                     self.world.after(0, client.kick)
+
+    def subscribe_again(self):
+        if self.state is UP and not self.subscribed:
+            self.connection_up()
+            self.flush()
 
     def flushed(self):
         if self.unflushed:

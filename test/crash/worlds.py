@@ -53,6 +53,7 @@ class World:
         self.deaths = {}       # generation -> when it ended
         self.cuts = 0          # cuts that really happened
         self.progress = 0      # packets of QoS flows that came; grows as long as something moves
+        self.full_allowed = False  # may the broker refuse with "quota exceeded"?
         self.deliveries = 0    # messages that entered an inbox, repeats not counted
 
     # ---- harness ----
@@ -348,6 +349,9 @@ class Client:
     def on_connack(self, packet):
         if self.state is not WAITING:
             self.violation('a second CONNACK')
+            return
+        if packet.reason in (0x97, 3) and self.world.full_allowed:
+            self.lost(0.1)
             return
         if packet.reason:
             self.violation(f'CONNACK refused with 0x{packet.reason:02X}')

@@ -247,6 +247,7 @@ def main():
     p.add_argument('--short', action='store_true', help='leave out the pairs of different clients')
     p.add_argument('name', nargs='*', help='parts of the names of cases')
     a = p.parse_args()
+    brokers.quick_tmp()
     run, skipped, clients = Interop(a), [], []
     for client in (Mosquitto, Paho, MqttJs):
         why = client.missing()
