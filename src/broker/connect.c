@@ -3,6 +3,7 @@
 #include <stdio.h>
 
 #include "broker/connection.h"
+#include "broker/expiry.h"
 #include "broker/session.h"
 #include "broker/will.h"
 
@@ -124,6 +125,10 @@ static struct session *connect_existing(struct shard *shard, struct span client_
         connect_take_over(session->connection);
         return map_bytes_get(&shard->by_client, client_id);
     }
+    if (expiry_due(session)) {
+        expiry_session_end(session);
+        return NULL;
+    }
     struct connection *left = connection_find(shard, session->left);
     if (left != NULL && outbox_bytes(&left->out) > 0) {
         connection_abort(left);
@@ -161,6 +166,9 @@ static struct session *connect_session(struct connection *c, const struct packet
     session->expiry_s = parts->expiry_s;
     session->disconnected_at = 0;
     (void)session_stage_state(session);
+    if (!p->has_will) {
+        will_clear(session); /* one that its delay has kept */
+    }
     return session;
 }
 

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "broker/connection.h"
 #include "broker/session.h"
+#include "broker/will.h"
 
 /* Buffers of a connection that was quiet since the last tick are given back. */
 static void connection_rest(struct connection *c) {
@@ -48,15 +49,32 @@ void expiry_connection(struct connection *c) {
     }
 }
 
-static bool session_expired(const struct session *s) {
-    return s->connection == NULL && s->expiry_s != SESSION_NEVER_EXPIRES && s->disconnected_at != 0 &&
-           s->shard->wall - s->disconnected_at >= (wall_ms_t)s->expiry_s * 1000;
+/* How long the client has been away: by the wall clock over a restart, from then on by the one that never jumps, so
+ * that a clock that is set ends no session. */
+static int64_t session_away_ms(struct session *s) {
+    if (!s->away_known) {
+        int64_t by_wall = s->shard->wall - s->disconnected_at;
+        s->away_since = s->shard->now - (by_wall > 0 ? by_wall : 0);
+        s->away_known = true;
+    }
+    return s->shard->now - s->away_since;
 }
 
-/* A clock that was set back must not keep a session for ever: its expiry counts from the earlier of the two. */
-static void session_clock(struct session *s) {
-    if (s->connection == NULL && s->disconnected_at > s->shard->wall) {
-        s->disconnected_at = s->shard->wall;
+bool expiry_due(struct session *s) {
+    return s->connection == NULL && s->expiry_s != SESSION_NEVER_EXPIRES &&
+           session_away_ms(s) >= (int64_t)s->expiry_s * 1000;
+}
+
+void expiry_session_end(struct session *s) {
+    shard_log(s->shard, LOG_INFO, "the session of %s has expired", shard_text(s->client_id));
+    s->shard->counters.sessions_expired++;
+    session_end(s);
+}
+
+/* A will whose delay has passed [MQTT-3.1.3-9]. */
+static void expiry_will(struct session *s) {
+    if (s->will.message != NULL && s->connection == NULL && session_away_ms(s) >= (int64_t)s->will.delay_s * 1000) {
+        will_publish(s);
     }
 }
 
@@ -68,20 +86,18 @@ void expiry_sessions(struct shard *shard) {
     void *value;
     while (map64_next(&shard->by_id, &at, &id, &value)) {
         struct session *s = value;
-        session_clock(s);
         if (broker_mutant(shard, MUTANT_R2)) {
             shard->counters.held_ids -= s->in.count;
             qos_in_deinit(&s->in);
         }
-        if (session_expired(s)) {
+        expiry_will(s);
+        if (expiry_due(s)) {
             expired = mem_resize(expired, (count + 1) * sizeof(struct session *));
             expired[count++] = s;
         }
     }
     for (size_t i = 0; i < count; i++) {
-        shard_log(shard, LOG_INFO, "the session of %s has expired", shard_text(expired[i]->client_id));
-        shard->counters.sessions_expired++;
-        session_end(expired[i]);
+        expiry_session_end(expired[i]);
     }
     mem_free(expired);
 }

@@ -1,7 +1,9 @@
 /* The start: sessions, subscriptions, flows and queues come back from the store, and wills whose connection the stop
  * has ended are published. */
+#include "base/mem.h"
 #include "base/must.h"
 #include "broker/connect.h"
+#include "broker/route.h"
 #include "broker/session.h"
 #include "broker/will.h"
 
@@ -10,6 +12,8 @@ struct loading {
     struct map64 sessions; /* id -> session */
     lsn_t end;             /* the last record that there is */
     wall_ms_t now;
+    struct message **expired; /* retained messages, each once */
+    size_t expired_count;
 };
 
 static struct session *loading_session(struct loading *loading, session_id_t id) {
@@ -61,16 +65,24 @@ static void load_queue(void *user, session_id_t id, uint64_t count, uint64_t byt
 
 static void load_will(void *user, const struct record_will *w) {
     struct session *session = loading_session(user, w->session_id);
-    session->will = (struct will){message_create(&w->parts), w->expiry_s};
+    session->will = (struct will){message_create(&w->parts), w->expiry_s, w->delay_s};
 }
 
 static void load_retained(void *user, struct message *m) {
     struct loading *loading = user;
-    if (m->expires_at != 0 && m->expires_at <= loading->now) {
-        message_unref(m);
-        return;
-    }
     message_unref(topic_retained_set(loading->broker->retained, message_topic(m), m));
+    if (m->expires_at != 0 && m->expires_at <= loading->now) {
+        loading->expired = mem_resize(loading->expired, (loading->expired_count + 1) * sizeof(struct message *));
+        loading->expired[loading->expired_count++] = m;
+    }
+}
+
+/* Retained messages that have expired leave the store, too. */
+static void load_forget_expired(struct loading *loading, bool loaded) {
+    for (size_t i = 0; loaded && i < loading->expired_count; i++) {
+        route_forget_retained(loading->broker->shards[0], loading->expired[i]);
+    }
+    mem_free(loading->expired);
 }
 
 /* Sessions that were connected when the broker stopped: their connection has ended now. */
@@ -81,13 +93,18 @@ static void load_disconnect(struct shard *shard, const struct loading *loading) 
     while (map64_next(&loading->sessions, &at, &id, &value)) {
         struct session *session = value;
         if (session->shard == shard && session->disconnected_at == 0) {
+            bool stays = session->expiry_s > 0;
             session_disconnected(session, false);
+            if (stays) {
+                session->away_known = false; /* the clock that never jumps is not known yet */
+            }
         }
     }
 }
 
 bool broker_load(struct broker *broker, wall_ms_t now, struct error *error) {
-    struct loading loading = {broker, map64_of(broker->outside.seed), store_folded(broker->store), now};
+    struct loading loading = {
+        .broker = broker, .sessions = map64_of(broker->outside.seed), .end = store_folded(broker->store), .now = now};
     struct store_sink sink = {.user = &loading,
                               .session = load_session,
                               .subscription = load_subscription,
@@ -101,6 +118,7 @@ bool broker_load(struct broker *broker, wall_ms_t now, struct error *error) {
         shard_time(broker->shards[i], 0, now);
         load_disconnect(broker->shards[i], &loading);
     }
+    load_forget_expired(&loading, loaded);
     map64_deinit(&loading.sessions);
     return loaded;
 }

@@ -242,35 +242,45 @@ struct route_result route_message(struct shard *shard, const struct route_reques
     return result;
 }
 
-void route_retained(struct session *session, struct message *m, uint8_t qos) {
-    struct shard *shard = session->shard;
+void route_forget_retained(struct shard *shard, const struct message *m) {
+    struct broker *broker = shard->broker;
+    struct record record = {.kind = RECORD_MESSAGE,
+                            .message = {.set_retained = true,
+                                        .accepted_at = shard->wall,
+                                        .parts = {.retain = true, .topic = message_topic(m)}}};
+    broker->cleared_lsn = store_stage(broker->store, &record);
+    message_unref(topic_retained_set(broker->retained, message_topic(m), NULL));
+}
+
+/* A durable session gets a retained message as a message of its own. */
+static struct message *retained_own(struct session *session, struct message *m, uint8_t qos) {
+    struct record_target target = {session->id, qos, true};
+    struct message_parts parts = {.qos = m->qos,
+                                  .retain = m->retain,
+                                  .expires_at = m->expires_at,
+                                  .topic = message_topic(m),
+                                  .properties = message_properties(m),
+                                  .payload = message_payload(m)};
+    struct record record = {
+        .kind = RECORD_MESSAGE,
+        .message = {.accepted_at = session->shard->wall, .parts = parts, .targets = &target, .target_count = 1}};
+    struct message *own = message_create(&parts);
+    own->lsn = session_stage(session, &record);
+    message_unref(m);
+    return own;
+}
+
+bool route_retained(struct session *session, struct message *m, uint8_t qos) {
     qos = qos < m->qos ? qos : m->qos;
     if (qos == 0) {
-        session_deliver(session, m, 0, true, 0);
-        return;
-    }
-    if (!inlet_reserve(session->inlet, &shard->broker->options, message_bytes(m))) {
-        shard->counters.publish_refused++;
-        shard_log(shard, LOG_WARNING, "the queue of %s is full: it does not get the retained message of %s",
-                  shard_text(session->client_id), shard_text(message_topic(m)));
+        bool sent = session_send_retained(session, m);
         message_unref(m);
-        return;
+        return sent;
     }
-    if (session->durable) {
-        struct record_target target = {session->id, qos, true};
-        struct message_parts parts = {.qos = m->qos,
-                                      .retain = m->retain,
-                                      .expires_at = m->expires_at,
-                                      .topic = message_topic(m),
-                                      .properties = message_properties(m),
-                                      .payload = message_payload(m)};
-        struct record record = {
-            .kind = RECORD_MESSAGE,
-            .message = {.accepted_at = shard->wall, .parts = parts, .targets = &target, .target_count = 1}};
-        struct message *own = message_create(&parts);
-        own->lsn = session_stage(session, &record);
+    if (!inlet_reserve(session->inlet, &session->shard->broker->options, message_bytes(m))) {
         message_unref(m);
-        m = own;
+        return false;
     }
-    session_deliver(session, m, qos, true, 0);
+    session_deliver(session, session->durable ? retained_own(session, m, qos) : m, qos, true, 0);
+    return true;
 }

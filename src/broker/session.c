@@ -114,6 +114,7 @@ static void session_leave_trie(struct session *s) {
 }
 
 void session_end(struct session *s) {
+    will_publish(s); /* one that its delay has kept: it does not outlive the session */
     if (s->durable && !broker_mutant(s->shard, MUTANT_B8)) {
         struct record record = {.kind = RECORD_SESSION_END, .end = {s->id}};
         s->shard->ended_lsn = session_stage(s, &record);
@@ -142,10 +143,12 @@ lsn_t session_stage_state(struct session *s) {
 
 void session_disconnected(struct session *s, bool graceful) {
     s->disconnected_at = s->shard->wall;
+    s->away_since = s->shard->now;
+    s->away_known = true;
     qos_in_shrink(&s->in);
     if (graceful) {
         will_clear(s);
-    } else {
+    } else if (s->will.delay_s == 0) {
         will_publish(s);
     }
     if (s->expiry_s == 0) {
@@ -194,7 +197,8 @@ static bool session_send_publish(struct session *s, const struct message *m, con
     head.has_message_expiry = m->expires_at != 0;
     if (head.has_message_expiry) {
         wall_ms_t left = m->expires_at - s->shard->wall;
-        head.message_expiry_interval_s = left <= 0 ? 0 : (uint32_t)((left + 999) / 1000);
+        int64_t left_s = left <= 0 ? 0 : (left + 999) / 1000; /* more than ever was left when the clock was set back */
+        head.message_expiry_interval_s = left_s < UINT32_MAX ? (uint32_t)left_s : UINT32_MAX;
     }
     if (c->packet_bytes_max != UINT32_MAX &&
         packet_publish_size((enum protocol)c->protocol, &head) > c->packet_bytes_max) {
@@ -208,17 +212,27 @@ static bool session_send_publish(struct session *s, const struct message *m, con
     return true;
 }
 
-static void session_deliver_qos0(struct session *s, const struct message *m, bool retain) {
+/* False: more than `bytes_max` waits for the client, and the message is dropped. */
+static bool session_deliver_qos0(struct session *s, const struct message *m, bool retain, uint64_t bytes_max) {
     struct shard *shard = s->shard;
     if (s->connection == NULL) {
-        return;
+        return true;
     }
-    if (outbox_bytes(&s->connection->out) > shard->broker->options.outbox_bytes_max) {
+    if (outbox_bytes(&s->connection->out) > bytes_max) {
         shard->counters.qos0_dropped++;
-        return;
+        return false;
     }
     struct packet_publish_head head = {.qos = 0, .retain = retain};
     (void)session_send_publish(s, m, &head, shard_barrier(shard, MUTANT_B2_ONWARD, m->lsn));
+    return true;
+}
+
+/* One SUBSCRIBE may bring more than an outbox is to hold otherwise; what a queue may hold is the bound. */
+bool session_send_retained(struct session *s, const struct message *m) {
+    const struct broker_options *options = &s->shard->broker->options;
+    uint64_t most =
+        options->queue_bytes_max > options->outbox_bytes_max ? options->queue_bytes_max : options->outbox_bytes_max;
+    return session_deliver_qos0(s, m, true, most);
 }
 
 /* A delivery leaves the queue without being sent: recorded, so that it does not come back. */
@@ -307,7 +321,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
     struct shard *shard = s->shard;
     const struct broker_options *options = &shard->broker->options;
     if (qos == 0) {
-        session_deliver_qos0(s, m, retain);
+        (void)session_deliver_qos0(s, m, retain, options->outbox_bytes_max);
         message_unref(m);
         return;
     }

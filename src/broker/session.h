@@ -16,7 +16,8 @@ struct session *session_create(struct shard *shard, const struct session_parts *
 /* Puts back a session of the store. */
 struct session *session_restore(struct shard *shard, session_id_t id, const struct session_parts *parts,
                                 wall_ms_t disconnected_at);
-/* Ends it: recorded when durable (B8: shard.ended_lsn); everything of it is gone. It has no connection. */
+/* Ends it: recorded when durable (B8: shard.ended_lsn); everything of it is gone, its will is published. It has no
+ * connection. */
 void session_end(struct session *session);
 /* Frees the memory without a record: the broker stops. */
 void session_forget(struct session *session);
@@ -26,13 +27,16 @@ lsn_t session_stage(struct session *session, const struct record *record);
 /* Records how the session is now (expiry, connected or not). */
 lsn_t session_stage_state(struct session *session);
 
-/* The connection is gone: the will is published unless `graceful`; a session without expiry ends here. */
+/* The connection is gone: the will is published, at once or after its delay, unless `graceful`; a session without
+ * expiry ends here. */
 void session_disconnected(struct session *session, bool graceful);
 /* The session has a new connection: owed PUBRELs, then PUBLISHes, then what waits. */
 void session_resume(struct session *session, uint16_t receive_maximum);
 
 /* Takes a delivery (and one reference to its message); QoS 1 and 2 were reserved in the inlet's accounts. */
 void session_deliver(struct session *session, struct message *m, uint8_t qos, bool retain, uint32_t target);
+/* Sends a retained message at QoS 0; false when too much waits for the client already. */
+bool session_send_retained(struct session *session, const struct message *m);
 /* Sends what may be sent: resends first, then the queue. */
 void session_pump(struct session *session);
 /* Resends everything unanswered on the live connection: what R7 forbids, for its mutant. */

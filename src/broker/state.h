@@ -54,6 +54,7 @@ struct subscription {
 struct will {
     struct message *message; /* NULL: none; expires_at is 0 until it is published */
     uint32_t expiry_s;       /* message expiry interval; 0: none */
+    uint32_t delay_s;        /* from the connection's end to its publication, when the session lasts so long */
 };
 
 struct session {
@@ -70,10 +71,11 @@ struct session {
     struct will will;
     lsn_t last_lsn;            /* of the last record about this session */
     wall_ms_t disconnected_at; /* 0 while connected */
-    uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
-    uint8_t protocol;          /* of the last CONNECT */
+    mono_ms_t away_since;      /* the same on the clock that never jumps; valid when away_known */
+    bool away_known;
+    uint32_t expiry_s; /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
+    uint8_t protocol;  /* of the last CONNECT */
     bool durable;
-    bool waiting_for_fold; /* linked in shard.deep */
     struct link deep_link; /* in shard.deep: its queue is deeper than the window of memory */
 };
 

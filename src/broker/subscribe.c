@@ -14,15 +14,11 @@ struct retained_list {
     uint8_t *qos;
     size_t count, capacity;
     uint8_t current_qos; /* of the subscription that is being looked at */
-    wall_ms_t wall;
 };
 
 static bool retained_collect(void *user, void *value) {
     struct retained_list *list = user;
     struct message *m = value;
-    if (m->expires_at != 0 && m->expires_at <= list->wall) {
-        return true;
-    }
     if (list->count == list->capacity) {
         list->capacity = list->capacity > 0 ? list->capacity * 2 : 16;
         list->items = mem_resize(list->items, list->capacity * sizeof(struct message *));
@@ -34,9 +30,31 @@ static bool retained_collect(void *user, void *value) {
     return true;
 }
 
+/* Takes those out, from number `begin` on, that have expired: out of the list and out of the index, whose lock is held.
+ */
+static void retained_expire(struct shard *shard, struct retained_list *list, size_t begin) {
+    size_t kept = begin;
+    for (size_t i = begin; i < list->count; i++) {
+        struct message *m = list->items[i];
+        if (m->expires_at != 0 && m->expires_at <= shard->wall) {
+            route_forget_retained(shard, m);
+            message_unref(m);
+        } else {
+            list->items[kept] = m;
+            list->qos[kept++] = list->qos[i];
+        }
+    }
+    list->count = kept;
+}
+
 static void retained_send(struct session *session, struct retained_list *list) {
+    size_t lost = 0;
     for (size_t i = 0; i < list->count; i++) {
-        route_retained(session, list->items[i], list->qos[i]);
+        lost += !route_retained(session, list->items[i], list->qos[i]);
+    }
+    if (lost > 0) {
+        shard_log(session->shard, LOG_WARNING, "%s does not get %zu retained messages: too much waits for it",
+                  shard_text(session->client_id), lost);
     }
     mem_free(list->items);
     mem_free(list->qos);
@@ -62,7 +80,9 @@ static void subscribe_enter(struct session *session, const struct packet_filter 
     }
     if (f->retain_handling == 0 || (f->retain_handling == 1 && is_new)) {
         list->current_qos = f->qos;
+        size_t begin = list->count;
         topic_retained_match(broker->retained, f->filter, retained_collect, list);
+        retained_expire(session->shard, list, begin);
     }
     lock_give(&broker->lock);
 }
@@ -111,7 +131,7 @@ void subscribe_packet(struct connection *c, const struct packet_subscribe *p) {
         return;
     }
     struct buf reasons = {NULL, 0, 0};
-    struct retained_list list = {.wall = c->shard->wall};
+    struct retained_list list = {.items = NULL};
     struct reader r = reader_of(p->filters);
     struct packet_filter filter;
     while (packet_filter_next(&r, (enum protocol)c->protocol, true, &filter)) {

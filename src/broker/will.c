@@ -16,10 +16,14 @@ void will_set(struct session *session, const struct packet_will *will) {
     session->will.expiry_s = (will->properties.present & PROPERTY_MESSAGE_EXPIRY_INTERVAL) != 0
                                  ? will->properties.message_expiry_interval_s
                                  : 0;
+    session->will.delay_s =
+        (will->properties.present & PROPERTY_WILL_DELAY_INTERVAL) != 0 ? will->properties.will_delay_interval_s : 0;
     if (!broker_mutant(session->shard, MUTANT_B10_WILL)) {
-        struct record record = {
-            .kind = RECORD_WILL,
-            .will = {.session_id = session->id, .expiry_s = session->will.expiry_s, .parts = parts}};
+        struct record record = {.kind = RECORD_WILL,
+                                .will = {.session_id = session->id,
+                                         .delay_s = session->will.delay_s,
+                                         .expiry_s = session->will.expiry_s,
+                                         .parts = parts}};
         (void)session_stage(session, &record);
     }
     buf_deinit(&properties);
@@ -27,7 +31,7 @@ void will_set(struct session *session, const struct packet_will *will) {
 
 static void will_forget(struct session *session) {
     message_unref(session->will.message);
-    session->will = (struct will){NULL, 0};
+    session->will = (struct will){NULL, 0, 0};
 }
 
 void will_clear(struct session *session) {
