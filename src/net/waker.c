@@ -9,7 +9,7 @@ static void waker_heard(uv_async_t *async) {
 void waker_init(struct waker *w, uv_loop_t *loop) {
     must(uv_async_init(loop, &w->async, waker_heard) == 0);
     atomic_init(&w->wanted, false);
-    atomic_init(&w->asleep, false);
+    atomic_init(&w->asleep, true); /* a loop that has not turned yet must be woken for its first turn */
 }
 
 void waker_close(struct waker *w) {
