@@ -127,6 +127,7 @@ static inline bool packet_bytes_word(struct packet_bytes *b, const char **text) 
 /* Writes the bytes of `text` and how many they are; false when the text makes no sense or they are too many. */
 static inline bool packet_bytes_read(const char *text, uint8_t *out, size_t capacity, size_t *len) {
     struct packet_bytes b = {.out = out, .capacity = capacity};
+    *len = 0;
     while (*text != '\0') {
         if (*text == ' ') {
             text++;
