@@ -96,15 +96,20 @@ void outbox_body(struct outbox *o, struct message *m) {
     o->stream_end += m->payload_bytes;
 }
 
-/* The stream position up to which bytes may leave. */
+/* The stream position up to which bytes may leave: where the first gate is closed. Gates rise, so it is found by
+ * halving: there may be one for each packet that waits. */
 static uint64_t outbox_open_end(const struct outbox *o, lsn_t durable) {
-    for (uint32_t i = 0; i < o->gate_count; i++) {
-        const struct outbox_gate *g = gate_at(o, i);
-        if (g->after > durable) {
-            return g->from;
+    uint32_t open = 0;
+    uint32_t end = o->gate_count;
+    while (open < end) {
+        uint32_t middle = open + (end - open) / 2;
+        if (gate_at(o, middle)->after <= durable) {
+            open = middle + 1;
+        } else {
+            end = middle;
         }
     }
-    return o->stream_end;
+    return open < o->gate_count ? gate_at(o, open)->from : o->stream_end;
 }
 
 int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int max) {

@@ -3,9 +3,11 @@
  *     bytes   [ PUBREC 7 | PUBLISH .... | PINGRESP | PUBREL 3 ]
  *     gates     ^ after lsn 41            ^ 0        ^ after lsn 45
  *
- * TCP keeps order, so a packet that waits holds back those behind it: gates never decrease (R8 follows). Bodies of
- * large messages are not copied: the outbox keeps a reference and gives them out in place. A small buffer is kept for
- * the next packet until outbox_shrink(). Knows neither sockets nor packets. Thread: its shard's. */
+ * TCP keeps order, so a packet that waits holds back those behind it: gates only rise (R8 follows). Bodies of 4 KiB and
+ * more are not copied: the outbox keeps a reference and gives them out in place. Memory: when all has left, a buffer of
+ * more than 16 KiB is given back at once, a smaller one and the rings of gates and bodies by outbox_shrink(). Its size
+ * is bounded by its caller, who asks outbox_bytes(). Durability: it holds back what its caller names, nothing more.
+ * Knows neither sockets nor packets. Thread: its shard's. */
 #pragma once
 
 #include <sys/uio.h>
@@ -30,7 +32,8 @@ struct outbox {
     lsn_t gate_last;       /* the highest lsn that anything here waits for */
 };
 
-/* Zero-initialised is empty. Frees everything; the outbox is empty and usable again. */
+/* Zero-initialised is empty. Throws away what is in it, gates too, and frees everything; it is empty and usable again.
+ */
 void outbox_deinit(struct outbox *o);
 /* What is appended from now on waits until `after` is durable (and for all that came before it). */
 void outbox_gate(struct outbox *o, lsn_t after);
@@ -43,10 +46,10 @@ void outbox_body(struct outbox *o, struct message *m);
 static inline size_t outbox_bytes(const struct outbox *o) {
     return (size_t)(o->stream_end - o->stream_begin);
 }
-/* Fills up to `max` iovecs with what may leave when `durable` is durable; returns how many (0: nothing may). Views are
- * valid until the outbox changes. */
+/* Fills up to `max` iovecs with what may leave when `durable` is durable; returns how many (0: nothing may). Costs the
+ * logarithm of the gates that wait. Views are valid until the outbox changes. */
 int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int max);
-/* Gives the memory of an empty outbox back; for quiet moments. */
+/* Gives back the memory of an outbox that is empty and where no gate waits for its bytes; for quiet moments. */
 void outbox_shrink(struct outbox *o);
 /* The first `bytes` bytes of what outbox_ready() gave have left. */
 void outbox_sent(struct outbox *o, size_t bytes);

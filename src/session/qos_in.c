@@ -51,7 +51,7 @@ bool qos_in_hold(struct qos_in *in, packet_id_t packet_id) {
     return true;
 }
 
-/* Pages stay while any id is held, so that a busy flow does not allocate; all go when the last id goes. */
+/* The page stays, for the next id. */
 bool qos_in_free(struct qos_in *in, packet_id_t packet_id) {
     if (!qos_in_holds(in, packet_id)) {
         return false;

@@ -15,9 +15,14 @@
  * a QoS 1 flow is none: the peer would wait for a PUBREL for ever.
  *
  * A connection resends on resumption only (R7): first the owed PUBRELs in the order of their PUBRECs, then the
- * PUBLISHes in their original order [MQTT-4.4.0-1, 4.6.0-1..6]. The quota belongs to the connection (R5). Knows one
- * peer and messages; does not know records, sockets, time: its caller records each change (B1, B3, B5) and lets the
- * packet wait for it. */
+ * PUBLISHes in their original order [MQTT-4.4.0-1, 4.6.0-1..6].
+ *
+ * The quota belongs to the connection (R5): it begins as the peer's Receive Maximum, a PUBLISH sent takes one, and the
+ * end of its flow gives it back. A flow that comes from an earlier connection and is not sent again on this one,
+ * because PUBREC has come, took none and gives none back: of the readings of section 4.9 the one that can never send
+ * more than the peer allows. Memory: one flight for each flow, freed at its end; ids_max bounds them. Knows one peer
+ * and messages; does not know records, sockets, time: its caller records each change (B1, B3, B5) and lets the packet
+ * wait for it. */
 #pragma once
 
 #include "base/list.h"
@@ -61,13 +66,15 @@ void qos_out_init(struct qos_out *out, uint64_t seed, packet_id_t ids_max, enum 
 /* Frees all flights. */
 void qos_out_deinit(struct qos_out *out);
 
-/* A new connection: the quota is the peer's Receive Maximum, every flight must be sent again. */
+/* A new connection: the quota is the peer's Receive Maximum (not 0). What is published must be sent again by
+ * qos_out_resend_next(); of what is released its caller sends PUBREL again, in the order of the list. */
 void qos_out_connected(struct qos_out *out, uint16_t receive_maximum);
 
 /* True when a new flow may begin now: quota, a free id, and nothing left to resend. */
 bool qos_out_ready(const struct qos_out *out);
 
-/* What a new flow carries; the flight takes the message's reference. */
+/* What a new flow carries; the flight takes the message's reference. The message may be NULL for qos_out_restore()
+ * alone: its caller then puts it into the flight before it resends it. */
 struct flight_parts {
     struct message *message;
     lsn_t message_lsn;
@@ -75,7 +82,8 @@ struct flight_parts {
     uint8_t qos;
     bool retain;
 };
-/* Begins a flow when qos_out_ready(): chooses the id, takes quota. The caller records SENT and sends the PUBLISH. */
+/* Begins a flow with a message when qos_out_ready(): chooses the id, takes quota. The caller records SENT and sends the
+ * PUBLISH. */
 struct flight *qos_out_begin(struct qos_out *out, const struct flight_parts *parts);
 /* Puts back a flow of the store, in the order of calls; it counts as sent before. */
 struct flight *qos_out_restore(struct qos_out *out, packet_id_t packet_id, bool released,
@@ -97,7 +105,8 @@ enum qos_out_answer {
 enum qos_out_answer qos_out_puback(struct qos_out *out, packet_id_t packet_id, struct flight **flight);
 enum qos_out_answer qos_out_pubrec(struct qos_out *out, packet_id_t packet_id, uint8_t reason, struct flight **flight);
 enum qos_out_answer qos_out_pubcomp(struct qos_out *out, packet_id_t packet_id, struct flight **flight);
-/* After QOS_OUT_DONE: removes and frees the flight, gives quota back. */
+/* Removes and frees a flight, after QOS_OUT_DONE or when it cannot be sent; gives back the quota that it took on this
+ * connection. */
 void qos_out_end(struct qos_out *out, struct flight *flight);
 
 struct flight *qos_out_find(const struct qos_out *out, packet_id_t packet_id);
