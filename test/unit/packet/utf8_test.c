@@ -157,6 +157,37 @@ static void no_place_hides_a_wildcard(void **state) {
     }
 }
 
+/* The reason with which a SUBSCRIBE to this filter is refused; 0 when it is not. */
+static uint8_t judge_filter(const uint8_t *filter, size_t len) {
+    struct packet_limits limits = test_limits();
+    struct buf bytes = {NULL, 0, 0};
+    struct packet_frame frame;
+    struct packet packet;
+    struct verdict verdict = {0, "", ""};
+    packet_encode_subscribe(&bytes, PROTOCOL_311, 1, NULL, &(struct packet_filter){.filter = span_of(filter, len)}, 1);
+    assert_int_equal(packet_frame(buf_span(&bytes), PACKET_FROM_CLIENT, PROTOCOL_311, &limits, &frame, &verdict),
+                     PACKET_WHOLE);
+    bool good = packet_decode(&frame, PROTOCOL_311, &limits, &packet, &verdict);
+    assert_true(good == (verdict.reason == 0));
+    buf_deinit(&bytes);
+    return verdict.reason;
+}
+
+static void limits_are_met_exactly(void **state) {
+    (void)state;
+    uint8_t text[4097];
+    memset(text, 'a', sizeof(text));
+    assert_int_equal(judge_topic(text, 4096, 128), 0);
+    assert_int_equal(judge_topic(text, 4097, 128), REASON_TOPIC_NAME_INVALID);
+    assert_int_equal(judge_filter(text, 4096), 0);
+    assert_int_equal(judge_filter(text, 4097), REASON_TOPIC_FILTER_INVALID);
+    memset(text, '/', sizeof(text));
+    assert_int_equal(judge_topic(text, 127, 128), 0);
+    assert_int_equal(judge_topic(text, 128, 128), REASON_TOPIC_NAME_INVALID);
+    assert_int_equal(judge_filter(text, 127), 0);
+    assert_int_equal(judge_filter(text, 128), REASON_TOPIC_FILTER_INVALID);
+}
+
 /* Levels are slashes and one; the limit is met exactly, wherever the slashes are. */
 static void levels_are_counted(void **state) {
     (void)state;
@@ -180,7 +211,7 @@ int main(void) {
         cmocka_unit_test(all_code_points),          cmocka_unit_test(all_short_sequences),
         cmocka_unit_test(four_byte_sequences),      cmocka_unit_test(no_place_hides_a_wrong_byte),
         cmocka_unit_test(an_empty_string_is_valid), cmocka_unit_test(no_place_hides_a_wildcard),
-        cmocka_unit_test(levels_are_counted),
+        cmocka_unit_test(levels_are_counted),       cmocka_unit_test(limits_are_met_exactly),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
