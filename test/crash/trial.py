@@ -2,12 +2,15 @@
 """The trial: publishers and durable subscribers, killed brokers, cut connections; then the count.
 
   scripts/trial [--broker COMMAND] [--publishers 4] [--window 20] [--subscribers 2] [--messages 30000] [--kills 5]
-                [--cuts 20] [--qos 2] [--protocol 3.1.1|5] [--seed S] [--wire DIRECTORY]
+                [--cuts 20] [--qos 2] [--protocol 3.1.1|5] [--seed S] [--wire DIRECTORY] [--conf LINE]... [--stress]
 
 COMMAND is a name (quartetd, mosquitto, mosquitto+persistence) or a command with {port} and {data} in it. --qos takes a
 list: with 1,2 every publisher has one stream of each. Kills and cuts come at random points of the work done; a cut
 falls at a random byte of what is sent or received. Exit status 0 only if nothing was lost, duplicated, reordered,
 stuck or forgotten and no packet broke the standard.
+
+--stress draws odd limits, sizes and long absences from the seed: 1 to 8 shards, small windows, queues that spill into
+the table, journal files of 1 MiB.
 """
 
 import argparse
@@ -35,17 +38,23 @@ def arguments():
     p.add_argument('--qos', default='2')
     p.add_argument('--protocol', choices=('3.1.1', '5', 'both'), default='3.1.1')
     p.add_argument('--size', type=int, default=64)
+    p.add_argument('--conf', action='append', help='a configuration line of quartetd')
+    p.add_argument('--stress', action='store_true')
     p.add_argument('--seed', type=int, default=None)
     p.add_argument('--patience', type=float, default=15.0, help='seconds without any movement before it gives up')
     p.add_argument('--wire', help='write what every connection carried into this directory')
     p.add_argument('--keep', action='store_true', help='keep the store and the log')
-    return p.parse_args()
+    a = p.parse_args()
+    a.away = (0, 0, 0.02, 0.2)  # seconds that a client may stay away after a cut
+    return a
 
 
 class Trial:
     def __init__(self, a):
         self.a, self.random = a, random.Random(a.seed)
-        self.broker = brokers.Broker(a.broker)
+        if a.stress:
+            self.draw(a)
+        self.broker = brokers.Broker(a.broker, conf=a.conf)
         self.world = worlds.World(self.broker.port, a.seed, keep_wire=True)
         qos = tuple(int(q) for q in a.qos.split(','))
         level = {'3.1.1': lambda n: 4, '5': lambda n: 5, 'both': lambda n: 4 + n % 2}[a.protocol]
@@ -57,6 +66,16 @@ class Trial:
             p.limit = a.messages // a.publishers + (n < a.messages % a.publishers)
             p.ready = lambda: all(s.subscribed for s in self.subscribers)
         self.kills = 0
+
+    def draw(self, a):
+        r = self.random
+        a.conf = (a.conf or []) + brokers.SMALL_STORE + [
+            f'shards {r.choice((1, 2, 3, 8))}', f'max_inflight_messages {r.choice((1, 2, 10, 1000))}',
+            f'queue_window {r.choice((16, 17, 100, 1000))}', f'outbox_size {r.choice(("4K", "20K", "1M"))}',
+            f'receive_maximum {r.choice((1, 3, 50, 1000))}', f'staged_size {r.choice(("64K", "1M"))}']
+        a.window, a.size = r.choice((1, 5, 20, 100)), r.choice((16, 64, 500, 4000))
+        a.publishers, a.subscribers = r.randrange(1, 7), r.randrange(1, 5)
+        a.away = (0, 0.02, 0.2, 1.0, 2.0)
 
     def run(self):
         a, world = self.a, self.world
@@ -95,7 +114,7 @@ class Trial:
         if not up:
             return
         client = self.random.choice(up)
-        how, away = self.random.choice(('rst', 'fin')), self.random.choice((0, 0, 0.02, 0.2))
+        how, away = self.random.choice(('rst', 'fin')), self.random.choice(self.a.away)
         place = self.random.randrange(3)
         client.cut(how, out_after=self.random.randrange(1, 400) if place == 1 else None,
                    in_after=self.random.randrange(1, 400) if place == 2 else None, away=away)
@@ -132,7 +151,7 @@ def main():
     trial.broker.cleanup(keep=a.keep and not clean)
     print(f'{"clean" if clean else "BROKEN"}: {tally.delivered} of {tally.expected} deliveries, {tally.line()}; '
           f'{trial.kills} SIGKILLs, {trial.world.cuts} cuts, {seconds:.1f} s, protocol {a.protocol}, '
-          f'QoS {a.qos}, seed {a.seed}')
+          f'QoS {a.qos}, seed {a.seed}' + (f', {a.conf}' if a.conf else ''))
     print(f'summary: trials=1 sigkills={trial.kills} cuts={trial.world.cuts} power_cuts=0 failures={int(bool(failure))} '
           f'{tally.summary()}')
     return 0 if clean else 1

@@ -163,7 +163,6 @@ class Client:
             self.sock.close()
             self.sock = None
         self.state, self.out, self.rest = DOWN, [], b''
-        self.cut_out = self.cut_in = None
         self.lazy_due = False
         self.connection_reset()
         if again is not None:
@@ -175,7 +174,8 @@ class Client:
         self.lost(None)
 
     def cut(self, how='rst', out_after=None, in_after=None, away=0.0):
-        """Cuts the connection: at once, or after so many more bytes sent or received."""
+        """Cuts the connection: at once, or after so many more bytes sent or received (those of later connections
+        count too, when this one breaks before)."""
         self.cut_how, self.away = how, away
         if self.state is DOWN:
             return False
@@ -187,6 +187,7 @@ class Client:
 
     def cut_now(self):
         self.world.cuts += 1
+        self.cut_out = self.cut_in = None
         if self.cut_how == 'rst' and self.sock:
             self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_RST)
         self.remark(f'cut ({self.cut_how})')
