@@ -24,12 +24,14 @@
 #define STOP_AFTER_MS 5000   /* for outboxes to become empty at a stop */
 #define STOP_LOOK_MS 50
 
-static void loop_soon(uv_timer_t *timer) {
-    (void)timer; /* that the loop turns is all that is wanted */
-}
-
 static void loop_again(uv_idle_t *idle) {
     (void)idle;
+}
+
+/* A timer that fires before the loop waits must keep it from waiting: the turn comes after the wait. */
+static void loop_soon(uv_timer_t *timer) {
+    struct loop *loop = timer->data;
+    must(uv_idle_start(&loop->again, loop_again) == 0);
 }
 
 void loop_turn_within(struct loop *loop, uint64_t ms) {
@@ -364,6 +366,7 @@ void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index) {
     waker_init(&loop->waker, &loop->uv);
     loop->check.data = loop;
     must(uv_check_start(&loop->check, loop_turn) == 0);
+    loop->tick.data = loop->soon.data = loop;
     must(uv_timer_start(&loop->tick, loop_soon, TICK_MS, TICK_MS) == 0);
     loop_open_listening(loop);
 }
