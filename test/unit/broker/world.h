@@ -79,9 +79,10 @@ static inline void durable_to(struct world *w, lsn_t lsn) {
     atomic_store(&w->store.store.durable, lsn);
 }
 
-/* The first half of a shard's turn. */
+/* The end of a shard's turn and the first half of its next, in which it stays: packets come within a turn. */
 static inline void turn_begin(struct world *w, unsigned i) {
     struct shard *shard = world_shard(w, i);
+    (void)shard_wake_set(shard);
     if (w->at_once) {
         durable_to(w, w->store.last);
     }
@@ -101,7 +102,6 @@ static inline void turn(struct world *w) {
         for (unsigned i = 0; i < broker_shards(w->broker); i++) {
             turn_begin(w, i);
             turn_mail(w, i);
-            (void)shard_wake_set(world_shard(w, i));
         }
     }
     world_sweep(w);
@@ -358,11 +358,12 @@ static inline const char *hear(struct peer *p) {
     return p->line;
 }
 
-/* The next packet must begin with this line. */
+/* The next packet must begin with this line; "" is nothing. */
 #define expect(p, begins)                                                                                              \
     do {                                                                                                               \
         const char *heard_ = hear(p);                                                                                  \
-        if (strncmp(heard_, (begins), strlen(begins)) != 0) {                                                          \
+        size_t length_ = strlen(begins);                                                                               \
+        if (strncmp(heard_, (begins), length_) != 0 || (length_ == 0 && heard_[0] != '\0')) {                          \
             fail_msg("\"%s\" was expected, \"%s\" has come", (begins), heard_);                                        \
         }                                                                                                              \
     } while (0)
