@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "apps/quartet.h"
+#include "apps/quartet_sim.h"
 #include "sim/scenario.h"
 #include "sim/swarm.h"
 
@@ -18,6 +19,7 @@ struct sim_flags {
     double minutes;
     bool verbose;
     bool keep_going;
+    bool mutants;
     enum mutant mutant;
 };
 
@@ -45,12 +47,14 @@ static void on_abort(int signal_number) {
 static void usage(FILE *out) {
     (void)fputs("usage: quartet sim [--seed S] [--seeds N [--from S]] [--minutes M] [--mutant NAME] [--keep-going]\n"
                 "                   [--verbose]\n"
-                "       quartet sim --scenario [--rewrite] FILE...\n\n"
+                "       quartet sim --scenario [--rewrite] FILE...\n"
+                "       quartet sim --mutants [--seeds N]\n\n"
                 "  --seed S      one history; with --verbose it is printed even when all is well\n"
                 "  --seeds N     N histories, from seed 1 or --from on\n"
                 "  --minutes M   as many histories as fit\n"
                 "  --mutant NAME breaks one barrier or rule of the broker\n"
-                "  --keep-going  goes on after a failing seed and lists all of them\n",
+                "  --keep-going  goes on after a failing seed and lists all of them\n"
+                "  --mutants     breaks each of them in turn; each must be noticed\n",
                 out);
 }
 
@@ -86,6 +90,9 @@ static bool parse(int argc, char **argv, struct sim_flags *f) {
         } else if (strcmp(argv[i], "--keep-going") == 0) {
             f->keep_going = true;
             takes = false;
+        } else if (strcmp(argv[i], "--mutants") == 0) {
+            f->mutants = true;
+            takes = false;
         } else if (value == NULL) {
             return false;
         } else if (strcmp(argv[i], "--seed") == 0) {
@@ -105,7 +112,7 @@ static bool parse(int argc, char **argv, struct sim_flags *f) {
         }
         i += takes ? 1 : 0;
     }
-    return f->seeds_given;
+    return f->seeds_given || f->mutants;
 }
 
 static int run_seeds(const struct sim_flags *f) {
@@ -129,8 +136,9 @@ static int run_seeds(const struct sim_flags *f) {
     }
     const double seconds = seconds_now() - begin;
     sim_counts_print(&counts, stdout);
-    (void)printf("%llu failed; %.1f s, %.0f histories/s\n", (unsigned long long)failures, seconds,
-                 (double)counts.histories / seconds);
+    (void)printf("%.1f s, %.0f histories/s\n", seconds, (double)counts.histories / seconds);
+    (void)printf("summary: histories=%llu failed=%llu\n", (unsigned long long)counts.histories,
+                 (unsigned long long)failures);
     return failures == 0 ? 0 : 1;
 }
 
@@ -163,5 +171,5 @@ int quartet_sim_main(int argc, char **argv) {
         return EXIT_WRONG;
     }
     (void)signal(SIGABRT, on_abort);
-    return run_seeds(&flags);
+    return flags.mutants ? quartet_sim_mutants(flags.count > 0 ? flags.count : 2000) : run_seeds(&flags);
 }
