@@ -10,11 +10,12 @@ enum { OVERLAY_ENTRIES_MAX = 1 << 20 }; /* beyond it the overlay is flushed, whi
 static char session_there;
 static char session_gone;
 
-void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t folded) {
+void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t folded, bool whole) {
     overlay_init(&f->overlay, table, txn, folded);
     f->sessions = map64_of(0);
     f->last_lsn = folded;
     f->records = 0;
+    f->whole = whole;
 }
 
 void fold_deinit(struct fold *f) {
@@ -148,7 +149,9 @@ static bool queue_take(struct fold *f, session_id_t session, lsn_t lsn, uint32_t
 static void held_set(struct fold *f, session_id_t session, packet_id_t packet_id, bool held) {
     struct row_key key;
     row_key_packet(&key, session, packet_id);
-    if (held) {
+    if (held && f->whole) {
+        overlay_put_new(&f->overlay, TABLE_HELD, row_key_span(&key), span_of(NULL, 0));
+    } else if (held) {
         overlay_put(&f->overlay, TABLE_HELD, row_key_span(&key), 0, span_of(NULL, 0));
     } else {
         overlay_remove(&f->overlay, TABLE_HELD, row_key_span(&key), 0);
@@ -182,6 +185,19 @@ static void flight_end(struct fold *f, const struct row_key *key) {
         }
         overlay_remove(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0);
     }
+}
+
+/* The flow of a packet id begins. In a log with holes the end of an earlier one may be missing. */
+static void flight_begin(struct fold *f, const struct row_key *key, const struct store_flight *flight) {
+    uint8_t value[ROW_FLIGHT_BYTES];
+    struct span changed;
+    if (!f->whole || overlay_find(&f->overlay, TABLE_FLIGHTS, row_key_span(key), &changed)) {
+        flight_end(f, key);
+        flight_put(f, key, flight);
+        return;
+    }
+    row_flight_write(value, flight);
+    overlay_put_new(&f->overlay, TABLE_FLIGHTS, row_key_span(key), span_of(value, sizeof value));
 }
 
 /* ---- the end of a session ---- */
@@ -341,7 +357,6 @@ static bool fold_sent(const struct step *s, const struct record_sent *r) {
         return true;
     }
     row_key_packet(&key, r->session_id, r->packet_id);
-    flight_end(s->fold, &key);
     struct store_flight flight = {
         .qos = queued.qos,
         .retain = queued.retain,
@@ -349,7 +364,7 @@ static bool fold_sent(const struct step *s, const struct record_sent *r) {
         .target = r->target,
         .order = s->lsn,
     };
-    flight_put(s->fold, &key, &flight);
+    flight_begin(s->fold, &key, &flight);
     return true;
 }
 

@@ -16,10 +16,12 @@ struct fold {
     struct map64 sessions; /* id -> does it exist? what this fold has learned */
     lsn_t last_lsn;        /* folded last */
     uint64_t records;      /* folded, for those who count */
+    bool whole;            /* no record is missing from the log */
 };
 
-/* `folded`: the last lsn that the table already holds. */
-void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t folded);
+/* `folded`: the last lsn that the table already holds. `whole`: the log has no holes, so that an id that a record holds
+ * was not held before and an id that a record sends had no flow: most ids then live and die without the table. */
+void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t folded, bool whole);
 void fold_deinit(struct fold *f);
 /* Folds one record, encoded; borrows `encoded` until fold_flush(). ERROR_DAMAGED when it cannot be decoded. */
 bool fold_record(struct fold *f, lsn_t lsn, struct span encoded, struct error *error);

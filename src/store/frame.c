@@ -1,5 +1,6 @@
 #include "store/frame.h"
 
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "store/bytes.h"
@@ -81,6 +82,7 @@ void segment_header_write(uint8_t *block, const struct segment_header *h) {
     le64_put(block + 32, h->salt);
     le64_put(block + 40, h->number);
     le64_put(block + 48, h->first_lsn);
+    le64_put(block + 56, h->bytes);
     le64_put(block + SEGMENT_CHECKSUM_AT, XXH3_64bits(block, SEGMENT_CHECKSUM_AT));
 }
 
@@ -96,5 +98,6 @@ enum segment_header_verdict segment_header_read(const uint8_t *block, struct seg
     h->salt = le64_get(block + 32);
     h->number = le64_get(block + 40);
     h->first_lsn = le64_get(block + 48);
+    h->bytes = le64_get(block + 56);
     return SEGMENT_HEADER_GOOD;
 }

@@ -65,10 +65,11 @@ struct commit {
 /* Checkpoint thread only. */
 struct checkpoint {
     struct segment *segment; /* under way; NULL: none */
-    uint8_t *image;          /* its frames, as read back */
-    uint64_t from;           /* offset in the file where the image begins, */
-    uint64_t end;            /* and ends */
-    uint64_t read;           /* bytes read so far */
+    uint8_t *image;          /* its frames, as read back; kept while there is one segment after the other */
+    uint64_t image_capacity;
+    uint64_t from; /* offset in the file where the image begins, */
+    uint64_t end;  /* and ends */
+    uint64_t read; /* bytes read so far */
     lsn_t last_lsn;
     bool whole;           /* the segment is FULL: it is free afterwards */
     struct row_meta meta; /* as in the table */

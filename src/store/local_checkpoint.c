@@ -20,6 +20,12 @@ static struct segment *candidate(struct local *l, bool all) {
     return oldest != NULL ? oldest : all ? active : NULL;
 }
 
+static void image_free(struct checkpoint *cp) {
+    mem_free(cp->image);
+    cp->image = NULL;
+    cp->image_capacity = 0;
+}
+
 static bool choose(struct local *l, bool all) {
     struct checkpoint *cp = &l->checkpoint;
     lock_take(&l->lock);
@@ -32,8 +38,12 @@ static bool choose(struct local *l, bool all) {
         cp->read = 0;
     }
     lock_give(&l->lock);
-    if (s != NULL) {
-        cp->image = mem_alloc(cp->end - cp->from);
+    if (s == NULL) {
+        image_free(cp);
+    } else if (cp->end - cp->from > cp->image_capacity) {
+        image_free(cp);
+        cp->image_capacity = cp->end - cp->from;
+        cp->image = mem_alloc(cp->image_capacity);
     }
     return s != NULL;
 }
@@ -66,7 +76,7 @@ static bool fold_commit(struct local *l, struct row_meta *meta, struct error *er
         return false;
     }
     struct fold fold;
-    fold_init(&fold, l->table, txn, meta->chain.next_lsn - 1);
+    fold_init(&fold, l->table, txn, meta->chain.next_lsn - 1, true);
     bool ok =
         fold_frames(&fold, span_of(cp->image, cp->end - cp->from), &meta->chain, error) && fold_flush(&fold, error);
     fold_deinit(&fold);
@@ -95,8 +105,6 @@ static void fold_done(struct local *l, const struct row_meta *meta) {
     lock_give(&l->lock);
     atomic_fetch_sub_explicit(&l->journal_bytes, cp->end - cp->from, memory_order_relaxed);
     atomic_store_explicit(&l->base.folded, meta->chain.next_lsn - 1, memory_order_release);
-    mem_free(cp->image);
-    cp->image = NULL;
     cp->segment = NULL;
 }
 

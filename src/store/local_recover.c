@@ -20,7 +20,7 @@ static bool fold_part(struct local *l, struct scan *scan, const struct scan_part
         return false;
     }
     struct fold fold;
-    fold_init(&fold, l->table, txn, part->chain.next_lsn - 1);
+    fold_init(&fold, l->table, txn, part->chain.next_lsn - 1, true);
     *chain = part->chain;
     bool ok = fold_frames(&fold, span_of(image, part->end - part->from), chain, error) && fold_flush(&fold, error);
     fold_deinit(&fold);
@@ -69,17 +69,53 @@ static struct row_meta first_generation(uint64_t random) {
     return none;
 }
 
+static bool part_of(const struct scan *scan, uint32_t file) {
+    for (uint32_t i = 0; i < scan->part_count; i++) {
+        if (scan->parts[i].file == file) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The table finds no space: a journal file that holds nothing which the table lacks is removed. The last one stays, for
+ * a store without any would look like one that has lost them. False, with the error as it was, when there is none. */
+static bool make_room(struct scan *scan, struct error *error) {
+    uint32_t count = 0;
+    uint32_t victim = scan->file_count;
+    for (uint32_t i = 0; i < scan->file_count; i++) {
+        if (scan->files[i].file != NULL) {
+            count++;
+            victim = part_of(scan, i) ? victim : i;
+        }
+    }
+    if (error->kind != ERROR_NO_SPACE || count < 2 || victim == scan->file_count) {
+        return false;
+    }
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, victim);
+    scan->disk->close(scan->disk->user, scan->files[victim].file);
+    scan->files[victim].file = NULL;
+    return scan->disk->remove(scan->disk->user, name, error) && scan->disk->sync_directory(scan->disk->user, error);
+}
+
 /* Folds the parts one by one, so that a long journal needs no more memory than a short one. The last commit is the
  * switch to the new generation. */
 static bool generation_commit(struct local *l, struct scan *scan, const struct row_meta *old,
                               const struct row_meta *meta, struct error *error) {
-    for (uint32_t i = 0; i + 1 < scan->part_count; i++) {
-        if (!part_commit(l, scan, &scan->parts[i], old, NULL, error)) {
+    uint32_t next = 0; /* never a part twice: its references would be counted twice */
+    for (;;) {
+        const struct scan_part *part = next < scan->part_count ? &scan->parts[next] : NULL;
+        bool last = next + 1 >= scan->part_count;
+        if (part_commit(l, scan, part, old, last ? meta : NULL, error)) {
+            if (last) {
+                return true;
+            }
+            next++;
+        } else if (!make_room(scan, error)) {
             return false;
         }
     }
-    const struct scan_part *last = scan->part_count > 0 ? &scan->parts[scan->part_count - 1] : NULL;
-    return part_commit(l, scan, last, old, meta, error);
 }
 
 /* Takes the files over from the scan; those that are more than allowed are closed with it. */

@@ -1,6 +1,7 @@
 #include "store/overlay.h"
 
 #include <stdlib.h>
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "base/buf.h"
@@ -222,6 +223,28 @@ bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t
     return e->state == STATE_KNOWN || e->state == STATE_PUT;
 }
 
+bool overlay_find(const struct overlay *o, enum table_tree tree, struct span key, struct span *value) {
+    if (o->count == 0) {
+        return false;
+    }
+    size_t at = slot_find(o, tree, key, hash_of(tree, key));
+    if (o->slots[at].entry == 0) {
+        return false;
+    }
+    const struct overlay_entry *e = entry_at(o, o->slots[at].entry);
+    *value = entry_value(e);
+    return e->state == STATE_KNOWN || e->state == STATE_PUT;
+}
+
+void overlay_put_new(struct overlay *o, enum table_tree tree, struct span key, struct span value) {
+    bool found;
+    struct overlay_entry *e = entry_of(o, tree, key, 0, &found);
+    if (!found || e->state == STATE_ABSENT) {
+        e->fresh = true;
+    }
+    entry_set(e, STATE_PUT, value);
+}
+
 void overlay_put(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span value) {
     bool found;
     struct overlay_entry *e = entry_of(o, tree, key, born, &found);
@@ -232,19 +255,19 @@ void overlay_put(struct overlay *o, enum table_tree tree, struct span key, lsn_t
 }
 
 void overlay_remove(struct overlay *o, enum table_tree tree, struct span key, lsn_t born) {
-    if (born > o->flushed) {
-        if (o->count > 0) {
-            size_t at = slot_find(o, tree, key, hash_of(tree, key));
-            if (o->slots[at].entry != 0) {
-                entry_erase(o, at);
-            }
+    if (o->count > 0) {
+        size_t at = slot_find(o, tree, key, hash_of(tree, key));
+        if (o->slots[at].entry != 0 && (born > o->flushed || entry_at(o, o->slots[at].entry)->fresh)) {
+            entry_erase(o, at);
+            return;
         }
+    }
+    if (born > o->flushed) {
         return;
     }
     bool found;
     struct overlay_entry *e = entry_of(o, tree, key, born, &found);
-    bool absent = found && (e->fresh || e->state == STATE_ABSENT);
-    e->fresh = absent;
+    bool absent = found && e->state == STATE_ABSENT;
     entry_set(e, absent ? STATE_ABSENT : STATE_REMOVED, span_of(NULL, 0));
 }
 

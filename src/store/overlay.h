@@ -31,8 +31,12 @@ void overlay_init(struct overlay *o, struct table *table, struct table_txn *txn,
 void overlay_deinit(struct overlay *o);
 /* True when the key has a value; it is valid until the next change. Only for trees with short values. */
 bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value);
+/* The same for a key that the table is not asked about: what is found was changed since the last flush. */
+bool overlay_find(const struct overlay *o, enum table_tree tree, struct span key, struct span *value);
 /* Copies the key, copies a short value, borrows a long one until the next flush. */
 void overlay_put(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span value);
+/* The caller knows that the view has no such key: if it is removed again before a flush, it leaves no trace. */
+void overlay_put_new(struct overlay *o, enum table_tree tree, struct span key, struct span value);
 void overlay_remove(struct overlay *o, enum table_tree tree, struct span key, lsn_t born);
 /* Writes all changes to the transaction and forgets them. `flushed` is the lsn of the last record that they hold.
  * False when the table has failed since the overlay was made. */

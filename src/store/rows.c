@@ -1,5 +1,6 @@
 #include "store/rows.h"
 
+#define XXH_INLINE_ALL
 #include <xxhash.h>
 
 #include "store/bytes.h"

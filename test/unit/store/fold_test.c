@@ -42,7 +42,7 @@ static void fold_up_to(struct folding *f, lsn_t last) {
     struct fold fold;
     struct table *table = f->local.table;
     struct table_txn *txn = table->ops->begin(table, true, &error);
-    fold_init(&fold, table, txn, f->folded);
+    fold_init(&fold, table, txn, f->folded, !f->maker.lawless);
     for (lsn_t lsn = f->folded + 1; lsn <= last; lsn++) {
         assert_true(fold_record(&fold, lsn, maker_record(&f->maker, lsn), &error));
         if (prng_chance(&f->maker.prng, 1, 40)) {
@@ -96,6 +96,7 @@ static void folds_mean_what_the_model_says(void **state) {
     for (uint64_t seed = 1; seed <= seeds; seed++) {
         struct folding f;
         folding_init(&f, seed);
+        f.maker.lawless = seed % 2 == 0;
         for (int checkpoint = 0; checkpoint < 8; checkpoint++) {
             make(&f, prng_below(&f.maker.prng, 80));
             fold_made(&f);
@@ -196,7 +197,7 @@ static void what_dies_young_is_not_written(void **state) {
     struct fold fold;
     struct table *table = f.local.table;
     struct table_txn *txn = table->ops->begin(table, true, &error);
-    fold_init(&fold, table, txn, f.folded);
+    fold_init(&fold, table, txn, f.folded, true);
     for (lsn_t lsn = f.folded + 1; lsn <= f.maker.at.count; lsn++) {
         assert_true(fold_record(&fold, lsn, maker_record(&f.maker, lsn), &error));
     }
@@ -214,7 +215,7 @@ static void bytes_that_are_no_record_are_damage(void **state) {
     folding_init(&f, 1);
     struct table *table = f.local.table;
     struct table_txn *txn = table->ops->begin(table, true, &error);
-    fold_init(&fold, table, txn, 0);
+    fold_init(&fold, table, txn, 0, true);
     assert_false(fold_record(&fold, 1, SPAN("\xff nonsense"), &error));
     assert_int_equal(error.kind, ERROR_DAMAGED);
     assert_false(fold_payload(&fold, 1, 1, SPAN("\x05"), &error));
@@ -234,7 +235,7 @@ static void a_table_without_space_is_as_before(void **state) {
     struct buf bytes = {NULL, 0, 0};
     struct record record = {.kind = RECORD_SESSION, .session = {.client_id = SPAN("c")}};
     record_encode(&bytes, &record);
-    fold_init(&fold, table, txn, 0);
+    fold_init(&fold, table, txn, 0, true);
     assert_true(fold_record(&fold, 1, buf_span(&bytes), &error));
     assert_true(fold_flush(&fold, &error));
     fold_deinit(&fold);

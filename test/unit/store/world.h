@@ -572,6 +572,7 @@ WORLD_UNUSED static void text_of_store(struct store *store, struct table *table,
 
 struct maker {
     struct prng prng;
+    bool lawless;      /* also makes what no broker writes */
     struct world now;  /* after all records made so far: so that most records make sense */
     struct buf bytes;  /* all records ever made, one after the other */
     struct list_of at; /* size_t: where each begins; record i has lsn i + 1 */
@@ -703,6 +704,29 @@ static void make_subscribed(struct maker *m, struct record *r) {
                                                (uint32_t)prng_below(&m->prng, 3)};
 }
 
+static bool world_holds(const struct world *w, session_id_t session, packet_id_t id) {
+    for (size_t i = 0; i < w->held.count; i++) {
+        const struct world_held *h = &WORLD_AT(w->held, struct world_held)[i];
+        if (h->session == session && h->packet_id == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* What no broker writes becomes what one would: an id that is held is not held again, one in flight is not sent. */
+static void make_lawful(struct maker *m, struct record *r) {
+    if (r->kind == RECORD_MESSAGE && world_holds(&m->now, r->message.origin, r->message.packet_id)) {
+        r->message.packet_id = 0;
+    } else if (r->kind == RECORD_HELD && world_holds(&m->now, r->flow.session_id, r->flow.packet_id)) {
+        r->kind = RECORD_FREED;
+    } else if (r->kind == RECORD_SENT && world_flight(&m->now, r->sent.session_id, r->sent.packet_id) != NULL) {
+        struct record_flow flow = {r->sent.session_id, r->sent.packet_id};
+        r->kind = RECORD_DONE;
+        r->flow = flow;
+    }
+}
+
 /* Makes one record and remembers it; returns its lsn. Views in `r` are valid until the next. */
 WORLD_UNUSED static lsn_t maker_next(struct maker *m, struct record *r) {
     lsn_t lsn = m->at.count + 1;
@@ -733,6 +757,9 @@ WORLD_UNUSED static lsn_t maker_next(struct maker *m, struct record *r) {
         *r = (struct record){.kind = RECORD_WILL, .will = {.session_id = some_session(m), .parts = some_parts(m, lsn)}};
     } else {
         *r = (struct record){.kind = RECORD_WILL_CLEARED, .end = {some_session(m)}};
+    }
+    if (!m->lawless) {
+        make_lawful(m, r);
     }
     size_t *at = list_add(&m->at, sizeof *at);
     *at = m->bytes.len;
