@@ -68,6 +68,13 @@ static bool input_reads(const struct connection *c) {
     return c->pause == 0 && (c->state == CONNECTION_NEW || c->state == CONNECTION_LIVE);
 }
 
+/* A client that does not read its answers is not read from. */
+static void input_pause_full(struct connection *c) {
+    if (outbox_bytes(&c->out) > OUTPUT_PAUSE_FACTOR * c->shard->broker->options.outbox_bytes_max) {
+        input_pause(c, PAUSE_OUTPUT);
+    }
+}
+
 /* Processes whole packets; returns how many bytes were used. Stops at a pause, at the end of the connection, and where
  * it must move. A PUBLISH that is refused for now sets PAUSE_REFUSED and stays. */
 static size_t input_process(struct connection *c, struct span in) {
@@ -99,9 +106,7 @@ static size_t input_process(struct connection *c, struct span in) {
         }
         c->shard->counters.packets_received++;
         used += frame.bytes;
-        if (outbox_bytes(&c->out) > OUTPUT_PAUSE_FACTOR * broker->options.outbox_bytes_max) {
-            input_pause(c, PAUSE_OUTPUT);
-        }
+        input_pause_full(c);
     }
     return used;
 }
@@ -137,10 +142,11 @@ static struct span input_complete(struct connection *c, struct span bytes) {
 
 /* ---- behind a refused PUBLISH ---- */
 
-/* Whether a packet may overtake a PUBLISH that is refused for now. Acknowledgements may: they are what makes room. All
- * else keeps its order. */
+/* Whether a packet may overtake a PUBLISH that is refused for now. Acknowledgements may: they are what makes room.
+ * After DISCONNECT nobody is there to whom the PUBLISH could be answered. All else keeps its order. */
 static bool input_passes(enum packet_type type) {
-    return type == PACKET_PUBACK || type == PACKET_PUBREC || type == PACKET_PUBCOMP || type == PACKET_PINGREQ;
+    return type == PACKET_PUBACK || type == PACKET_PUBREC || type == PACKET_PUBCOMP || type == PACKET_PINGREQ ||
+           type == PACKET_DISCONNECT;
 }
 
 /* Processes what may pass of the bytes behind `looked` and takes it out. Returns false when the connection ended. */
@@ -164,6 +170,7 @@ static bool input_pass_some(struct connection *c, struct buf *in) {
         if (passes) {
             c->shard->counters.packets_received++;
             input_packet(c, &packet);
+            input_pause_full(c);
         } else {
             memmove(in->ptr + kept, in->ptr + at, frame.bytes);
             kept += frame.bytes;
@@ -189,6 +196,9 @@ static void input_pass(struct connection *c) {
         return;
     }
     c->in = in;
+    if (c->pause != PAUSE_REFUSED) {
+        return;
+    }
     bool room = in.len <= c->shard->broker->options.packet.packet_bytes_max + (size_t)BEHIND_REFUSED_BYTES;
     c->wish = room ? CONN_READ : CONN_PAUSE;
 }

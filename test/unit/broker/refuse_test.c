@@ -213,6 +213,60 @@ static void what_waits_behind_a_refused_publish_is_bounded(void **state) {
     world_close(w);
 }
 
+static void answers_behind_a_refused_publish_are_bounded(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer p;
+    w->at_once = true;
+    w->options.queue_messages_max = 1;
+    w->options.inflight_max = 1;
+    w->options.outbox_bytes_max = 100;
+    world_open(w, 1);
+    joined(&p, w, PROTOCOL_311, "p", true);
+    subscribed(&p, "t", 1);
+    for (packet_id_t id = 1; id <= 3; id++) {
+        say_publish(&p, &(struct publishing){.qos = 1, .id = id, .topic = "t"});
+    }
+    for (unsigned i = 0; i < 1000; i++) {
+        say_ping(&p);
+        later(w, 10);
+    }
+    assert_int_equal(wish(&p), CONN_PAUSE);
+    assert_true(shard_output_bytes(world_shard(w, 0), p.handle) < 300);
+    for (const char *line = hear(&p); line[0] != '\0'; line = hear(&p)) {
+        say_ack(&p, PACKET_PUBACK, 1, 0);
+        say_ack(&p, PACKET_PUBACK, 2, 0);
+        say_ack(&p, PACKET_PUBACK, 3, 0);
+        later(w, 10);
+    }
+    assert_int_equal(counters(w).queued, 0);
+    assert_int_equal(wish(&p), CONN_READ);
+    peer_close(&p);
+    world_close(w);
+}
+
+static void disconnect_behind_a_refused_publish_is_one(void **state) {
+    (void)state;
+    struct world *w = world_small(1);
+    struct peer p, watcher;
+    joined(&watcher, w, PROTOCOL_311, "watcher", false);
+    subscribed(&watcher, "w", 0);
+    peer_open(&p, w, PROTOCOL_311);
+    say_connect(&p, &(struct connecting){.id = "p", .will = "w"});
+    turn(w);
+    expect(&p, "CONNACK");
+    subscribed(&p, "t", 1);
+    for (packet_id_t id = 1; id <= 3; id++) {
+        say_publish(&p, &(struct publishing){.qos = 1, .id = id, .topic = "t"});
+    }
+    say_disconnect(&p, 0);
+    peer_close(&p);
+    turn(w);
+    expect_silence(&watcher);
+    peer_close(&watcher);
+    world_close(w);
+}
+
 static void a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection(void **state) {
     (void)state;
     struct world *w = world_small(1);
@@ -299,6 +353,8 @@ int main(void) {
         cmocka_unit_test(acknowledgements_pass_a_refused_publish),
         cmocka_unit_test(what_passes_is_found_in_any_pieces),
         cmocka_unit_test(what_waits_behind_a_refused_publish_is_bounded),
+        cmocka_unit_test(answers_behind_a_refused_publish_are_bounded),
+        cmocka_unit_test(disconnect_behind_a_refused_publish_is_one),
         cmocka_unit_test(a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection),
         cmocka_unit_test(a_busy_store_slows_publishers),
         cmocka_unit_test(a_full_store_takes_nothing_new),
