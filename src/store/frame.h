@@ -29,13 +29,14 @@ struct frame_header {
     uint64_t checksum;
 };
 
-/*   0 magic "QuartetJ"   8 version   12 zero   16 uuid   32 salt   40 number   48 first lsn   56 zeros
- *  4088 checksum of all before */
+/*   0 magic "QuartetJ"   8 version   12 zero   16 uuid   32 salt   40 number   48 first lsn
+ *  56 bytes of the file   64 zeros   4088 checksum of all before */
 struct segment_header {
     uint8_t uuid[UUID_BYTES]; /* of the store */
     uint64_t salt;            /* of the generation */
     uint64_t number;          /* 1, 2, 3, ... for ever: where a segment stands in the log */
     lsn_t first_lsn;          /* of its first frame */
+    uint64_t bytes;           /* what the file has at least: if it has less, its end was lost */
 };
 
 /* What the next frame of a log must say to belong to it. */

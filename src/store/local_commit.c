@@ -77,8 +77,10 @@ static struct span frame_complete(struct local *l) {
     if (c->segment->end > 0) {
         return span_of(start, frame_bytes(c->header.payload_bytes));
     }
-    struct segment_header header = {
-        .salt = c->chain.salt, .number = c->segment->number, .first_lsn = c->chain.next_lsn};
+    struct segment_header header = {.salt = c->chain.salt,
+                                    .number = c->segment->number,
+                                    .first_lsn = c->chain.next_lsn,
+                                    .bytes = l->options.segment_bytes};
     memcpy(header.uuid, l->uuid, UUID_BYTES);
     segment_header_write(c->frame->memory, &header);
     return span_of(c->frame->memory, BLOCK_BYTES + frame_bytes(c->header.payload_bytes));

@@ -169,6 +169,13 @@ static bool file_fits(const struct scan_file *f, const char *name, const struct 
                          " of a later run; an old copy of table.mdb was put in its place",
                          name, f->header.number);
     }
+    if (f->header.salt == meta->chain.salt && f->header.number >= meta->segment && f->size < f->header.bytes) {
+        return error_set(error, ERROR_DAMAGED, 0,
+                         "%s has %" PRIu64 " bytes, but had %" PRIu64
+                         ": its end is missing, and records from lsn %" PRIu64
+                         " on may be; 'quartet store repair' goes on with what is left",
+                         name, f->size, f->header.bytes, f->header.first_lsn);
+    }
     return true;
 }
 
@@ -347,7 +354,8 @@ struct beyond {
     uint64_t offset;
     bool later;                /* a later frame was found, */
     struct frame_header first; /* this is the earliest of them, */
-    uint32_t first_file;       /* in this file */
+    uint32_t first_file;       /* in this file, */
+    uint64_t first_offset;     /* here */
 };
 
 static void visit_beyond(void *context, uint32_t file, uint64_t offset, const struct frame_header *h) {
@@ -360,6 +368,7 @@ static void visit_beyond(void *context, uint32_t file, uint64_t offset, const st
         b->later = true;
         b->first = *h;
         b->first_file = file;
+        b->first_offset = offset;
     }
 }
 
@@ -369,10 +378,11 @@ static void say_place(const struct scan *s, const struct beyond *b, char *text, 
     const struct scan_file *f = s->offset > 0 ? scan_find(s, s->chain.salt, s->segment) : NULL;
     uint64_t follower = s->segment + (s->offset > 0 ? 1 : 0);
     const struct scan_file *next = scan_find(s, s->chain.salt, follower);
+    bool next_whole = next != NULL && b->first_file == (uint32_t)(next - s->files) && b->first_offset == BLOCK_BYTES;
     if (b->itself) {
         segment_name(name, b->file);
         (void)snprintf(text, bytes, "%s at byte %" PRIu64, name, b->offset);
-    } else if (next != NULL && next->header.first_lsn == s->chain.next_lsn) {
+    } else if (next != NULL && next->header.first_lsn == s->chain.next_lsn && !next_whole) {
         segment_name(name, (uint32_t)(next - s->files));
         (void)snprintf(text, bytes, "%s at byte %d", name, BLOCK_BYTES);
     } else if (f != NULL && s->offset < f->size) {

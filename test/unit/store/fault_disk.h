@@ -38,8 +38,9 @@ struct fault_disk {
     enum fault fault;
     bool crashed;    /* every call fails until fault_disk_restart() */
     bool broken;     /* EIO was reported: every write and sync fails */
-    bool full;       /* writes that need space find none */
-    uint64_t writes; /* frames and zeros, for those who count */
+    bool full;       /* writes that need space find none, */
+    bool table_room; /* but the table does */
+    int files_max;   /* the table finds no space while there are more files; 0: any number */
     struct table_memory *table;
 };
 
@@ -154,7 +155,6 @@ static bool fault_write(void *user, struct disk_file *file, uint64_t offset, str
     if (ok || (was_on && d->crashed)) {
         fault_extend(&file->now, &file->now_bytes, offset + from.len);
         memcpy(file->now + offset, from.ptr, from.len);
-        d->writes++;
     }
     return ok;
 }
@@ -228,7 +228,14 @@ static bool fault_list(void *user, void (*visit)(void *context, const char *name
 static bool fault_table_commit(void *user, struct error *error) {
     struct fault_disk *d = user;
     bool was_on = !d->crashed;
-    bool ok = fault_call(d, true, error);
+    bool ok = fault_call(d, !d->table_room, error);
+    int files = 0;
+    for (int i = 0; i < FAULT_FILES; i++) {
+        files += d->files[i].exists;
+    }
+    if (ok && d->files_max > 0 && files > d->files_max) {
+        return error_set(error, ERROR_NO_SPACE, ENOSPC, "the disk is full");
+    }
     return ok || (was_on && d->crashed && prng_chance(&d->prng, 1, 2));
 }
 

@@ -120,7 +120,7 @@ static void records_are_walked_to_the_end_of_the_payload(void **state) {
 static void a_segment_header_is_read_as_it_was_written(void **state) {
     (void)state;
     uint8_t block[BLOCK_BYTES];
-    struct segment_header h = {{1, 2, 3}, 4, 5, 6};
+    struct segment_header h = {{1, 2, 3}, 4, 5, 6, 7};
     struct segment_header read;
     segment_header_write(block, &h);
     assert_memory_equal(block, "QuartetJ\x01\0\0\0", 12);

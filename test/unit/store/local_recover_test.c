@@ -243,6 +243,33 @@ static void refused(struct run *r, enum error_kind kind, const char *why) {
     evidence_free(&before);
 }
 
+/* The end of a file is gone: that happens to no file in a crash, for files have their size before they are used. */
+static void a_file_that_was_cut_short_is_refused(void **state) {
+    (void)state;
+    struct run r;
+    struct region regions[16];
+    run_init(&r, 302);
+    r.options.segment_bytes = 65536;
+    r.options.frame_bytes_max = 32768;
+    assert_true(run_open(&r));
+    for (int i = 0; i < 80; i++) {
+        stage_some(&r);
+    }
+    run_commit(&r);
+    run_close(&r);
+    assert_int_equal(regions_of(&r, regions, 16), 1);
+    assert_true(regions[0].end - regions[0].from >= 4 * BLOCK_BYTES);
+    struct disk_file *f = file_at(&r, regions[0].file);
+    f->now_bytes = regions[0].from + 2 * BLOCK_BYTES; /* in the middle of a frame */
+    refused(&r, ERROR_DAMAGED, "its end is missing");
+    f->now_bytes = BLOCK_BYTES;
+    refused(&r, ERROR_DAMAGED, "its end is missing");
+    f->now_bytes = r.options.segment_bytes;
+    assert_true(run_open(&r));
+    run_compare(&r);
+    run_deinit(&r);
+}
+
 static void a_lost_segment_is_refused(void **state) {
     (void)state;
     struct run r;
@@ -360,6 +387,33 @@ static void stale_frames_never_come_back(void **state) {
     run_deinit(&r);
 }
 
+/* The table cannot grow, but journal files lie there that hold nothing: the start gives their space to the table. When
+ * that is not enough it refuses, and the next start goes on where this one has ended. */
+static void a_full_disk_does_not_keep_a_store_from_starting(void **state) {
+    (void)state;
+    for (int files_max = 2; files_max <= 3; files_max++) {
+        struct run r;
+        struct region regions[16];
+        make_journal(&r, 603, true);
+        assert_int_equal(regions_of(&r, regions, 16), 3);
+        r.disk.files_max = files_max;
+        bool opens = run_open(&r);
+        assert_int_equal(opens, files_max == 3);
+        if (!opens) {
+            assert_int_equal(r.error.kind, ERROR_NO_SPACE);
+            r.disk.files_max = 0;
+            assert_true(run_open(&r));
+        }
+        run_compare(&r);
+        r.disk.files_max = 0;
+        assert_true(run_steps(&r, 50));
+        run_close(&r);
+        assert_true(run_open(&r));
+        run_compare(&r);
+        run_deinit(&r);
+    }
+}
+
 /* Fewer, smaller or larger files than before: what is there is used, what is too much goes away. */
 static void options_may_change(void **state) {
     (void)state;
@@ -406,12 +460,14 @@ int main(void) {
         cmocka_unit_test(the_last_frame_without_a_seal_is_cut),
         cmocka_unit_test(the_last_frame_with_a_seal_is_refused),
         cmocka_unit_test(a_torn_tail_is_cut),
+        cmocka_unit_test(a_file_that_was_cut_short_is_refused),
         cmocka_unit_test(a_lost_segment_is_refused),
         cmocka_unit_test(a_lost_table_is_refused),
         cmocka_unit_test(a_lost_journal_is_refused),
         cmocka_unit_test(an_old_table_is_refused),
         cmocka_unit_test(the_journal_of_another_store_is_refused),
         cmocka_unit_test(stale_frames_never_come_back),
+        cmocka_unit_test(a_full_disk_does_not_keep_a_store_from_starting),
         cmocka_unit_test(options_may_change),
         cmocka_unit_test(a_newer_format_is_refused),
     };

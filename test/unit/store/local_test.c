@@ -224,6 +224,28 @@ static void the_reserve_runs_out_and_nothing_is_lost(void **state) {
     run_deinit(&r);
 }
 
+/* There is room for one journal file only: the commit waits for its checkpoint, which waits for nothing. */
+static void one_journal_file_is_enough_to_go_on(void **state) {
+    (void)state;
+    struct run r;
+    run_init(&r, 23);
+    assert_true(run_open(&r));
+    r.disk.full = true;
+    r.disk.table_room = true;
+    for (int i = 0; i < 200; i++) {
+        stage_some(&r);
+        (void)settle(&r);
+        (void)settle(&r);
+        assert_int_equal(store_durable(r.store), r.maker.at.count);
+        assert_int_equal(store_pressure(r.store), STORE_FULL);
+    }
+    assert_true(store_folded(r.store) > 500);
+    run_close(&r);
+    assert_true(run_open(&r));
+    run_compare(&r);
+    run_deinit(&r);
+}
+
 /* Where a full disk and a step that waits meet: the step asks the disk once, not in a loop. */
 static void a_blocked_reserve_is_retried_only_after_a_wait(void **state) {
     (void)state;
@@ -416,6 +438,7 @@ int main(void) {
         cmocka_unit_test(an_error_at_every_call),
         cmocka_unit_test(a_full_disk_at_every_call),
         cmocka_unit_test(the_reserve_runs_out_and_nothing_is_lost),
+        cmocka_unit_test(one_journal_file_is_enough_to_go_on),
         cmocka_unit_test(a_blocked_reserve_is_retried_only_after_a_wait),
         cmocka_unit_test(an_idle_store_leaves_the_disk_alone),
         cmocka_unit_test(the_first_record_after_a_pause_wakes_the_commit),
