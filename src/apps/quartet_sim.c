@@ -8,6 +8,7 @@
 
 #include "apps/quartet.h"
 #include "apps/quartet_sim.h"
+#include "sim/explore.h"
 #include "sim/scenario.h"
 #include "sim/swarm.h"
 
@@ -20,6 +21,7 @@ struct sim_flags {
     bool verbose;
     bool keep_going;
     bool mutants;
+    const char *world; /* of the exhaustive walk */
     enum mutant mutant;
 };
 
@@ -102,6 +104,8 @@ static bool parse(int argc, char **argv, struct sim_flags *f) {
         } else if (strcmp(argv[i], "--seeds") == 0) {
             f->count = strtoull(value, NULL, 10);
             f->seeds_given = true;
+        } else if (strcmp(argv[i], "--exhaustive") == 0) {
+            f->world = value;
         } else if (strcmp(argv[i], "--from") == 0) {
             f->from = strtoull(value, NULL, 10);
         } else if (strcmp(argv[i], "--minutes") == 0) {
@@ -112,7 +116,7 @@ static bool parse(int argc, char **argv, struct sim_flags *f) {
         }
         i += takes ? 1 : 0;
     }
-    return f->seeds_given || f->mutants;
+    return f->seeds_given || f->mutants || f->world != NULL;
 }
 
 static int run_seeds(const struct sim_flags *f) {
@@ -140,6 +144,30 @@ static int run_seeds(const struct sim_flags *f) {
     (void)printf("summary: histories=%llu failed=%llu\n", (unsigned long long)counts.histories,
                  (unsigned long long)failures);
     return failures == 0 ? 0 : 1;
+}
+
+/* --exhaustive WORLD|all: --seeds bounds the states of each world, in thousands. */
+static int run_exhaustive(const struct sim_flags *f) {
+    const uint64_t states_max = f->count > 0 ? f->count * 1000 : UINT64_MAX;
+    uint64_t states = 0;
+    unsigned walked = 0, failed = 0;
+    for (unsigned i = 0; i < explore_world_count; i++) {
+        const struct explore_world *world = &explore_worlds[i];
+        if (strcmp(f->world, "all") != 0 && strcmp(f->world, world->name) != 0) {
+            continue;
+        }
+        const double begin = seconds_now();
+        const struct explore_result r = explore_walk(world, f->mutant, states_max, stdout);
+        (void)printf("%-14s %9llu states, %9llu runs, %8llu paths to their end, %6.1f s%s: %s\n", world->name,
+                     (unsigned long long)r.states, (unsigned long long)r.runs, (unsigned long long)r.paths,
+                     seconds_now() - begin, r.complete ? "" : ", not all walked", r.failed ? r.failure : world->text);
+        (void)fflush(stdout);
+        states += r.states;
+        walked++;
+        failed += r.failed ? 1 : 0;
+    }
+    (void)printf("summary: states=%llu worlds=%u failed=%u\n", (unsigned long long)states, walked, failed);
+    return walked > 0 && failed == 0 ? 0 : 1;
 }
 
 /* --scenario [--rewrite] FILE...: each file's scenarios; the summary line counts them. */
@@ -171,5 +199,8 @@ int quartet_sim_main(int argc, char **argv) {
         return EXIT_WRONG;
     }
     (void)signal(SIGABRT, on_abort);
+    if (flags.world != NULL) {
+        return run_exhaustive(&flags);
+    }
     return flags.mutants ? quartet_sim_mutants(flags.count > 0 ? flags.count : 2000) : run_seeds(&flags);
 }

@@ -205,6 +205,24 @@ static void judge_restart(struct world *w) {
     }
 }
 
+void world_settle(struct world *w) {
+    w->calm = true;
+    settle(w);
+}
+
+void world_quiet(struct world *w) {
+    w->calm = true;
+    while (!w->failed && (calm_conns(w) || calm_node(w))) {
+    }
+}
+
+void world_settle_client(struct world *w, int client) {
+    w->calm = true;
+    do {
+        world_quiet(w);
+    } while (!w->failed && calm_client(w, &w->clients[client]));
+}
+
 void world_calm(struct world *w) {
     if (w->failed) {
         return;

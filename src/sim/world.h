@@ -47,6 +47,11 @@ void world_run(struct world *w);
 /* The calm phase and the judgement. */
 void world_calm(struct world *w);
 
+/* Lets everything go on in the calm until all clients are settled; or only one; or until nothing moves by itself. */
+void world_settle(struct world *w);
+void world_settle_client(struct world *w, int client);
+void world_quiet(struct world *w);
+
 /* The first failure is kept. `rule` is G1 to G6 or what was broken. */
 void world_fail(struct world *w, const char *rule, const char *format, ...) __attribute__((format(printf, 3, 4)));
 /* One line of the history, without newline. */
