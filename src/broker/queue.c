@@ -1,5 +1,7 @@
 #include "broker/queue.h"
 
+#include <stdlib.h>
+
 #include "base/mem.h"
 #include "base/must.h"
 
@@ -57,25 +59,26 @@ static bool delivery_before(const struct delivery *a, const struct delivery *b) 
     return a->message_lsn < b->message_lsn || (a->message_lsn == b->message_lsn && a->target < b->target);
 }
 
-/* Mail of different shards may arrive in another order than that of the log: the new delivery sinks to its place. */
-static void ring_sink_last(struct delivery_ring *r) {
-    for (uint32_t i = r->count - 1; i > 0; i--) {
-        struct delivery *later = ring_at(r, i);
-        struct delivery *earlier = ring_at(r, i - 1);
-        if (later->message_lsn == 0 || !delivery_before(later, earlier)) {
-            return;
-        }
-        struct delivery swap = *later;
-        *later = *earlier;
-        *earlier = swap;
-    }
-}
-
 void queue_push(struct queue *q, const struct delivery *d) {
     must(q->gap_count == 0 || d->message_lsn > q->gap_end_lsn);
-    struct delivery_ring *r = q->gap_count > 0 || q->tail.count > 0 ? &q->tail : &q->head;
-    delivery_ring_push(r, d);
-    ring_sink_last(r);
+    delivery_ring_push(q->gap_count > 0 || q->tail.count > 0 ? &q->tail : &q->head, d);
+}
+
+static int delivery_compare(const void *left, const void *right) {
+    const struct delivery *a = left;
+    const struct delivery *b = right;
+    return delivery_before(a, b) ? -1 : delivery_before(b, a);
+}
+
+/* Mail of different shards arrives nearly, but not always, in the order of the log. */
+static void ring_sort(struct delivery_ring *r) {
+    for (uint32_t i = 1; i < r->count; i++) {
+        if (delivery_before(ring_at(r, i), ring_at(r, i - 1))) {
+            ring_resize(r, r->capacity);
+            qsort(r->items, r->count, sizeof *r->items, delivery_compare);
+            return;
+        }
+    }
 }
 
 /* Reads the next piece of the gap into the empty head. */
@@ -153,6 +156,7 @@ bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled) {
         if (q->head.count <= window) {
             return false;
         }
+        ring_sort(&q->head);
         uint32_t keeps = queue_keeps(q, window);
         if (keeps == q->head.count) {
             return true;
@@ -163,6 +167,7 @@ bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled) {
         }
         queue_split(q, keeps);
     }
+    ring_sort(&q->tail);
     while (q->tail.count > 0 && ring_at(&q->tail, 0)->message_lsn <= settled) {
         struct delivery d = delivery_ring_pop(&q->tail);
         message_unref(d.message);

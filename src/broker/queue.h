@@ -2,10 +2,10 @@
  *
  *     head [memory]  ->  gap [table only: a count]  ->  tail [memory]
  *
- * Deliveries are kept in the order of (message lsn, target). The head is what will be sent next. When the queue is
- * deeper than the window and the table has what lies beyond (folded), that part is let go: it becomes the gap, which is
- * read back piece by piece when the head runs empty. Deliveries without lsn (of sessions that are not durable) stay in
- * memory, in order of arrival. */
+ * Deliveries are kept in the order of arrival, which is that of the log for each publisher. The head is what will be
+ * sent next. When the queue is deeper than the window and the table has what lies beyond (folded), it is brought into
+ * the order of (message lsn, target) and that part is let go: it becomes the gap, which is read back piece by piece
+ * when the head runs empty. Deliveries without lsn (of sessions that are not durable) stay in memory. */
 #pragma once
 
 #include "record/message.h"
@@ -39,7 +39,7 @@ void queue_deinit(struct queue *q);
 static inline uint64_t queue_count(const struct queue *q) {
     return q->head.count + q->gap_count + q->tail.count;
 }
-/* Adds a delivery (its reference is taken over) at its place in the order, nearly always the end. */
+/* Adds a delivery (its reference is taken over) at the end. */
 void queue_push(struct queue *q, const struct delivery *d);
 /* The oldest delivery, read back from the table when only the table has it: NULL when the queue is empty, or when the
  * store has failed. Valid until the queue changes. */
