@@ -56,7 +56,7 @@ static bool make_write(struct local *l, struct segment *s, struct error *error) 
     uint64_t bytes = l->options.segment_bytes - s->made;
     bytes = bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
     if (l->commit.zeros == NULL) {
-        l->commit.zeros = mem_zero(1, CHUNK_BYTES);
+        l->commit.zeros = mem_zero(1, l->options.segment_bytes < CHUNK_BYTES ? l->options.segment_bytes : CHUNK_BYTES);
     }
     if (!l->disk->write(l->disk->user, s->file, s->made, span_of(l->commit.zeros, bytes), error)) {
         return false;
