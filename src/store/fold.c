@@ -4,7 +4,7 @@
 #include "base/must.h"
 #include "store/bytes.h"
 
-enum { OVERLAY_ENTRIES_MAX = 1 << 20 }; /* beyond it the overlay is flushed, which bounds its memory to some 100 MiB */
+enum { OVERLAY_ENTRIES_MAX = 1 << 17 }; /* beyond it the overlay is flushed: some 12 MiB, which a cache can hold */
 
 /* The values of f->sessions. */
 static char session_there;
