@@ -181,6 +181,10 @@ static void limits_are_met_exactly(void **state) {
     assert_int_equal(judge_topic(text, 4097, 128), REASON_TOPIC_NAME_INVALID);
     assert_int_equal(judge_filter(text, 4096), 0);
     assert_int_equal(judge_filter(text, 4097), REASON_TOPIC_FILTER_INVALID);
+    for (size_t i = 0; i < 400; i += 2) {
+        memcpy(text + i, "\xC3\xA9", 2);
+    }
+    assert_int_equal(judge_topic(text, 400, 1), 0);
     memset(text, '/', sizeof(text));
     assert_int_equal(judge_topic(text, 127, 128), 0);
     assert_int_equal(judge_topic(text, 128, 128), REASON_TOPIC_NAME_INVALID);
