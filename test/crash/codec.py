@@ -90,7 +90,7 @@ def properties(values):
         values = {}
     if isinstance(values, bytes):
         return varint(len(values)) + values
-    out = b''
+    out = bytearray()
     for name, value in (values.items() if isinstance(values, dict) else values):
         number, kind, _ = PROPERTIES[name]
         out += varint(number)
@@ -106,7 +106,7 @@ def properties(values):
             out += text(value[0]) + text(value[1])
         else:
             out += text(value)
-    return varint(len(out)) + out
+    return varint(len(out)) + bytes(out)
 
 
 def raw(first, body=b''):
