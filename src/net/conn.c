@@ -47,11 +47,9 @@ static void conn_interest(struct conn *c, int events) {
 }
 
 /* Counts what the loop must be woken for while this connection waits. */
-static void conn_waits(struct conn *c, bool disk, bool paused) {
+static void conn_waits(struct conn *c, bool disk) {
     loop_of(c)->disk_waiters += (size_t)disk - (size_t)c->disk_waiter;
-    loop_of(c)->paused_count += (size_t)paused - (size_t)c->paused;
     c->disk_waiter = disk;
-    c->paused = paused;
 }
 
 static void conn_place(struct loop *loop, struct conn *c) {
@@ -94,7 +92,7 @@ static void conn_detach(struct conn *c) {
     if (!lingering(c)) {
         loop_of(c)->conns[c->handle.index] = NULL;
     }
-    conn_waits(c, false, false);
+    conn_waits(c, false);
     list_remove(&c->turn_link);
     list_remove(&c->end_link);
     loop_of(c)->conn_count--;
@@ -133,7 +131,7 @@ static void conn_linger(struct conn *c) {
     loop->conns[c->handle.index] = NULL;
     shard_closed(loop->shard, c->handle);
     c->handle = (struct conn_handle){0, 0};
-    conn_waits(c, false, false);
+    conn_waits(c, false);
     if (c->failed || shutdown(c->fd, SHUT_WR) != 0) {
         conn_release(c);
         return;
@@ -263,7 +261,7 @@ static void conn_settle(struct conn *c) {
     switch (wish) {
     case CONN_READ:
     case CONN_PAUSE:
-        conn_waits(c, wish == CONN_PAUSE || (left > 0 && !c->blocked), wish == CONN_PAUSE);
+        conn_waits(c, wish == CONN_PAUSE || (left > 0 && !c->blocked));
         conn_interest(c, conn_wanted(c, wish == CONN_READ));
         return;
     case CONN_CLOSE:
@@ -271,7 +269,7 @@ static void conn_settle(struct conn *c) {
             conn_linger(c);
             return;
         }
-        conn_waits(c, !c->blocked, false);
+        conn_waits(c, !c->blocked);
         conn_interest(c, conn_wanted(c, false));
         if (!link_linked(&c->end_link)) {
             conn_end_within(c, END_AFTER_MS);

@@ -24,7 +24,6 @@ struct conn {
     bool hung_up : 1;     /* the peer has shut down its side, seen while we did not read */
     bool blocked : 1;     /* the socket took less than it was offered */
     bool disk_waiter : 1; /* counted in loop->disk_waiters */
-    bool paused : 1;      /* counted in loop->paused_count */
 };
 
 /* A new connection on this loop; takes the descriptor. `bytes` were read from it already. */

@@ -70,7 +70,6 @@ struct loop {
     mono_ms_t next_tick;
     mono_ms_t stop_at;   /* while stopping: when to give up */
     size_t disk_waiters; /* connections that the disk holds up */
-    size_t paused_count; /* connections that we are not to read from for now */
     _Atomic bool waits;  /* disk_waiters is not 0; for the commit thread */
     lsn_t durable;       /* as the shard was told last */
     bool staged;         /* the commit thread is to be rung */
