@@ -13,6 +13,7 @@
 #include "sim/swarm.h"
 
 #define EXIT_WRONG 2
+#define EXHAUSTIVE_STATES_MAX 400000 /* of one world, unless told otherwise */
 
 struct sim_flags {
     bool seeds_given;
@@ -50,7 +51,8 @@ static void usage(FILE *out) {
     (void)fputs("usage: quartet sim [--seed S] [--seeds N [--from S]] [--minutes M] [--mutant NAME] [--keep-going]\n"
                 "                   [--verbose]\n"
                 "       quartet sim --scenario [--rewrite] FILE...\n"
-                "       quartet sim --mutants [--seeds N]\n\n"
+                "       quartet sim --mutants [--seeds N]\n"
+                "       quartet sim --exhaustive WORLD|all [--seeds THOUSANDS_OF_STATES]\n\n"
                 "  --seed S      one history; with --verbose it is printed even when all is well\n"
                 "  --seeds N     N histories, from seed 1 or --from on\n"
                 "  --minutes M   as many histories as fit\n"
@@ -148,7 +150,7 @@ static int run_seeds(const struct sim_flags *f) {
 
 /* --exhaustive WORLD|all: --seeds bounds the states of each world, in thousands. */
 static int run_exhaustive(const struct sim_flags *f) {
-    const uint64_t states_max = f->count > 0 ? f->count * 1000 : UINT64_MAX;
+    const uint64_t states_max = f->count > 0 ? f->count * 1000 : EXHAUSTIVE_STATES_MAX;
     uint64_t states = 0;
     unsigned walked = 0, failed = 0;
     for (unsigned i = 0; i < explore_world_count; i++) {

@@ -46,9 +46,10 @@ static void inode_write(struct sim_inode *n, uint64_t offset, struct span from) 
     size_t end = (size_t)offset + from.len;
     inode_reserve(n, end);
     memcpy(n->cache + offset, from.ptr, from.len);
-    for (size_t s = (size_t)offset / SIM_DISK_SECTOR; s * SIM_DISK_SECTOR < end; s++) {
-        n->dirty[s] = 1;
-    }
+    const size_t first = (size_t)offset / SIM_DISK_SECTOR, last = (end + SIM_DISK_SECTOR - 1) / SIM_DISK_SECTOR;
+    memset(n->dirty + first, 1, last - first);
+    n->dirty_begin = n->any_dirty && n->dirty_begin < first ? n->dirty_begin : first;
+    n->dirty_end = n->any_dirty && n->dirty_end > last ? n->dirty_end : last;
     n->any_dirty = true;
     if (end > n->cache_size) {
         n->cache_size = end;
@@ -61,7 +62,7 @@ static void sector_save(struct sim_inode *n, size_t sector) {
 
 static void inode_sync(struct sim_inode *n) {
     if (n->any_dirty) {
-        for (size_t s = 0; s < n->capacity / SIM_DISK_SECTOR; s++) {
+        for (size_t s = n->dirty_begin; s < n->dirty_end; s++) {
             if (n->dirty[s] != 0) {
                 sector_save(n, s);
                 n->dirty[s] = 0;
@@ -461,7 +462,7 @@ uint64_t sim_disk_digest(const struct sim_disk *d) {
         const struct sim_inode *n = &d->inodes[entry->inode];
         uint64_t one = hash_bytes(span_str(entry->name), n->cache_size * 2 + n->platter_size);
         one = hash_bytes(span_of(n->cache, n->cache_size), one);
-        if (n->any_dirty || memcmp(n->cache, n->platter, n->capacity) != 0) {
+        if (n->any_dirty || (n->capacity > 0 && memcmp(n->cache, n->platter, n->capacity) != 0)) {
             one = hash_bytes(span_of(n->platter, n->platter_size), one + 1);
             one = hash_bytes(span_of(n->dirty, n->capacity / SIM_DISK_SECTOR), one);
         }

@@ -39,8 +39,9 @@ struct sim_inode {
     size_t capacity;  /* bytes allocated in each; a multiple of the page */
     size_t cache_size, platter_size;
     bool any_dirty;
-    unsigned names;   /* in the cache's directory */
-    unsigned handles; /* open files */
+    size_t dirty_begin, dirty_end; /* sectors outside of these are clean */
+    unsigned names;                /* in the cache's directory */
+    unsigned handles;              /* open files */
 };
 
 struct sim_name {
