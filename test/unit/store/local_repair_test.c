@@ -264,8 +264,7 @@ static void a_lost_journal_can_be_left_behind(void **state) {
     make_table(&r);
     r.durable = 0;
     for (int i = 0; i < FAULT_FILES; i++) {
-        r.disk.files[i].exists = false;
-        r.disk.files[i].entry_synced = false;
+        fault_forget(&r.disk.files[i]);
     }
     assert_false(run_open(&r));
     assert_true(tool(&r, store_local_repair));
