@@ -135,6 +135,8 @@ static void disconnect_decides_about_the_will(void **state) {
 static void a_delayed_will_comes_after_its_delay(void **state) {
     (void)state;
     struct watch watch = watch_will(&(struct connecting){.id = "p", .expiry_s = 60, .will = "w", .will_delay_s = 5});
+    lsn_t will = fake_newest(&watch.w->store, RECORD_WILL);
+    assert_int_equal(fake_record_of(&watch.w->store, will).will.delay_s, 5); /* for the next start */
     cut(&watch);
     tick(watch.w, 4000);
     expect_silence(&watch.watcher);
