@@ -40,6 +40,7 @@ struct fault_disk {
     bool broken;     /* EIO was reported: every write and sync fails */
     bool full;       /* writes that need space find none, */
     bool table_room; /* but the table does */
+    int grace;       /* so many commits of the table find space whatever there is */
     int files_max;   /* the table finds no space while there are more files; 0: any number */
     struct table_memory *table;
 };
@@ -233,7 +234,7 @@ static bool fault_table_commit(void *user, struct error *error) {
     for (int i = 0; i < FAULT_FILES; i++) {
         files += d->files[i].exists;
     }
-    if (ok && d->files_max > 0 && files > d->files_max) {
+    if (ok && d->files_max > 0 && files > d->files_max && d->grace-- <= 0) {
         return error_set(error, ERROR_NO_SPACE, ENOSPC, "the disk is full");
     }
     return ok || (was_on && d->crashed && prng_chance(&d->prng, 1, 2));

@@ -243,6 +243,37 @@ static void refused(struct run *r, enum error_kind kind, const char *why) {
     evidence_free(&before);
 }
 
+/* A header that could be the next, of a frame that would not fit into its file, is a torn frame like any other. */
+static void a_tail_that_claims_too_much_is_cut(void **state) {
+    (void)state;
+    struct run r;
+    struct row_meta meta;
+    struct scan scan;
+    bool found;
+    make_journal(&r, 304, false);
+    struct table *table = table_memory_open(r.disk.table);
+    assert_true(meta_load(table, &meta, &found, &r.error));
+    assert_true(scan_open(&scan, &r.ops, &r.error));
+    assert_true(scan_walk(&scan, &meta, &r.error));
+    struct frame_header h = {.payload_bytes = 40000,
+                             .record_count = 1,
+                             .salt = scan.chain.salt,
+                             .number = scan.chain.number,
+                             .first_lsn = scan.chain.next_lsn,
+                             .previous = scan.chain.previous};
+    uint8_t *frame = mem_zero(1, frame_bytes(h.payload_bytes));
+    frame_seal(frame, &h);
+    struct scan_file *f = scan_find(&scan, scan.chain.salt, scan.segment);
+    assert_true(scan.offset + BLOCK_BYTES <= f->size && scan.offset + 40000 > f->size);
+    memcpy(file_at(&r, (uint32_t)(f - scan.files))->now + scan.offset, frame, BLOCK_BYTES);
+    mem_free(frame);
+    scan_close(&scan);
+    table->ops->close(table);
+    assert_true(run_open(&r));
+    run_compare(&r);
+    run_deinit(&r);
+}
+
 /* The end of a file is gone: that happens to no file in a crash, for files have their size before they are used. */
 static void a_file_that_was_cut_short_is_refused(void **state) {
     (void)state;
@@ -391,12 +422,14 @@ static void stale_frames_never_come_back(void **state) {
  * that is not enough it refuses, and the next start goes on where this one has ended. */
 static void a_full_disk_does_not_keep_a_store_from_starting(void **state) {
     (void)state;
-    for (int files_max = 2; files_max <= 3; files_max++) {
+    for (int round = 0; round < 6; round++) {
+        int files_max = 2 + round % 2;
         struct run r;
         struct region regions[16];
         make_journal(&r, 603, true);
         assert_int_equal(regions_of(&r, regions, 16), 3);
         r.disk.files_max = files_max;
+        r.disk.grace = round / 2;
         bool opens = run_open(&r);
         assert_int_equal(opens, files_max == 3);
         if (!opens) {
@@ -460,6 +493,7 @@ int main(void) {
         cmocka_unit_test(the_last_frame_without_a_seal_is_cut),
         cmocka_unit_test(the_last_frame_with_a_seal_is_refused),
         cmocka_unit_test(a_torn_tail_is_cut),
+        cmocka_unit_test(a_tail_that_claims_too_much_is_cut),
         cmocka_unit_test(a_file_that_was_cut_short_is_refused),
         cmocka_unit_test(a_lost_segment_is_refused),
         cmocka_unit_test(a_lost_table_is_refused),

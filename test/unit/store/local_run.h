@@ -99,6 +99,7 @@ WORLD_UNUSED static void run_commit(struct run *r) {
 /* One step of something; durable only grows. */
 WORLD_UNUSED static enum store_step step_some(struct run *r) {
     enum store_step step;
+    lsn_t folded = store_folded(r->store);
     uint64_t choice = prng_below(&r->prng, 20);
     if (choice < 14) {
         step = store_local_commit_step(r->store);
@@ -110,6 +111,8 @@ WORLD_UNUSED static enum store_step step_some(struct run *r) {
     lsn_t durable = store_durable(r->store);
     assert_true(durable >= r->durable);
     assert_true(store_folded(r->store) <= durable);
+    assert_true(store_folded(r->store) >= folded);
+    assert_true(store_folded(r->store) == folded || (choice >= 15 && step == STORE_STEP_DONE));
     r->durable = durable;
     return step;
 }

@@ -197,6 +197,13 @@ static void world_retain(struct world *w, lsn_t lsn, const struct world_message 
     }
 }
 
+static void world_clear_will(struct world *w, session_id_t session) {
+    struct world_session *s = world_session(w, session);
+    if (s != NULL) {
+        s->will = false;
+    }
+}
+
 static void world_apply_message(struct world *w, lsn_t lsn, const struct record_message *r) {
     struct world_message *m = list_add(&w->messages, sizeof *m);
     m->lsn = lsn;
@@ -206,9 +213,8 @@ static void world_apply_message(struct world *w, lsn_t lsn, const struct record_
     if (r->packet_id != 0) {
         world_hold(w, r->origin, r->packet_id, true);
     }
-    struct world_session *s = world_session(w, r->origin);
-    if (r->clear_will && s != NULL) {
-        s->will = false;
+    if (r->clear_will) {
+        world_clear_will(w, r->origin);
     }
     struct reader targets = reader_of(r->targets_raw);
     struct record_target t;
@@ -303,10 +309,7 @@ WORLD_UNUSED static void world_apply(struct world *w, lsn_t lsn, struct span enc
         }
         break;
     case RECORD_WILL_CLEARED:
-        s = world_session(w, r.end.session_id);
-        if (s != NULL) {
-            s->will = false;
-        }
+        world_clear_will(w, r.end.session_id);
         break;
     case RECORD_NONE:
         break;
