@@ -226,6 +226,7 @@ static void r6_repeats_are_answered_however_many(void **state) {
     struct shard_counters c = counters(pair.w);
     assert_int_equal(c.held_ids, 0);
     assert_int_equal(c.queued, 0);
+    assert_int_equal(c.publish_received, 1000);
     assert_int_equal(c.publish_repeated, 999);
     pair_end(&pair);
 }
