@@ -51,6 +51,7 @@ struct store *store_local_open(const struct disk *disk, struct table *table, con
         store_local_close(&l->base);
         return NULL;
     }
+    (void)local_table_reserve(l);
     return &l->base;
 }
 
@@ -117,6 +118,9 @@ static enum store_pressure local_pressure(const struct store *store) {
     uint32_t spares = atomic_load_explicit(&l->spares, memory_order_relaxed);
     bool blocked = atomic_load_explicit(&l->reserve_blocked, memory_order_relaxed);
     bool whole = atomic_load_explicit(&l->reserve_whole, memory_order_relaxed);
+    if (atomic_load_explicit(&l->table_short, memory_order_relaxed)) {
+        return STORE_FULL;
+    }
     if (spares < SEGMENTS_SPARE_MIN && (blocked || whole)) {
         return STORE_FULL;
     }

@@ -99,6 +99,7 @@ struct local {
     _Atomic bool reserve_blocked;   /* the disk had no space for another segment */
     _Atomic bool reserve_whole;     /* all segments that are allowed exist */
     _Atomic bool fold_blocked;      /* the table had no space */
+    _Atomic bool table_short;       /* the table has less space reserved than folding the journal may take */
 };
 
 static inline struct local *local_of(struct store *store) {
@@ -110,6 +111,9 @@ enum store_step local_fail(struct local *l, const struct error *error);
 /* Makes the reserve larger by one disk operation. MORE; IDLE when all segments that are allowed exist; WAIT when the
  * disk has no space; FAILED with the error. */
 enum store_step local_make_step(struct local *l, struct error *error);
+/* Reserves room in the table for folding what the journal holds and will hold soon; false (and table_short) when the
+ * disk has none. Any thread, without the lock. */
+bool local_table_reserve(struct local *l);
 /* Moves a segment to a state in which others see it. The lock is held. */
 void local_segment_set(struct local *l, struct segment *s, enum segment_state state);
 

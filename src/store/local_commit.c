@@ -56,6 +56,7 @@ static bool frame_place(struct local *l, uint64_t bytes) {
         }
     }
     lock_give(&l->lock);
+    (void)local_table_reserve(l);
     return c->segment != NULL;
 }
 

@@ -21,6 +21,17 @@ void local_segment_set(struct local *l, struct segment *s, enum segment_state st
     atomic_store_explicit(&l->reserve_whole, whole, memory_order_relaxed);
 }
 
+/* Twice what the journal holds: rows have keys, and pages are not always full. Two segments more are what may come
+ * before the next look. */
+bool local_table_reserve(struct local *l) {
+    struct error error;
+    uint64_t journal = atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
+    uint64_t bytes = 2 * (journal + SEGMENTS_SPARE_MIN * l->options.segment_bytes);
+    bool ok = l->table->ops->reserve == NULL || l->table->ops->reserve(l->table, bytes, &error);
+    atomic_store_explicit(&l->table_short, !ok, memory_order_relaxed);
+    return ok;
+}
+
 /* A segment that is being made, or can be; NULL when all exist. */
 static struct segment *makable(struct local *l) {
     struct segment *found = NULL;

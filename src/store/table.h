@@ -27,6 +27,9 @@ struct table_cursor; /* opaque */
 
 struct table_ops {
     void (*close)(struct table *t);
+    /* Sees to it that the next transactions find room for so many bytes on the disk, as far as that can be known. Any
+     * thread. ERROR_NO_SPACE: there is no room. NULL: the table needs none. */
+    bool (*reserve)(struct table *t, uint64_t bytes, struct error *error);
     /* A read transaction sees the last commit; a write transaction sees its own changes too. NULL with an error. */
     struct table_txn *(*begin)(struct table *t, bool write, struct error *error);
     /* Durable when it returns true. On false nothing has changed. Ends the transaction either way. Fails when any

@@ -1,8 +1,10 @@
 /* The table in LMDB: one file, one named tree for each enum table_tree. */
 #include <errno.h>
+#include <fcntl.h>
 #include <lmdb.h>
 #include <stdio.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/mem.h"
 #include "base/must.h"
@@ -11,6 +13,7 @@
 #define FILE_NAME "table.mdb"
 
 enum { READERS_MAX = 512, KEY_MAX = 511 };
+#define SPACE_MIN (8ULL << 20) /* with less, a short write is taken for what it is */
 
 static const char *const tree_names[TABLE_TREES] = {
     [TABLE_META] = "meta",         [TABLE_SESSIONS] = "sessions",     [TABLE_SUBSCRIPTIONS] = "subscriptions",
@@ -69,6 +72,17 @@ static bool fail(struct error *error, const char *what, int code) {
                      mdb_strerror(code));
 }
 
+/* LMDB reports a write that came short, as on a full disk, with the number of an I/O error. Nothing has changed then:
+ * what it wrote is not referenced by anything, and the next try writes it anew. */
+static int code_of_table(const struct lmdb_table *t, int code) {
+    struct statvfs vfs;
+    mdb_filehandle_t file;
+    if (code != EIO || mdb_env_get_fd(t->env, &file) != 0 || fstatvfs(file, &vfs) != 0) {
+        return code;
+    }
+    return (uint64_t)vfs.f_bavail * vfs.f_frsize < SPACE_MIN ? ENOSPC : code;
+}
+
 static bool noted(struct table_txn *x, int code) {
     if (code != 0 && code != MDB_NOTFOUND && x->failure == 0) {
         x->failure = code;
@@ -124,7 +138,7 @@ static void lmdb_abort(struct table_txn *x) {
 }
 
 static bool lmdb_sound(struct table_txn *x, struct error *error) {
-    return x->failure == 0 || fail(error, "read or change", x->failure);
+    return x->failure == 0 || fail(error, "read or change", code_of_table(x->table, x->failure));
 }
 
 static bool lmdb_commit(struct table_txn *x, struct error *error) {
@@ -132,10 +146,11 @@ static bool lmdb_commit(struct table_txn *x, struct error *error) {
         lmdb_abort(x);
         return false;
     }
+    const struct lmdb_table *table = x->table;
     release(x);
     int code = mdb_txn_commit(x->txn);
     mem_free(x);
-    return code == 0 || fail(error, "commit to", code);
+    return code == 0 || fail(error, "commit to", code_of_table(table, code));
 }
 
 static MDB_cursor *cursor_of(struct table_txn *x, enum table_tree tree) {
@@ -253,8 +268,54 @@ static void lmdb_cursor_close(struct table_cursor *c) {
     mem_free(c);
 }
 
+/* Pages inside the file that no tree uses: what LMDB's own tree number 0 lists, a count before each list. */
+static uint64_t pages_free(const struct lmdb_table *t) {
+    MDB_txn *txn;
+    MDB_cursor *cursor;
+    uint64_t pages = 0;
+    if (mdb_txn_begin(t->env, NULL, MDB_RDONLY, &txn) != 0) {
+        return 0;
+    }
+    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
+        MDB_val key;
+        MDB_val list;
+        while (mdb_cursor_get(cursor, &key, &list, MDB_NEXT) == 0) {
+            size_t count = 0;
+            memcpy(&count, list.mv_data, list.mv_size < sizeof count ? list.mv_size : sizeof count);
+            pages += count;
+        }
+        mdb_cursor_close(cursor);
+    }
+    mdb_txn_abort(txn);
+    return pages;
+}
+
+/* Blocks behind the end of the file become the table's, so that a full disk cannot cut its writes short. When the disk
+ * has not so many, free pages inside the file count too. */
+static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
+    MDB_envinfo info;
+    MDB_stat stat;
+    mdb_filehandle_t file;
+    int code = mdb_env_get_fd(of(t)->env, &file);
+    code = code != 0 ? code : mdb_env_info(of(t)->env, &info);
+    code = code != 0 ? code : mdb_env_stat(of(t)->env, &stat);
+    if (code != 0) {
+        return fail(error, "look at", code);
+    }
+    off_t used = (off_t)(((uint64_t)info.me_last_pgno + 1) * stat.ms_psize);
+    if (fallocate(file, FALLOC_FL_KEEP_SIZE, used, (off_t)bytes) == 0 || errno == EOPNOTSUPP) {
+        return true;
+    }
+    uint64_t inside = pages_free(of(t)) * stat.ms_psize;
+    if (inside >= bytes || fallocate(file, FALLOC_FL_KEEP_SIZE, used, (off_t)(bytes - inside)) == 0) {
+        return true;
+    }
+    return fail(error, "reserve room for", errno);
+}
+
 static const struct table_ops lmdb_ops = {
     .close = lmdb_close,
+    .reserve = lmdb_reserve,
     .begin = lmdb_begin,
     .commit = lmdb_commit,
     .abort = lmdb_abort,
