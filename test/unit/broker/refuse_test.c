@@ -47,6 +47,40 @@ static void a_5_0_publisher_is_told(void **state) {
     world_close(w);
 }
 
+/* One of four queues is full: none of them gets the message, and none of them loses room by the refusal. */
+static void a_refusal_leaves_no_trace(void **state) {
+    (void)state;
+    for (unsigned full = 0; full < 4; full++) {
+        struct world *w = world_small(1);
+        struct peer to[4], from;
+        char name[8];
+        joined(&from, w, PROTOCOL_5, "from", true);
+        for (unsigned i = 0; i < 4; i++) {
+            (void)snprintf(name, sizeof name, "own%u", i);
+            joined(&to[i], w, PROTOCOL_5, name, true);
+            subscribed(&to[i], "all", 1);
+            subscribed(&to[i], name, 1);
+            peer_close(&to[i]);
+        }
+        (void)snprintf(name, sizeof name, "own%u", full);
+        publish(&from, 1, 1, name);
+        expect(&from, "PUBACK id=1 reason=0x00");
+        lsn_t last = w->store.last;
+        for (int i = 0; i < 3; i++) {
+            publish(&from, 1, 2, "all");
+            expect(&from, "PUBACK id=2 reason=0x97");
+        }
+        assert_int_equal(w->store.last, last);
+        for (unsigned i = 0; i < 4; i++) {
+            (void)snprintf(name, sizeof name, "own%u", i);
+            publish(&from, 1, 3, name);
+            expect(&from, i == full ? "PUBACK id=3 reason=0x97" : "PUBACK id=3 reason=0x00");
+        }
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 static void a_3_1_1_publisher_waits(void **state) {
     (void)state;
     struct world *w = world_small(1);
@@ -348,6 +382,7 @@ static void a_full_store_takes_nothing_new(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_5_0_publisher_is_told),
+        cmocka_unit_test(a_refusal_leaves_no_trace),
         cmocka_unit_test(a_3_1_1_publisher_waits),
         cmocka_unit_test(a_3_1_1_publisher_that_waits_too_long_is_closed),
         cmocka_unit_test(acknowledgements_pass_a_refused_publish),
