@@ -1,5 +1,6 @@
 /* The disk, as the journal sees it: few calls, each of which can fail, and after each of which the power can go.
- * Implementations: disk_posix.c, and the simulated disk in sim/. A file belongs to one thread at a time. */
+ * Implementations: disk_posix.c, and the simulated disk in sim/. A file belongs to one thread at a time, but what was
+ * synced may be read while another thread writes elsewhere in the file. */
 #pragma once
 
 #include "base/error.h"

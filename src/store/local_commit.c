@@ -152,10 +152,13 @@ enum store_step store_local_commit_step(struct store *store) {
     return step;
 }
 
-/* True when a seal fits without taking from a reserve that is too small already. */
+/* True when a seal fits without taking a segment that the reserve cannot get back. */
 static bool seal_fits(const struct local *l) {
     const struct segment *s = l->commit.segment;
-    return atomic_load_explicit(&l->spares, memory_order_relaxed) > SEGMENTS_SPARE_MIN ||
+    uint32_t spares = atomic_load_explicit(&l->spares, memory_order_relaxed);
+    bool grows = !atomic_load_explicit(&l->reserve_blocked, memory_order_relaxed) &&
+                 !atomic_load_explicit(&l->reserve_whole, memory_order_relaxed);
+    return spares > SEGMENTS_SPARE_MIN || (spares == SEGMENTS_SPARE_MIN && grows) ||
            (s != NULL && s->end + BLOCK_BYTES <= l->options.segment_bytes);
 }
 

@@ -103,7 +103,7 @@ static bool make_room(struct scan *scan, struct error *error) {
  * switch to the new generation. */
 static bool generation_commit(struct local *l, struct scan *scan, const struct row_meta *old,
                               const struct row_meta *meta, struct error *error) {
-    uint32_t next = 0; /* never a part twice: its references would be counted twice */
+    uint32_t next = 0; /* a part that is committed is not folded again */
     for (;;) {
         const struct scan_part *part = next < scan->part_count ? &scan->parts[next] : NULL;
         bool last = next + 1 >= scan->part_count;

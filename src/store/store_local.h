@@ -44,14 +44,16 @@ enum store_step store_local_commit_step(struct store *store);
 /* Commit thread only: after a pause without records, writes one small frame that says that the last one is durable, so
  * that damage to it can be told from a torn tail. IDLE when that was already done. */
 enum store_step store_local_seal_step(struct store *store);
-/* Checkpoint thread only. `all`: fold also the segment in use, up to what is durable (at a clean stop, when idle). */
+/* Checkpoint thread only. `all`: fold also the segment in use, up to what is durable (at a clean stop, when idle). The
+ * commit thread may go on meanwhile. */
 enum store_step store_local_checkpoint_step(struct store *store, bool all);
 /* True when something is staged that no commit has taken. Any thread. */
 bool store_local_staged(const struct store *store);
 /* Bytes of journal that no checkpoint has folded. Any thread. */
 uint64_t store_local_journal_bytes(const struct store *store);
-/* `wake` is called (from the staging thread, lock held, must not block) when something is staged while the commit side
- * had nothing: the owner wakes its commit thread. */
+/* `wake` is called (lock held, must not block) by the staging thread when something is staged while the commit side had
+ * nothing, and by the checkpoint thread when it has freed a segment while something is staged: the owner wakes its
+ * commit thread. */
 void store_local_on_staged(struct store *store, void (*wake)(void *user), void *user);
 
 /* Offline tools, on a store that nobody has open. They print to `out` (text lines). */

@@ -204,6 +204,31 @@ static void the_last_frame_with_a_seal_is_refused(void **state) {
     run_deinit(&r);
 }
 
+/* A seal that does not fit begins another segment, as a frame with records would. */
+static void a_full_segment_is_sealed_in_the_next(void **state) {
+    (void)state;
+    struct run r;
+    struct region regions[16];
+    run_init(&r, 305);
+    r.options.segment_bytes = 4 * BLOCK_BYTES;
+    assert_true(run_open(&r));
+    for (int i = 0; i < 3; i++) {
+        struct record record;
+        (void)maker_next(&r.maker, &record);
+        (void)store_stage(r.store, &record);
+        while (store_local_commit_step(r.store) != STORE_STEP_IDLE) {
+        }
+    }
+    while (store_local_seal_step(r.store) != STORE_STEP_IDLE) {
+    }
+    run_close(&r);
+    assert_int_equal(regions_of(&r, regions, 16), 2);
+    assert_int_equal(regions[0].end, r.options.segment_bytes);
+    flip(&r, regions[0].file, regions[0].end - 1);
+    refuses(&r, regions[0].file, regions[0].end - 1);
+    run_deinit(&r);
+}
+
 /* What was written after the last sync may be anything: it is cut, and its lsns are given again. */
 static void a_torn_tail_is_cut(void **state) {
     (void)state;
@@ -492,6 +517,7 @@ int main(void) {
         cmocka_unit_test(a_flipped_bit_elsewhere_changes_nothing),
         cmocka_unit_test(the_last_frame_without_a_seal_is_cut),
         cmocka_unit_test(the_last_frame_with_a_seal_is_refused),
+        cmocka_unit_test(a_full_segment_is_sealed_in_the_next),
         cmocka_unit_test(a_torn_tail_is_cut),
         cmocka_unit_test(a_tail_that_claims_too_much_is_cut),
         cmocka_unit_test(a_file_that_was_cut_short_is_refused),
