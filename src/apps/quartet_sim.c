@@ -152,7 +152,7 @@ static int run_seeds(const struct sim_flags *f) {
 static int run_exhaustive(const struct sim_flags *f) {
     const uint64_t states_max = f->count > 0 ? f->count * 1000 : EXHAUSTIVE_STATES_MAX;
     uint64_t states = 0;
-    unsigned walked = 0, failed = 0;
+    unsigned walked = 0, whole = 0, failed = 0;
     for (unsigned i = 0; i < explore_world_count; i++) {
         const struct explore_world *world = &explore_worlds[i];
         if (strcmp(f->world, "all") != 0 && strcmp(f->world, world->name) != 0) {
@@ -167,8 +167,9 @@ static int run_exhaustive(const struct sim_flags *f) {
         states += r.states;
         walked++;
         failed += r.failed ? 1 : 0;
+        whole += r.complete ? 1 : 0;
     }
-    (void)printf("summary: states=%llu worlds=%u failed=%u\n", (unsigned long long)states, walked, failed);
+    (void)printf("summary: states=%llu worlds=%u whole=%u failed=%u\n", (unsigned long long)states, walked, whole, failed);
     return walked > 0 && failed == 0 ? 0 : 1;
 }
 

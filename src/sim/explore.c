@@ -83,7 +83,17 @@ static bool seen_first(struct walk *x, uint64_t state) {
     return true;
 }
 
-static uint64_t conn_digest(const struct conn *c) {
+/* How many connections of the same client are older: serials themselves do not matter. */
+static unsigned conn_age(const struct world *w, const struct conn *c) {
+    unsigned older = 0;
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        const struct conn *other = &w->conns[i];
+        older += other->used && other->client == c->client && other->serial < c->serial ? 1 : 0;
+    }
+    return older;
+}
+
+static uint64_t conn_digest(const struct world *w, const struct conn *c) {
     const uint64_t parts[] = {(uint64_t)c->client,
                               c->client_open,
                               c->cut,
@@ -97,7 +107,7 @@ static uint64_t conn_digest(const struct conn *c) {
                               c->connect_clean,
                               c->to_broker.fin,
                               c->to_client.fin,
-                              c->serial};
+                              conn_age(w, c)};
     uint64_t sum = hash_bytes(span_of(parts, sizeof parts), 5);
     sum = hash_bytes(span_of(c->to_broker.bytes, c->to_broker.len), sum);
     sum = hash_bytes(span_of(c->to_client.bytes, c->to_client.len), sum);
@@ -111,7 +121,7 @@ static uint64_t state_digest(struct walk *x) {
     uint64_t sum = hash_bytes(span_of(budget, sizeof budget), node_digest(w));
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         if (w->conns[i].used) {
-            sum = hash64(sum, conn_digest(&w->conns[i]));
+            sum = hash64(sum, conn_digest(w, &w->conns[i]));
         }
     }
     for (unsigned i = 0; i < w->client_count; i++) {
@@ -127,11 +137,9 @@ struct branches {
     unsigned count;
 };
 
-static void add(struct branches *b, enum action a, int arg, unsigned variants) {
-    for (unsigned v = 0; v < variants; v++) {
-        must(b->count < BRANCHES_MAX);
-        b->all[b->count++] = (struct branch){a, arg, v};
-    }
+static void add(struct branches *b, enum action a, int arg) {
+    must(b->count < BRANCHES_MAX);
+    b->all[b->count++] = (struct branch){a, arg, 0};
 }
 
 /* A cut keeps or loses what is under way, in each direction: four ways, less where nothing is. */
@@ -151,6 +159,26 @@ static bool walks(const struct walk *x, int client) {
     return client == 0 ? x->what->publisher_walks : x->what->subscriber_walks;
 }
 
+/* A crash: output under way arrives or is lost; for a power cut, what is not synced is dropped or kept. */
+static void add_crash(const struct walk *x, struct branches *b, enum action a) {
+    bool output = false;
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        output = output || (x->w->conns[i].used && x->w->conns[i].to_client.len > 0);
+    }
+    const bool unsynced = a == ACTION_POWER && !sim_disk_clean(&x->w->node.disk);
+    for (unsigned v = 0; v < 4; v++) {
+        if ((output || (v & 1) == 0) && (unsynced || (v & 2) == 0)) {
+            must(b->count < BRANCHES_MAX);
+            b->all[b->count++] = (struct branch){a, 0, v};
+        }
+    }
+}
+
+/* Commits of nothing are no choice. */
+static bool is_housework(const struct world *w, enum action a) {
+    return a == ACTION_COMMIT && w->node.frame_done && !store_local_staged(w->node.store);
+}
+
 static void find_branches(const struct walk *x, struct branches *b) {
     struct world_option options[WORLD_OPTIONS_MAX];
     unsigned count = world_options(x->w, options);
@@ -158,16 +186,14 @@ static void find_branches(const struct walk *x, struct branches *b) {
     for (unsigned i = 0; i < count; i++) {
         const enum action a = options[i].action;
         const bool of_client = a >= ACTION_CONNECT && a <= ACTION_FLOW;
+        const bool fault =
+            (a == ACTION_TAKEOVER && x->takeovers > 0 && options[i].arg == 0) || (a == ACTION_REPEAT && x->repeats > 0);
         if (a == ACTION_CUT && x->cuts > 0) {
             add_cut(x, b, options[i].arg);
-        } else if ((a == ACTION_POWER && x->powers > 0)) {
-            add(b, a, 0, 2);
-        } else if ((a == ACTION_KILL && x->kills > 0) ||
-                   (a == ACTION_TAKEOVER && x->takeovers > 0 && options[i].arg == 0) ||
-                   (a == ACTION_REPEAT && x->repeats > 0)) {
-            add(b, a, options[i].arg, 1);
-        } else if (a < ACTION_CREATE && (!of_client || walks(x, options[i].arg))) {
-            add(b, a, options[i].arg, 1);
+        } else if ((a == ACTION_POWER && x->powers > 0) || (a == ACTION_KILL && x->kills > 0)) {
+            add_crash(x, b, a);
+        } else if (fault || (a < ACTION_CREATE && (!of_client || walks(x, options[i].arg)) && !is_housework(x->w, a))) {
+            add(b, a, options[i].arg);
         }
     }
 }
@@ -182,21 +208,54 @@ static void act_cut(struct walk *x, const struct branch *b) {
              (b->variant & 2) != 0 ? c->to_client.len : 0);
 }
 
+/* What the broker had sent arrives or is lost; what it had written to the disk and not synced is dropped or kept. */
+static void act_crash(struct walk *x, const struct branch *b) {
+    struct world *w = x->w;
+    w->step++;
+    for (unsigned i = 0; i < SIM_CONNS_MAX && (b->variant & 1) != 0; i++) {
+        w->conns[i].to_client.len = 0;
+    }
+    if (b->action == ACTION_KILL) {
+        x->kills--;
+        node_kill(w, "killed");
+    } else {
+        x->powers--;
+        node_power_cut(w, (b->variant & 2) != 0 ? SIM_POWER_KEEP : SIM_POWER_DROP);
+    }
+}
+
 static void act(struct walk *x, const struct branch *b) {
     if (b->action == ACTION_CUT) {
         act_cut(x, b);
         return;
     }
-    if (b->action == ACTION_POWER) {
-        x->powers--;
-        x->w->step++;
-        node_power_cut(x->w, b->variant == 0 ? SIM_POWER_DROP : SIM_POWER_KEEP);
+    if (b->action == ACTION_POWER || b->action == ACTION_KILL) {
+        act_crash(x, b);
         return;
     }
-    x->kills -= b->action == ACTION_KILL ? 1 : 0;
     x->takeovers -= b->action == ACTION_TAKEOVER ? 1 : 0;
     x->repeats -= b->action == ACTION_REPEAT ? 1 : 0;
     world_act(x->w, b->action, b->arg);
+}
+
+/* ---- what happens at once ---- */
+
+/* What nobody can tell from the same thing happening later, because a fault in between has a variant that leaves the
+ * same: a started broker, accepted connections, ends that a client sees, its next CONNECT, turns (a crash with the
+ * output lost is a crash before the turn), and the housework of the store. True when something has happened. */
+static bool at_once(struct walk *x) {
+    struct world_option options[WORLD_OPTIONS_MAX];
+    struct world *w = x->w;
+    unsigned count = world_options(w, options);
+    for (unsigned i = 0; i < count; i++) {
+        const enum action a = options[i].action;
+        if (a == ACTION_START || a == ACTION_ACCEPT || a == ACTION_MOVED || a == ACTION_CLIENT_SEES_END ||
+            a == ACTION_TURN || is_housework(w, a) || (a == ACTION_CONNECT && walks(x, options[i].arg))) {
+            world_act(w, a, options[i].arg);
+            return true;
+        }
+    }
+    return false;
 }
 
 /* ---- one path ---- */
@@ -267,6 +326,8 @@ static void run(struct walk *x, unsigned fresh_from) {
     prepare(x);
     x->w->calm = false;
     for (;; depth++) {
+        while (!x->w->failed && at_once(x)) {
+        }
         if (x->w->failed || (depth > fresh_from && !seen_first(x, state_digest(x)))) {
             break;
         }

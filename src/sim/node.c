@@ -54,7 +54,7 @@ static void places_clear(struct node *n) {
         n->told[s] = 0;
         n->dirty[s] = false;
     }
-    n->committing = n->checkpointing = n->sealed = false;
+    n->committing = n->frame_done = n->checkpointing = n->sealed = false;
     n->power_after_writes = 0;
     n->journal_at_checkpoint = UINT64_MAX;
 }
@@ -445,7 +445,9 @@ bool node_wants_commit(const struct world *w) {
 
 bool node_commit(struct world *w) {
     struct node *n = &w->node;
+    const bool staged = store_local_staged(n->store);
     enum store_step step = store_local_commit_step(n->store);
+    n->frame_done = step == STORE_STEP_DONE || (n->frame_done && !staged);
     n->committing = step != STORE_STEP_IDLE;
     return node_alive(w) && (step == STORE_STEP_MORE || step == STORE_STEP_DONE);
 }

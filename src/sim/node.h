@@ -25,6 +25,7 @@ struct node {
     struct broker *broker; /* NULL: down */
     bool up;
     bool committing; /* the last step of a commit did not say that there is nothing to do */
+    bool frame_done; /* since the last frame became durable nothing was staged: what commits do now is housework */
     bool checkpointing;
     bool sealed;                    /* nothing was staged since the last seal */
     uint8_t mail[SIM_SHARDS_MAX];   /* for each shard, the shards that have sent it mail: bits */
