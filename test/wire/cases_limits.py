@@ -124,3 +124,24 @@ def short_connect_deadline(t):
     p = t.open()
     check(p.next() is None)
     check(0.2 < time.monotonic() - began < 2.5)
+
+
+@case(conf=('max_keepalive 1000',), alone=True)
+def clean_stop(t):
+    """SIGTERM: 5.0 clients get 0x8B, everything that was accepted and every durable session is there afterwards."""
+    s, p = t.durable(), t.client('p')
+    s.subscribe((t.topic('x'), 2))
+    s.disconnect()
+    for i in range(20):
+        p.publish(t.topic('x'), b'%d' % i, 1 + i % 2, packet_id=i + 1)
+    began = time.monotonic()
+    equal(t.broker.stop(), 0, 'exit status')
+    check(time.monotonic() - began < 5, f'the stop took {time.monotonic() - began:.1f} s')
+    closes(p, 0x8B)
+    t.broker.start()
+    check(t.broker.wait_ready(), 'does not start again')
+    s = t.durable()
+    check(s.connack.session_present, 'session forgotten')
+    for i in range(20):
+        s.message(payload=b'%d' % i)
+    s.quiet()
