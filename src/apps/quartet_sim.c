@@ -169,7 +169,8 @@ static int run_exhaustive(const struct sim_flags *f) {
         failed += r.failed ? 1 : 0;
         whole += r.complete ? 1 : 0;
     }
-    (void)printf("summary: states=%llu worlds=%u whole=%u failed=%u\n", (unsigned long long)states, walked, whole, failed);
+    (void)printf("summary: states=%llu worlds=%u whole=%u failed=%u\n", (unsigned long long)states, walked, whole,
+                 failed);
     return walked > 0 && failed == 0 ? 0 : 1;
 }
 

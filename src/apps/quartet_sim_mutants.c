@@ -98,13 +98,11 @@ static void seeds_read(struct trial *trials, size_t count, struct trial *all) {
     FILE *in = fopen(SEEDS_FILE, "r");
     char line[200];
     while (in != NULL && fgets(line, sizeof line, in) != NULL) {
-        char name[40];
-        unsigned long long seed;
-        if (sscanf(line, "%39[A-Z0-9_] %llu", name, &seed) != 2) {
-            continue;
-        }
+        const size_t name_bytes = strcspn(line, " ");
+        const uint64_t seed = strtoull(line + name_bytes, NULL, 10);
         for (size_t i = 0; i < count; i++) {
-            if (strcmp(trials[i].name, name) == 0 && trials[i].seed_count < 64 && all->seed_count < 64) {
+            if (strlen(trials[i].name) == name_bytes && memcmp(trials[i].name, line, name_bytes) == 0 &&
+                trials[i].seed_count < 64 && all->seed_count < 64) {
                 trials[i].seeds[trials[i].seed_count++] = seed;
                 all->seeds[all->seed_count++] = seed;
             }

@@ -10,14 +10,17 @@
 
 /*   name, what, messages, ids, who walks, 5.0, QoS, shards, cuts, powers, kills, takeovers, repeats */
 const struct explore_world explore_worlds[] = {
-    {"publish", "a publisher and the broker, QoS 2", 1, 2, true, false, true, 2, 1, 2, 2, 1, 0, 1},
-    {"publish-1", "the same at QoS 1", 1, 2, true, false, true, 1, 1, 2, 2, 1, 0, 1},
-    {"deliver", "the broker and a subscriber, QoS 2", 1, 2, false, true, true, 2, 1, 2, 2, 1, 0, 0},
-    {"deliver-1", "the same at QoS 1", 1, 2, false, true, false, 1, 1, 2, 2, 1, 0, 0},
+    {"publish", "a publisher and the broker, QoS 2", 1, 2, true, false, true, 2, 1, 1, 1, 0, 0, 0},
+    {"publish-cuts", "the same with cuts alone and a repeat", 1, 2, true, false, false, 2, 1, 2, 0, 0, 0, 1},
+    {"publish-kill", "the same with a killed broker", 1, 2, true, false, true, 2, 1, 1, 0, 1, 0, 0},
+    {"publish-1", "the same at QoS 1", 1, 2, true, false, true, 1, 1, 1, 1, 0, 0, 1},
+    {"deliver", "the broker and a subscriber, QoS 2", 1, 2, false, true, true, 2, 1, 1, 1, 0, 0, 0},
+    {"deliver-power", "the same with the power going twice", 1, 2, false, true, true, 2, 1, 0, 2, 0, 0, 0},
+    {"deliver-1", "the same at QoS 1", 1, 2, false, true, false, 1, 1, 1, 1, 0, 0, 0},
     {"both", "one message over both hops", 1, 2, true, true, false, 2, 1, 1, 1, 0, 0, 0},
     {"two-messages", "two messages of a publisher, two ids", 2, 2, true, false, false, 2, 1, 1, 1, 0, 0, 0},
     {"two-deliveries", "two messages to a subscriber, one id", 2, 1, false, true, false, 2, 1, 1, 1, 0, 0, 0},
-    {"takeover", "a second connection beside the first", 1, 2, true, false, true, 2, 1, 0, 1, 0, 2, 0},
+    {"takeover", "a second connection beside the first", 1, 2, true, false, true, 2, 1, 0, 1, 0, 1, 0},
     {"shards", "one message, publisher and subscriber on two shards", 1, 2, true, true, true, 2, 2, 0, 1, 0, 0, 0},
 };
 const unsigned explore_world_count = sizeof explore_worlds / sizeof explore_worlds[0];
