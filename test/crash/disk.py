@@ -3,6 +3,7 @@
 The cut is the kernel's own: FS_IOC_SHUTDOWN without a flush of the log. From then on nothing reaches the device any more,
 every write fails, and what was not synced is lost when the file system is mounted again."""
 
+import ctypes
 import fcntl
 import os
 import shutil
@@ -12,12 +13,23 @@ import tempfile
 
 FS_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
+CLONE_NEWNS = 0x20000
+OWN = False
 
 
 def run(*words):
     done = subprocess.run(words, check=False, capture_output=True, text=True)
     if done.returncode:
         raise OSError(f'{" ".join(words)}: {done.stderr.strip()}')
+
+
+def own_mounts():
+    """Mounts made from now on are seen by this process and its children alone, and end with them, however they end."""
+    global OWN
+    libc = ctypes.CDLL(None, use_errno=True)
+    if not OWN and libc.unshare(CLONE_NEWNS) == 0:
+        OWN = True
+        run('mount', '--make-rprivate', '/')
 
 
 def why_not():
@@ -41,6 +53,7 @@ class Disk:
         self.image, self.path = os.path.join(self.scratch, 'image'), os.path.join(self.scratch, 'mnt')
         os.mkdir(self.path)
         try:
+            own_mounts()
             with open(self.image, 'wb') as f:
                 f.truncate(mebibytes << 20)
             run('mkfs.ext4', '-q', '-F', '-m', '0', self.image)

@@ -15,6 +15,7 @@ After EIO the broker must be gone, with an exit status other than 0 and a messag
 import argparse
 import collections
 import concurrent.futures
+import gc
 import io
 import os
 import random
@@ -208,6 +209,8 @@ class Faults:
             out.text += f'    kept: {broker.scratch}\n'
         run.close()
         broker.cleanup(keep=bool(problems) and self.a.keep)
+        del run
+        gc.collect()
         return out
 
     def starts(self):

@@ -19,7 +19,7 @@ import time
 
 import codec
 
-gc.disable()  # nothing here is cyclic, and the recorded wire makes collections long
+gc.disable()  # the recorded wire makes collections long; who makes many worlds collects between them
 DOWN, CONNECTING, WAITING, UP = 'down', 'connecting', 'waiting for CONNACK', 'up'
 LINGER_RST = struct.pack('ii', 1, 0)
 HEAD = struct.Struct('>4sHHI')  # the head of a payload: magic, publisher, stream, number
