@@ -26,6 +26,7 @@ LOGS = ROOT / "build" / "test-logs"
 AT_ONCE = 2  # stages
 TAIL_LINES = 60
 QUARTET = "build/release/bin/quartet"
+RUNNING = set()  # the processes of the stages under way
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,16 +39,23 @@ class Stage:
     timeout_s: int = 600
 
 
-def build(preset):
-    return f"cmake --preset {preset} && cmake --build --preset {preset}"
+# The unit tests that start threads; only these, and the broker, are built with the thread sanitizer.
+THREADED = ("base_ring", "net_waker", "store_local_threads", "topic_trie_threads")
+
+
+def build(preset, *targets):
+    """Configures and builds a preset: all of it, or some targets."""
+    chosen_targets = " ".join(("--target", *targets)) if targets else ""
+    return f"cmake --preset {preset} && cmake --build --preset {preset} {chosen_targets}"
 
 
 STAGES = (
     Stage("house", "the checks of the checks; layers, cycles, sizes, documents", "scripts/check-house", owes=("passed",)),
     Stage("format", "clang-format", "scripts/check-format"),
-    Stage("build-release", "as it is shipped", build("release")),
+    Stage("build-release", "as it is shipped", build("release", "quartetd", "quartet")),
     Stage("build-dev", "with the address and undefined-behaviour sanitizers", build("dev")),
-    Stage("build-tsan", "with the thread sanitizer", build("tsan")),
+    Stage("build-tsan", "the broker and the threaded unit tests, with the thread sanitizer",
+          build("tsan", "quartetd", *(f"unit_{name}_test" for name in THREADED))),
     Stage("scenarios", "texts of who sends what and what must be seen",
           f"{QUARTET} sim --scenario test/scenario/*.txt", ("build-release",), ("scenarios",)),
     Stage("mutants", "every barrier and rule left out once: the tests must notice",
@@ -55,9 +63,17 @@ STAGES = (
     Stage("histories", "random faults, one seed each",
           f"{QUARTET} sim --seeds 10000", ("build-release",), ("histories",)),
     Stage("exhaustive", "all choices in small worlds, up to a number of states",
-          f"{QUARTET} sim --exhaustive all", ("build-release",), ("states",)),
+          f"{QUARTET} sim --exhaustive all", ("build-release",), ("states", "worlds", "whole")),
     Stage("unit", "unit tests of the dev build", "scripts/unit-tests dev", ("build-dev",), ("passed",)),
-    Stage("unit-threads", "unit tests of the tsan build", "scripts/unit-tests tsan", ("build-tsan",), ("passed",)),
+    Stage("unit-threads", "the threaded unit tests of the tsan build",
+          f"scripts/unit-tests tsan -R '/({'|'.join(name.split('_', 1)[1] for name in THREADED)})_test$'",
+          ("build-tsan",), ("passed",)),
+    Stage("trial-threads", "the trial with the broker of the tsan build, which ends at the first race",
+          "QUARTET_BUILD=$PWD/build/tsan TSAN_OPTIONS=halt_on_error=1 "
+          "scripts/trial --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-tsan",), ("sigkills",)),
+    Stage("trial-memory", "the trial with the broker of the dev build",
+          "QUARTET_BUILD=$PWD/build/dev "
+          "scripts/trial --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-dev",), ("sigkills",)),
     Stage("fuzz", "coverage-guided bytes for the codec", "scripts/fuzz 20", owes=("executions",)),
     Stage("wire", "the standard's rules, by packets over real sockets",
           "test/wire/run.py", ("build-release",), ("passed",)),
@@ -67,11 +83,16 @@ STAGES = (
           "scripts/trial --messages 40000 --kills 20 --cuts 60 --protocol both --qos 1,2", ("build-release",),
           ("sigkills",)),
     Stage("trial-sees", "the same for a broker without a disk: the count must see the loss",
-          "scripts/trial --broker mosquitto --messages 3000 --kills 2 --cuts 0 --patience 3 | grep -E '^BROKEN.* [1-9][0-9]* (lost|forgotten)'"),
+          "scripts/trial --broker mosquitto --messages 3000 --kills 2 --cuts 0 --patience 3 | "
+          "grep -E '^BROKEN.* [1-9][0-9]* (lost|forgotten)'"),
+    Stage("judge", "every wrong move of a broker, put before the clients of the trial: they must see it",
+          "test/crash/judge_test.py", owes=("passed",)),
     Stage("faults", "SIGKILL, EIO and ENOSPC at system calls chosen by strace",
           "test/crash/faults.py --seconds 60", ("build-release",), ("sigkills",)),
     Stage("powercut", "the power of a real file system fails under load",
           "test/crash/powercut.py --seconds 40", ("build-release",), ("power_cuts",)),
+    Stage("powercut-sees", "the same with a journal that is never synced: the loss must be seen",
+          "test/crash/powercut.py --lie --cuts 20", ("build-release",), ("passed",)),
     Stage("fulldisk", "a real file system is full under load", "test/crash/fulldisk.py", ("build-release",), ("passed",)),
     Stage("damage", "bits of a real store are flipped, files are cut or gone",
           "test/crash/damage.py", ("build-release",), ("passed",)),
@@ -134,6 +155,20 @@ def judge(stage, code, counts):
     return ""
 
 
+def end_group(process):
+    """Ends a stage that is still running, with all that it has started."""
+    if process.poll() is None:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def end_all(number, _frame):
+    """SIGTERM or SIGINT: nothing that was started outlives this."""
+    for process in list(RUNNING):
+        end_group(process)
+    os._exit(128 + number)
+
+
 def execute(stage):
     """Runs one stage; at the end of its time its whole process group is ended."""
     log = LOGS / f"{stage.name}.log"
@@ -141,12 +176,13 @@ def execute(stage):
     with open(log, "wb") as out:
         process = subprocess.Popen(["bash", "-c", stage.command], cwd=ROOT, stdin=subprocess.DEVNULL, stdout=out,
                                    stderr=subprocess.STDOUT, start_new_session=True)
+        RUNNING.add(process)
         try:
             code = process.wait(stage.timeout_s)
         except subprocess.TimeoutExpired:
             code = None
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+            end_group(process)
+        RUNNING.discard(process)
     text = log.read_text(encoding="utf-8", errors="replace")
     counts = read_counts(text)
     skips = re.findall(r"^SKIPPED .*$", text, re.MULTILINE)
@@ -223,6 +259,8 @@ def main():
     unknown = set(options.stage) - {stage.name for stage in STAGES}
     if unknown:
         parser.error(f"no such stage: {', '.join(sorted(unknown))}; see --list")
+    signal.signal(signal.SIGTERM, end_all)
+    signal.signal(signal.SIGINT, end_all)
     begin = float(os.environ.get("QUARTET_TEST_BEGAN", time.time()))
     LOGS.mkdir(parents=True, exist_ok=True)
     results = run_all(chosen(options.stage))
