@@ -141,6 +141,17 @@ static bool lmdb_sound(struct table_txn *x, struct error *error) {
     return x->failure == 0 || fail(error, "read or change", code_of_table(x->table, x->failure));
 }
 
+/* After a failure in the middle of its meta page LMDB refuses all further changes: then there is nothing to wait for.
+ */
+static bool environment_lives(const struct lmdb_table *t) {
+    MDB_txn *probe;
+    if (mdb_txn_begin(t->env, NULL, 0, &probe) != 0) {
+        return false;
+    }
+    mdb_txn_abort(probe);
+    return true;
+}
+
 static bool lmdb_commit(struct table_txn *x, struct error *error) {
     if (!lmdb_sound(x, error)) {
         lmdb_abort(x);
@@ -150,7 +161,14 @@ static bool lmdb_commit(struct table_txn *x, struct error *error) {
     release(x);
     int code = mdb_txn_commit(x->txn);
     mem_free(x);
-    return code == 0 || fail(error, "commit to", code_of_table(table, code));
+    if (code == 0) {
+        return true;
+    }
+    fail(error, "commit to", code_of_table(table, code));
+    if (!environment_lives(table)) {
+        error->kind = ERROR_IO;
+    }
+    return false;
 }
 
 static MDB_cursor *cursor_of(struct table_txn *x, enum table_tree tree) {
