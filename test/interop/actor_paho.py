@@ -2,8 +2,10 @@
 """paho-mqtt behind the few words that run.py speaks: see there. The system's Python, whose package paho is."""
 
 import argparse
+import socket
 import sys
 import threading
+import time
 
 import paho.mqtt.client as mqtt
 from paho.mqtt.packettypes import PacketTypes
@@ -14,9 +16,23 @@ def say(*words):
     print(*words, flush=True)
 
 
+class Client(mqtt.Client):
+    """paho 1.6 takes one attempt to connect again, when the broker is there. At a second attempt it forgets that it had
+    sent a PUBREL, and sends the PUBLISH again, with DUP 0 and against [MQTT-4.3.3-6]: a new message for any broker that
+    has released the id (_messages_reconnect_reset_out knows no state "PUBREL is to be sent again")."""
+
+    def reconnect(self):
+        while True:
+            try:
+                socket.create_connection((self._host, self._port), 1).close()
+                return super().reconnect()
+            except ConnectionRefusedError:
+                time.sleep(0.01)
+
+
 def make(a):
     level = mqtt.MQTTv5 if a.protocol == '5' else mqtt.MQTTv311
-    c = mqtt.Client(a.id, **({} if level == mqtt.MQTTv5 else {'clean_session': not a.durable}), protocol=level)
+    c = Client(a.id, **({} if level == mqtt.MQTTv5 else {'clean_session': not a.durable}), protocol=level)
     c.max_inflight_messages_set(20)
     c.reconnect_delay_set(0.05, 0.2)
     if a.will:
