@@ -15,7 +15,7 @@
 #include "base/prng.h"
 #include "base/ring.h"
 #include "broker/broker.h"
-#include "broker/queue.h"
+#include "store/queue.h"
 #include "packet/packet.h"
 #include "packet/property.h"
 #include "session/outbox.h"

@@ -25,6 +25,7 @@ struct store_work {
     _Atomic bool committed_all;   /* the commit thread has done its last */
     _Atomic bool checkpoint_idle; /* the checkpoint thread sleeps until it is rung */
     uint64_t told_bytes;          /* commit thread: journal bytes when the checkpoint thread was last rung */
+    uint64_t told_files;          /* commit thread: files made when it was last rung for one */
 };
 
 static _Thread_local bool *staged_note;
@@ -63,6 +64,15 @@ static void commit_done(struct store_work *work) {
     tell_checkpoint(work);
 }
 
+/* A new journal file is not used before the checkpoint thread has told the table of it. */
+static void tell_of_files(struct store_work *work) {
+    uint64_t files = store_local_files_made(work->options.store);
+    if (files != work->told_files) {
+        work->told_files = files;
+        bell_ring(&work->checkpoint_bell);
+    }
+}
+
 /* Commits until nothing is staged; true when there is no space to go on. */
 static bool commit_all(struct store_work *work) {
     for (;;) {
@@ -70,6 +80,7 @@ static bool commit_all(struct store_work *work) {
         case STORE_STEP_IDLE:
             return false;
         case STORE_STEP_MORE:
+            tell_of_files(work);
             break;
         case STORE_STEP_DONE:
             commit_done(work);

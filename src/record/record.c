@@ -24,7 +24,8 @@ enum {
     MESSAGE_CLEAR_WILL = 0x02,
     MESSAGE_ORIGIN = 0x04,    /* origin follows */
     MESSAGE_PACKET_ID = 0x08, /* packet_id follows */
-    MESSAGE_KNOWN = 0x0f,
+    MESSAGE_SEQUENCE = 0x10,  /* sequence follows */
+    MESSAGE_KNOWN = 0x1f,
 };
 
 /* ---- encode: each function returns one past the last byte that it wrote ---- */
@@ -93,13 +94,17 @@ static uint8_t *put_unsubscribed(uint8_t *at, const struct record_unsubscribed *
 
 static uint8_t *put_message(uint8_t *at, const struct record_message *m) {
     unsigned flags = (m->set_retained ? MESSAGE_SET_RETAINED : 0U) | (m->clear_will ? MESSAGE_CLEAR_WILL : 0U) |
-                     (m->origin != 0 ? MESSAGE_ORIGIN : 0U) | (m->packet_id != 0 ? MESSAGE_PACKET_ID : 0U);
+                     (m->origin != 0 ? MESSAGE_ORIGIN : 0U) | (m->packet_id != 0 ? MESSAGE_PACKET_ID : 0U) |
+                     (m->sequence != 0 ? MESSAGE_SEQUENCE : 0U);
     *at++ = (uint8_t)flags;
     if (m->origin != 0) {
         at = put_leb(at, m->origin);
     }
     if (m->packet_id != 0) {
         at = put_leb(at, m->packet_id);
+    }
+    if (m->sequence != 0) {
+        at = put_leb(at, m->sequence);
     }
     at = put_leb(at, (uint64_t)m->accepted_at);
     at = put_parts(at, &m->parts);
@@ -259,6 +264,7 @@ static void take_message(struct reader *r, struct record_message *m) {
     m->clear_will = (flags & MESSAGE_CLEAR_WILL) != 0;
     m->origin = (flags & MESSAGE_ORIGIN) != 0 ? reader_leb(r) : 0;
     m->packet_id = (flags & MESSAGE_PACKET_ID) != 0 ? take_packet_id(r) : 0;
+    m->sequence = (flags & MESSAGE_SEQUENCE) != 0 ? reader_leb(r) : 0;
     m->accepted_at = (wall_ms_t)reader_leb(r);
     const uint8_t *parts = r->at;
     take_parts(r, &m->parts);

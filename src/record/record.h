@@ -71,6 +71,8 @@ struct record_target {
 struct record_message {
     session_id_t origin;   /* the publisher's session when it is durable, else 0 */
     packet_id_t packet_id; /* held until FREED; 0 when not QoS 2 or the publisher is not durable */
+    uint64_t sequence;     /* the publisher's own number, greater with each of its messages; 0: none. Kept as the
+                              position of `origin`, so that a message can be told from one that was taken before */
     bool set_retained;     /* it is (an empty payload: it clears) the topic's retained message */
     bool clear_will;       /* it is the will of `origin`, which has none any more */
     wall_ms_t accepted_at;

@@ -104,6 +104,9 @@ static void print_message(struct buf *out, const struct record_message *m) {
     if (m->origin != 0) {
         print(out, " origin=%" PRIu64 " packet_id=%u", m->origin, m->packet_id);
     }
+    if (m->sequence != 0) {
+        print(out, " sequence=%" PRIu64, m->sequence);
+    }
     print(out, "%s%s accepted_at=%" PRId64, m->set_retained ? " set_retained" : "", m->clear_will ? " clear_will" : "",
           m->accepted_at);
     print_parts(out, &m->parts);

@@ -56,11 +56,32 @@ static void inode_write(struct sim_inode *n, uint64_t offset, struct span from) 
     }
 }
 
+static void inode_cut(struct sim_inode *n, size_t size) {
+    if (size >= n->cache_size) {
+        return;
+    }
+    const size_t kept = (size + SIM_DISK_SECTOR - 1) / SIM_DISK_SECTOR;
+    memset(n->cache + size, 0, n->capacity - size);
+    memset(n->dirty + kept, 0, n->capacity / SIM_DISK_SECTOR - kept);
+    n->cut_size = n->was_cut && n->cut_size < size ? n->cut_size : size;
+    n->was_cut = true;
+    n->cache_size = size;
+}
+
+/* The cut reaches the platter. */
+static void cut_save(struct sim_inode *n) {
+    if (n->was_cut) {
+        memset(n->platter + n->cut_size, 0, n->capacity - n->cut_size);
+        n->was_cut = false;
+    }
+}
+
 static void sector_save(struct sim_inode *n, size_t sector) {
     memcpy(n->platter + sector * SIM_DISK_SECTOR, n->cache + sector * SIM_DISK_SECTOR, SIM_DISK_SECTOR);
 }
 
 static void inode_sync(struct sim_inode *n) {
+    cut_save(n);
     if (n->any_dirty) {
         for (size_t s = n->dirty_begin; s < n->dirty_end; s++) {
             if (n->dirty[s] != 0) {
@@ -111,6 +132,11 @@ static bool page_dirty(const struct sim_inode *n, size_t page) {
 }
 
 static void inode_settle(struct sim_inode *n, struct choices *choices, enum sim_power how) {
+    if (n->was_cut && (how == SIM_POWER_KEEP || (how == SIM_POWER_CHOOSE && choose(choices, 2) == 0))) {
+        n->platter_size = n->platter_size < n->cut_size ? n->platter_size : n->cut_size;
+        cut_save(n);
+    }
+    n->was_cut = false;
     for (size_t page = 0; n->any_dirty && page < n->capacity / SIM_DISK_PAGE; page++) {
         if (!page_dirty(n, page)) {
             continue;
@@ -311,6 +337,15 @@ static bool call_write(void *user, struct disk_file *file, uint64_t offset, stru
     return true;
 }
 
+static bool call_cut(void *user, struct disk_file *file, uint64_t bytes, struct error *error) {
+    struct sim_disk *d = user;
+    const bool ok = call(d, error);
+    if (ok || power_goes_now(d)) {
+        inode_cut(&d->inodes[file->inode], (size_t)bytes);
+    }
+    return ok;
+}
+
 /* The sync failed: some pages went out, the others are forgotten although the cache still shows them. */
 static void sync_forget(struct sim_inode *n, struct choices *choices) {
     for (size_t page = 0; page < n->capacity / SIM_DISK_PAGE; page++) {
@@ -380,6 +415,7 @@ struct disk sim_disk_interface(struct sim_disk *d) {
                          .size = call_size,
                          .read = call_read,
                          .write = call_write,
+                         .cut = call_cut,
                          .sync = call_sync,
                          .remove = call_remove,
                          .sync_directory = call_sync_directory,

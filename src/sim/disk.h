@@ -7,6 +7,8 @@
  *     page by page as the choices say. What was synced is never touched.
  *   - A file's new size is durable with the next sync() of the file; before that the old or the new one is found, and
  *     what lies between them reads as kept data, zeros or garbage.
+ *   - A file that was cut has, before the next sync() of it, its old or its new size; of what is written behind the cut
+ *     meanwhile the fate is as above.
  *   - A name that was created or removed is durable with sync_directory(); before that each such change may be undone,
  *     in any combination, but changes of one name in their order. Syncing a file does not save its name.
  *   - The power can go at any call: the call does a part of its work or none, returns ERROR_CRASHED, and so do all
@@ -39,6 +41,8 @@ struct sim_inode {
     size_t capacity;  /* bytes allocated in each; a multiple of the page */
     size_t cache_size, platter_size;
     bool any_dirty;
+    bool was_cut;     /* since the last sync, */
+    size_t cut_size;  /* to this size at least once */
     size_t dirty_begin, dirty_end; /* sectors outside of these are clean */
     unsigned names;                /* in the cache's directory */
     unsigned handles;              /* open files */

@@ -148,6 +148,13 @@ static void visit_will(struct walk *w, enum table_tree tree, struct span key, st
     }
 }
 
+static void visit_position(struct walk *w, enum table_tree tree, struct span key, struct span value) {
+    uint64_t sequence;
+    if (owned(w, tree, key) && !row_lsn_read(value, &sequence)) {
+        found(w, tree, key, "the position of a publisher is damaged");
+    }
+}
+
 static void visit_retained(struct walk *w, enum table_tree tree, struct span key, struct span value) {
     lsn_t lsn;
     if (!row_lsn_read(value, &lsn)) {
@@ -200,10 +207,10 @@ bool audit_run(struct audit *audit, struct table *table, struct table_txn *txn, 
         enum table_tree tree;
         row_visit *visit;
     } walks[] = {
-        {TABLE_SESSIONS, visit_session}, {TABLE_MESSAGES, visit_message},  {TABLE_SUBSCRIPTIONS, visit_subscription},
-        {TABLE_HELD, visit_held},        {TABLE_FLIGHTS, visit_flight},    {TABLE_QUEUE, visit_queued},
-        {TABLE_WILLS, visit_will},       {TABLE_RETAINED, visit_retained}, {TABLE_REFERENCES, visit_references},
-        {TABLE_MESSAGES, visit_count},
+        {TABLE_SESSIONS, visit_session},   {TABLE_MESSAGES, visit_message},  {TABLE_SUBSCRIPTIONS, visit_subscription},
+        {TABLE_HELD, visit_held},          {TABLE_FLIGHTS, visit_flight},    {TABLE_QUEUE, visit_queued},
+        {TABLE_WILLS, visit_will},         {TABLE_RETAINED, visit_retained}, {TABLE_REFERENCES, visit_references},
+        {TABLE_POSITIONS, visit_position}, {TABLE_MESSAGES, visit_count},
     };
     for (size_t i = 0; i < sizeof walks / sizeof walks[0]; i++) {
         rows_visit(&w, walks[i].tree, walks[i].visit);

@@ -20,6 +20,9 @@ struct disk {
     bool (*read)(void *user, struct disk_file *file, uint64_t offset, void *to, size_t bytes, struct error *error);
     /* Writes all of `from`; durable only after sync(). */
     bool (*write)(void *user, struct disk_file *file, uint64_t offset, struct span from, struct error *error);
+    /* Cuts the file to `bytes` bytes and gives the space behind them back to the disk. Until sync() a crash may bring
+     * the old size back. */
+    bool (*cut)(void *user, struct disk_file *file, uint64_t bytes, struct error *error);
     /* Makes what was written to the file durable. A failure is final. */
     bool (*sync)(void *user, struct disk_file *file, struct error *error);
     bool (*remove)(void *user, const char *name, struct error *error);

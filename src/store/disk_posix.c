@@ -110,6 +110,10 @@ static bool posix_write(void *user, struct disk_file *file, uint64_t offset, str
     return true;
 }
 
+static bool posix_cut(void *user, struct disk_file *file, uint64_t bytes, struct error *error) {
+    return ftruncate(file->fd, (off_t)bytes) == 0 || failed(error, user, "cut", file->name);
+}
+
 /* An interrupted sync may have lost its verdict on what it had begun to write, so it counts as failed like any other.
  */
 static bool posix_sync(void *user, struct disk_file *file, struct error *error) {
@@ -206,6 +210,7 @@ bool disk_posix_open(const char *path, struct disk *disk, struct error *error) {
         .size = posix_size,
         .read = posix_read,
         .write = posix_write,
+        .cut = posix_cut,
         .sync = posix_sync,
         .remove = posix_remove,
         .sync_directory = posix_sync_directory,

@@ -242,8 +242,8 @@ static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t sessi
 
 /* All rows of the session must be in the transaction before they can be found there. */
 static bool session_remove(struct fold *f, session_id_t session, lsn_t lsn, struct error *error) {
-    static const enum table_tree trees[] = {TABLE_SUBSCRIPTIONS, TABLE_HELD,  TABLE_FLIGHTS,
-                                            TABLE_QUEUE,         TABLE_WILLS, TABLE_SESSIONS};
+    static const enum table_tree trees[] = {TABLE_SUBSCRIPTIONS, TABLE_HELD,      TABLE_FLIGHTS, TABLE_QUEUE,
+                                            TABLE_WILLS,         TABLE_POSITIONS, TABLE_SESSIONS};
     if (!session_exists(f, session)) {
         return true;
     }
@@ -308,8 +308,19 @@ static bool fold_unsubscribed(const struct step *s, const struct record_unsubscr
     return true;
 }
 
+static void position_set(struct fold *f, session_id_t session, uint64_t sequence) {
+    struct row_key key;
+    uint8_t value[8];
+    row_key_session(&key, session);
+    le64_put(value, sequence);
+    overlay_put(&f->overlay, TABLE_POSITIONS, row_key_span(&key), 0, span_of(value, sizeof value));
+}
+
 static bool fold_message(const struct step *s, const struct record_message *r) {
     struct fold *f = s->fold;
+    if (r->sequence != 0 && session_exists(f, r->origin)) {
+        position_set(f, r->origin, r->sequence);
+    }
     if (r->origin != 0 && r->packet_id != 0 && session_exists(f, r->origin)) {
         held_set(f, r->origin, r->packet_id, true);
     }

@@ -111,17 +111,20 @@ static lsn_t local_stage(struct store *store, const struct record *record) {
     return lsn;
 }
 
-/* FULL only when the reserve cannot be made larger: otherwise it is being made. BUSY also when the checkpoint is what
+/* FULL only when the reserve cannot be made larger: otherwise it is being made. A file that is made is of no use while
+ * the table has no space to say so. BUSY also when the checkpoint is what
  * all wait for: the publishers then go at its speed instead of being refused. */
 static enum store_pressure local_pressure(const struct store *store) {
     const struct local *l = container_of(store, const struct local, base);
     uint32_t spares = atomic_load_explicit(&l->spares, memory_order_relaxed);
     bool blocked = atomic_load_explicit(&l->reserve_blocked, memory_order_relaxed);
     bool whole = atomic_load_explicit(&l->reserve_whole, memory_order_relaxed);
+    bool untold = atomic_load_explicit(&l->mades, memory_order_relaxed) > 0 &&
+                  atomic_load_explicit(&l->fold_blocked, memory_order_relaxed);
     if (atomic_load_explicit(&l->table_short, memory_order_relaxed)) {
         return STORE_FULL;
     }
-    if (spares < SEGMENTS_SPARE_MIN && (blocked || whole)) {
+    if (spares < SEGMENTS_SPARE_MIN && (blocked || whole || untold)) {
         return STORE_FULL;
     }
     if (whole && spares == SEGMENTS_SPARE_MIN && atomic_load_explicit(&l->fulls, memory_order_relaxed) > 0 &&
@@ -151,6 +154,11 @@ bool store_local_staged(const struct store *store) {
 uint64_t store_local_journal_bytes(const struct store *store) {
     const struct local *l = container_of(store, const struct local, base);
     return atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
+}
+
+uint64_t store_local_files_made(const struct store *store) {
+    const struct local *l = container_of(store, const struct local, base);
+    return atomic_load_explicit(&l->files_made, memory_order_relaxed);
 }
 
 void store_local_on_staged(struct store *store, void (*wake)(void *user), void *user) {

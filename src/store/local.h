@@ -18,12 +18,15 @@
 
 /* A journal file and what it is used for. Files are never deleted while the store is open: they go round.
  *
- *      ABSENT --> MAKING --> SPARE --> ACTIVE --> FULL
- *                              ^                    |
- *                              +---- folded --------+            */
+ *      ABSENT --> MAKING --> MADE --> SPARE --> ACTIVE --> FULL
+ *                                       ^                    |
+ *                                       +---- folded --------+
+ *
+ * A file is used only when the table durably says that it exists: so one that is missing at a start is known to be. */
 enum segment_state {
     SEGMENT_ABSENT = 0, /* no file */
     SEGMENT_MAKING,     /* being filled with zeros */
+    SEGMENT_MADE,       /* filled; waits until the table says that it exists */
     SEGMENT_SPARE,      /* all its space is its own; what it holds is void */
     SEGMENT_ACTIVE,     /* frames are added */
     SEGMENT_FULL,       /* no more frames; waits to be folded */
@@ -86,6 +89,7 @@ struct local {
     struct staging staging;   /* guarded by lock */
     struct segment *segments; /* segment_count of them; see the fields */
     uint32_t segment_count;
+    uint32_t files; /* the table says that files 0 to files - 1 exist; guarded by lock */
     void (*wake)(void *user); /* guarded by lock */
     void *wake_user;
 
@@ -94,16 +98,24 @@ struct local {
 
     _Atomic uint64_t staged_bytes;  /* of payload that is not durable */
     _Atomic uint64_t journal_bytes; /* of frames that are not folded */
-    _Atomic uint32_t spares;        /* segments that are SPARE */
+    _Atomic uint32_t spares;        /* segments that are SPARE, */
+    _Atomic uint32_t mades;         /* and MADE */
+    _Atomic uint64_t files_made;    /* since the opening */
     _Atomic uint32_t fulls;         /* segments that are FULL */
     _Atomic bool reserve_blocked;   /* the disk had no space for another segment */
-    _Atomic bool reserve_whole;     /* all segments that are allowed exist */
+    _Atomic bool reserve_whole;     /* all segments that are allowed exist, and none waits to be used */
     _Atomic bool fold_blocked;      /* the table had no space */
     _Atomic bool table_short;       /* the table has less space reserved than folding the journal may take */
 };
 
 static inline struct local *local_of(struct store *store) {
     return container_of(store, struct local, base);
+}
+
+/* Segments that are or soon will be spare. */
+static inline uint32_t local_reserve_count(const struct local *l) {
+    return atomic_load_explicit(&l->spares, memory_order_relaxed) +
+           atomic_load_explicit(&l->mades, memory_order_relaxed);
 }
 
 /* The store stops for good; the first reason stays. Returns STORE_STEP_FAILED. Takes the lock. */
@@ -114,12 +126,16 @@ enum store_step local_make_step(struct local *l, struct error *error);
 /* Reserves room in the table for folding what the journal holds and will hold soon; false (and table_short) when the
  * disk has none. Any thread, without the lock. */
 bool local_table_reserve(struct local *l);
+/* A segment has all its zeros: SPARE when the table knows of its file, else MADE. The lock is held. */
+void local_segment_made(struct local *l, struct segment *s);
 /* Moves a segment to a state in which others see it. The lock is held. */
 void local_segment_set(struct local *l, struct segment *s, enum segment_state state);
 
 /* Opens all journal files, verifies what the table does not hold, folds it, begins a new generation. */
 bool local_recover(struct local *l, struct error *error);
 
+/* Tells the table of the files that are MADE, which then are SPARE. Checkpoint thread, and the start. */
+bool local_files_commit(struct local *l, struct error *error);
 /* Puts META into a write transaction. */
 bool local_meta_put(struct table *table, struct table_txn *txn, const struct row_meta *meta, struct error *error);
 /* The generation that follows `old`, at the end `chain` of its journal. `random` need not differ from one generation to

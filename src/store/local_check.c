@@ -141,6 +141,8 @@ static void dump_row(enum table_tree tree, struct span key, struct span value, s
         text_add(out, ": %" PRIu32, count);
     } else if (tree == TABLE_RETAINED && row_lsn_read(value, &lsn)) {
         text_add(out, ": message %" PRIu64, lsn);
+    } else if (tree == TABLE_POSITIONS && row_lsn_read(value, &lsn)) {
+        text_add(out, ": sequence %" PRIu64, lsn);
     }
     text_add(out, "\n");
 }

@@ -1,4 +1,5 @@
-/* The checkpoint: a finished segment is read back and folded into the table; then its file is free to be used again. */
+/* The checkpoint: a finished segment is read back and folded into the table; then its file is free to be used again.
+ * And since nobody else writes META: the table is told of new files. */
 #include "base/mem.h"
 #include "store/local.h"
 #include "store/scan.h"
@@ -68,6 +69,57 @@ bool local_meta_put(struct table *table, struct table_txn *txn, const struct row
     return table->ops->put(txn, TABLE_META, row_key_span(&key), span_of(value, sizeof value), error);
 }
 
+/* There are spare segments again: a commit that waits for one is woken. The lock is held. */
+static void wake_waiting(struct local *l) {
+    if (atomic_load_explicit(&l->staged_bytes, memory_order_relaxed) > 0 && l->wake != NULL) {
+        l->wake(l->wake_user);
+    }
+}
+
+static uint32_t files_there(struct local *l) {
+    lock_take(&l->lock);
+    uint32_t files = l->files;
+    while (files < l->segment_count && l->segments[files].state == SEGMENT_MADE) {
+        files++;
+    }
+    lock_give(&l->lock);
+    return files;
+}
+
+bool local_files_commit(struct local *l, struct error *error) {
+    struct row_meta meta = l->checkpoint.meta;
+    meta.files = files_there(l);
+    struct table_txn *txn = l->table->ops->begin(l->table, true, error);
+    if (txn == NULL) {
+        return false;
+    }
+    if (!local_meta_put(l->table, txn, &meta, error)) {
+        l->table->ops->abort(txn);
+        return false;
+    }
+    if (!l->table->ops->commit(txn, error)) {
+        return false;
+    }
+    l->checkpoint.meta = meta;
+    lock_take(&l->lock);
+    for (; l->files < meta.files; l->files++) {
+        local_segment_set(l, &l->segments[l->files], SEGMENT_SPARE);
+    }
+    wake_waiting(l);
+    lock_give(&l->lock);
+    return true;
+}
+
+static enum store_step files_step(struct local *l) {
+    struct error error;
+    bool ok = local_files_commit(l, &error);
+    if (!ok && error.kind != ERROR_NO_SPACE) {
+        return local_fail(l, &error);
+    }
+    atomic_store_explicit(&l->fold_blocked, !ok, memory_order_relaxed);
+    return ok ? STORE_STEP_MORE : STORE_STEP_WAIT;
+}
+
 /* Folds the image and commits it together with where the journal goes on; `meta` then says so. */
 static bool fold_commit(struct local *l, struct row_meta *meta, struct error *error) {
     const struct checkpoint *cp = &l->checkpoint;
@@ -89,16 +141,14 @@ static bool fold_commit(struct local *l, struct row_meta *meta, struct error *er
     return l->table->ops->commit(txn, error);
 }
 
-/* The table has it all: the segment goes round. A commit that waits for one is woken. */
+/* The table has it all: the segment goes round. */
 static void fold_done(struct local *l, const struct row_meta *meta) {
     struct checkpoint *cp = &l->checkpoint;
     cp->meta = *meta;
     lock_take(&l->lock);
     if (cp->whole) {
         local_segment_set(l, cp->segment, SEGMENT_SPARE);
-        if (atomic_load_explicit(&l->staged_bytes, memory_order_relaxed) > 0 && l->wake != NULL) {
-            l->wake(l->wake_user);
-        }
+        wake_waiting(l);
     } else {
         cp->segment->folded = cp->end;
     }
@@ -134,7 +184,14 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all) {
     if (store_failed(store)) {
         return STORE_STEP_FAILED;
     }
+    bool files_wait = atomic_load_explicit(&l->mades, memory_order_relaxed) > 0;
+    if (files_wait && !atomic_load_explicit(&l->fold_blocked, memory_order_relaxed)) {
+        return files_step(l);
+    }
     if (cp->segment == NULL && !choose(l, all)) {
+        if (files_wait) {
+            return files_step(l);
+        }
         bool reserved = !atomic_load_explicit(&l->table_short, memory_order_relaxed) || local_table_reserve(l);
         return reserved ? STORE_STEP_IDLE : STORE_STEP_WAIT;
     }

@@ -18,7 +18,7 @@ static enum store_step frame_durable(struct local *l) {
     lock_give(&l->lock);
     c->frame = NULL;
     atomic_fetch_add_explicit(&l->journal_bytes, bytes, memory_order_relaxed);
-    c->make_next = atomic_load_explicit(&l->spares, memory_order_relaxed) < SEGMENTS_SPARE_MIN;
+    c->make_next = local_reserve_count(l) < SEGMENTS_SPARE_MIN;
     must(durable >= atomic_load_explicit(&l->base.durable, memory_order_relaxed));
     atomic_store_explicit(&l->base.durable, durable, memory_order_release);
     return STORE_STEP_DONE;
@@ -90,7 +90,7 @@ static struct span frame_complete(struct local *l) {
 /* Makes the reserve larger when it is too small. IDLE when there is nothing to do. After a step that found no space,
  * the disk is not asked again before the caller has waited. */
 static enum store_step reserve_step(struct local *l) {
-    if (atomic_load_explicit(&l->spares, memory_order_relaxed) >= SEGMENTS_SPARE_MIN) {
+    if (local_reserve_count(l) >= SEGMENTS_SPARE_MIN) {
         return STORE_STEP_IDLE;
     }
     if (atomic_load_explicit(&l->reserve_blocked, memory_order_relaxed) && !l->commit.waited) {
@@ -157,7 +157,8 @@ static bool seal_fits(const struct local *l) {
     const struct segment *s = l->commit.segment;
     uint32_t spares = atomic_load_explicit(&l->spares, memory_order_relaxed);
     bool grows = !atomic_load_explicit(&l->reserve_blocked, memory_order_relaxed) &&
-                 !atomic_load_explicit(&l->reserve_whole, memory_order_relaxed);
+                 !atomic_load_explicit(&l->reserve_whole, memory_order_relaxed) &&
+                 !atomic_load_explicit(&l->fold_blocked, memory_order_relaxed);
     return spares > SEGMENTS_SPARE_MIN || (spares == SEGMENTS_SPARE_MIN && grows) ||
            (s != NULL && s->end + BLOCK_BYTES <= l->options.segment_bytes);
 }

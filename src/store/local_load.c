@@ -59,6 +59,7 @@ struct loading {
     struct stream flights;
     struct stream queue;
     struct stream wills;
+    struct stream positions;
     struct buf flight_rows; /* struct store_flight of one session */
     struct error *error;
 };
@@ -168,6 +169,22 @@ static bool load_queue(struct loading *l, session_id_t session) {
     return true;
 }
 
+static bool load_positions(struct loading *l, session_id_t session) {
+    while (row_of(&l->positions, session)) {
+        uint64_t sequence;
+        if (l->positions.session != session || !row_lsn_read(l->positions.value, &sequence)) {
+            return damaged(l->error, TABLE_POSITIONS, l->positions.key);
+        }
+        if (l->sink->position != NULL) {
+            l->sink->position(l->sink->user, session, sequence);
+        }
+        if (!stream_next(&l->positions, l->error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool load_belongings(struct loading *l, struct table *table, struct table_txn *txn) {
     stream_close(&l->sessions);
     if (!stream_open(&l->sessions, table, txn, TABLE_SESSIONS, l->error)) {
@@ -177,11 +194,11 @@ static bool load_belongings(struct loading *l, struct table *table, struct table
     while (l->sessions.more) {
         session = l->sessions.session;
         if (!load_subscriptions(l, session) || !load_held(l, session) || !load_flights(l, session) ||
-            !load_queue(l, session) || !stream_next(&l->sessions, l->error)) {
+            !load_queue(l, session) || !load_positions(l, session) || !stream_next(&l->sessions, l->error)) {
             return false;
         }
     }
-    const struct stream *rest[] = {&l->subscriptions, &l->held, &l->flights, &l->queue};
+    const struct stream *rest[] = {&l->subscriptions, &l->held, &l->flights, &l->queue, &l->positions};
     for (size_t i = 0; i < sizeof rest / sizeof rest[0]; i++) {
         if (rest[i]->more) {
             return damaged(l->error, rest[i]->tree, rest[i]->key);
@@ -235,7 +252,8 @@ static bool load_all(struct loading *l, struct table *table, struct table_txn *t
            stream_open(&l->held, table, txn, TABLE_HELD, l->error) &&
            stream_open(&l->flights, table, txn, TABLE_FLIGHTS, l->error) &&
            stream_open(&l->queue, table, txn, TABLE_QUEUE, l->error) &&
-           stream_open(&l->wills, table, txn, TABLE_WILLS, l->error) && load_sessions(l) &&
+           stream_open(&l->wills, table, txn, TABLE_WILLS, l->error) &&
+           stream_open(&l->positions, table, txn, TABLE_POSITIONS, l->error) && load_sessions(l) &&
            load_belongings(l, table, txn) && load_wills(l) && load_retained(l, table, txn) &&
            table->ops->sound(txn, l->error);
 }
@@ -248,7 +266,7 @@ bool local_load(struct store *store, const struct store_sink *sink, struct error
     }
     struct loading l = {.sink = sink, .error = error};
     bool ok = load_all(&l, table, txn);
-    struct stream *all[] = {&l.sessions, &l.subscriptions, &l.held, &l.flights, &l.queue, &l.wills};
+    struct stream *all[] = {&l.sessions, &l.subscriptions, &l.held, &l.flights, &l.queue, &l.wills, &l.positions};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         stream_close(all[i]);
     }

@@ -78,13 +78,16 @@ static bool part_of(const struct scan *scan, uint32_t file) {
     return false;
 }
 
-/* The table finds no space: a journal file that holds nothing which the table lacks is removed. The last one stays, for
- * a store without any would look like one that has lost them. False, with the error as it was, when there is none. */
+/* The table finds no space: a journal file that holds nothing which the table lacks is cut to its first block. It is
+ * not removed, for a file that is missing is damage; so is one whose header says that it was longer, hence the zeros.
+ * One file stays as it is, for the journal cannot begin without. False, with the error as it was, when there is none. */
 static bool make_room(struct scan *scan, struct error *error) {
+    static const uint8_t zeros[BLOCK_BYTES];
+    const struct disk *disk = scan->disk;
     uint32_t count = 0;
     uint32_t victim = scan->file_count;
     for (uint32_t i = 0; i < scan->file_count; i++) {
-        if (scan->files[i].file != NULL) {
+        if (scan->files[i].file != NULL && scan->files[i].size > BLOCK_BYTES) {
             count++;
             victim = part_of(scan, i) ? victim : i;
         }
@@ -92,11 +95,12 @@ static bool make_room(struct scan *scan, struct error *error) {
     if (error->kind != ERROR_NO_SPACE || count < 2 || victim == scan->file_count) {
         return false;
     }
-    char name[SEGMENT_NAME_BYTES];
-    segment_name(name, victim);
-    scan->disk->close(scan->disk->user, scan->files[victim].file);
-    scan->files[victim].file = NULL;
-    return scan->disk->remove(scan->disk->user, name, error) && scan->disk->sync_directory(scan->disk->user, error);
+    struct scan_file *f = &scan->files[victim];
+    f->size = BLOCK_BYTES;
+    f->begun = false;
+    return disk->write(disk->user, f->file, 0, span_of(zeros, sizeof zeros), error) &&
+           disk->sync(disk->user, f->file, error) && disk->cut(disk->user, f->file, BLOCK_BYTES, error) &&
+           disk->sync(disk->user, f->file, error);
 }
 
 /* Folds the parts one by one, so that a long journal needs no more memory than a short one. The last commit is the
@@ -118,18 +122,20 @@ static bool generation_commit(struct local *l, struct scan *scan, const struct r
     }
 }
 
-/* Takes the files over from the scan; those that are more than allowed are closed with it. */
-static void adopt_files(struct local *l, struct scan *scan) {
+/* Takes the files over from the scan: those that the table knows of, and whole ones that follow them. Others are closed
+ * with it, and made anew when their turn comes. */
+static void adopt_files(struct local *l, struct scan *scan, uint32_t files) {
     for (uint32_t i = 0; i < scan->file_count && i < l->segment_count; i++) {
         struct scan_file *f = &scan->files[i];
-        if (f->file != NULL) {
-            struct segment *s = &l->segments[i];
-            s->file = f->file;
-            s->made =
-                f->size < l->options.segment_bytes ? f->size / BLOCK_BYTES * BLOCK_BYTES : l->options.segment_bytes;
-            local_segment_set(l, s, SEGMENT_MAKING);
-            f->file = NULL;
+        bool whole = f->size >= l->options.segment_bytes;
+        if (i >= files && (f->file == NULL || !whole)) {
+            return;
         }
+        struct segment *s = &l->segments[i];
+        s->file = f->file;
+        s->made = whole ? l->options.segment_bytes : f->size / BLOCK_BYTES * BLOCK_BYTES;
+        local_segment_set(l, s, SEGMENT_MAKING);
+        f->file = NULL;
     }
 }
 
@@ -143,10 +149,10 @@ static bool reserve_begin(struct local *l, struct error *error) {
                 return false;
             }
             s->synced = s->made;
-            local_segment_set(l, s, SEGMENT_SPARE);
+            local_segment_made(l, s);
         }
     }
-    while (atomic_load(&l->spares) == 0) {
+    while (local_reserve_count(l) == 0) {
         enum store_step step = local_make_step(l, error);
         if (step == STORE_STEP_IDLE) {
             return error_set(error, ERROR_DAMAGED, 0, "no journal file can be used");
@@ -158,11 +164,20 @@ static bool reserve_begin(struct local *l, struct error *error) {
     return l->disk->sync_directory(l->disk->user, error);
 }
 
-static bool remove_surplus(struct local *l, uint32_t file_count, struct error *error) {
-    for (uint32_t i = l->segment_count; i < file_count; i++) {
+/* What was made before the table knew of it. Without space in the table that can wait when there is another segment. */
+static bool reserve_tell(struct local *l, struct error *error) {
+    if (atomic_load(&l->mades) == 0 || local_files_commit(l, error)) {
+        return true;
+    }
+    return error->kind == ERROR_NO_SPACE && atomic_load(&l->spares) > 0;
+}
+
+/* The table has been told already that there are no more than allowed. */
+static bool remove_surplus(struct local *l, const struct scan *scan, struct error *error) {
+    for (uint32_t i = l->segment_count; i < scan->file_count; i++) {
         char name[SEGMENT_NAME_BYTES];
         segment_name(name, i);
-        if (!l->disk->remove(l->disk->user, name, error)) {
+        if (scan->files[i].file != NULL && !l->disk->remove(l->disk->user, name, error)) {
             return false;
         }
     }
@@ -176,6 +191,7 @@ static void begin(struct local *l, const struct row_meta *meta) {
     l->commit.segment_number = meta->segment - 1;
     l->commit.sealed = true;
     l->checkpoint.meta = *meta;
+    l->files = meta->files;
     atomic_store(&l->base.durable, last);
     atomic_store(&l->base.folded, last);
     staging_init(&l->staging, meta->chain.next_lsn, l->options.frame_bytes_max, l->options.segment_bytes);
@@ -195,18 +211,18 @@ static bool recover(struct local *l, struct scan *scan, struct error *error) {
         return false;
     }
     struct row_meta meta = local_generation(&old, &scan->chain, scan->segment_last, l->options.salt);
-    uint32_t file_count = scan->file_count;
+    meta.files = meta.files < l->segment_count ? meta.files : l->segment_count;
     if (!found) {
-        adopt_files(l, scan);
+        adopt_files(l, scan, 0);
         return reserve_begin(l, error) && generation_commit(l, scan, &old, &meta, error) &&
-               l->disk->sync_directory(l->disk->user, error) && (begin(l, &meta), true);
+               l->disk->sync_directory(l->disk->user, error) && (begin(l, &meta), reserve_tell(l, error));
     }
     if (!generation_commit(l, scan, &old, &meta, error)) {
         return false;
     }
-    adopt_files(l, scan);
+    adopt_files(l, scan, meta.files);
     begin(l, &meta);
-    return remove_surplus(l, file_count, error) && reserve_begin(l, error);
+    return remove_surplus(l, scan, error) && reserve_begin(l, error) && reserve_tell(l, error);
 }
 
 bool local_recover(struct local *l, struct error *error) {

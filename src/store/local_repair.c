@@ -170,19 +170,29 @@ static bool repair_commit(struct repair *r, struct error *error) {
     return r->table->ops->commit(r->txn, error);
 }
 
-/* A store has at least one journal file, or it does not open. */
-static bool journal_exists(struct repair *r, struct error *error) {
-    const struct disk *disk = r->scan.disk;
+/* A first block without a header: the next opening makes the rest. */
+static bool file_begin(const struct disk *disk, uint32_t index, struct error *error) {
+    static const uint8_t zeros[BLOCK_BYTES];
     char name[SEGMENT_NAME_BYTES];
-    if (r->scan.file_count > 0) {
-        return true;
-    }
-    segment_name(name, 0);
+    segment_name(name, index);
     struct disk_file *file = disk->open(disk->user, name, true, error);
     if (file == NULL) {
         return false;
     }
+    bool ok = disk->write(disk->user, file, 0, span_of(zeros, sizeof zeros), error) &&
+              disk->sync(disk->user, file, error);
     disk->close(disk->user, file);
+    return ok;
+}
+
+/* The files that the table knows of, and at least one, must be there, or the store does not open. */
+static bool files_complete(struct repair *r, struct error *error) {
+    const struct disk *disk = r->scan.disk;
+    for (uint32_t i = 0; i < r->meta.files || i == 0; i++) {
+        if (scan_lacks(&r->scan, i) && !file_begin(disk, i, error)) {
+            return false;
+        }
+    }
     return disk->sync_directory(disk->user, error);
 }
 
@@ -194,7 +204,7 @@ bool store_local_repair(const struct disk *disk, struct table *table, struct buf
     }
     r.next_lsn = r.meta.chain.next_lsn;
     r.next_number = r.meta.chain.number;
-    bool ok = repairable(&r, found, error) && repair_commit(&r, error) && journal_exists(&r, error);
+    bool ok = repairable(&r, found, error) && repair_commit(&r, error) && files_complete(&r, error);
     scan_close(&r.scan);
     buf_deinit(&r.frames);
     if (ok) {

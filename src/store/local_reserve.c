@@ -1,5 +1,5 @@
 /* The reserve: segments that are filled with zeros ahead of their use, so that a write of a frame needs no new space.
- * A segment counts when its zeros and its directory entry are on stable storage. */
+ * A segment counts when its zeros and its directory entry are on stable storage and the table knows of its file. */
 #include "base/mem.h"
 #include "store/local.h"
 #include "store/scan.h"
@@ -8,17 +8,28 @@ enum { CHUNK_BYTES = 1 << 20 };
 
 void local_segment_set(struct local *l, struct segment *s, enum segment_state state) {
     uint32_t spares = atomic_load_explicit(&l->spares, memory_order_relaxed);
+    uint32_t mades = atomic_load_explicit(&l->mades, memory_order_relaxed);
     uint32_t fulls = atomic_load_explicit(&l->fulls, memory_order_relaxed);
     spares += (state == SEGMENT_SPARE ? 1U : 0U) - (s->state == SEGMENT_SPARE ? 1U : 0U);
+    mades += (state == SEGMENT_MADE ? 1U : 0U) - (s->state == SEGMENT_MADE ? 1U : 0U);
     fulls += (state == SEGMENT_FULL ? 1U : 0U) - (s->state == SEGMENT_FULL ? 1U : 0U);
     s->state = state;
     atomic_store_explicit(&l->spares, spares, memory_order_relaxed);
+    atomic_store_explicit(&l->mades, mades, memory_order_relaxed);
     atomic_store_explicit(&l->fulls, fulls, memory_order_relaxed);
     bool whole = true;
     for (uint32_t i = 0; i < l->segment_count; i++) {
-        whole = whole && l->segments[i].state != SEGMENT_ABSENT && l->segments[i].state != SEGMENT_MAKING;
+        whole = whole && l->segments[i].state >= SEGMENT_SPARE;
     }
     atomic_store_explicit(&l->reserve_whole, whole, memory_order_relaxed);
+}
+
+void local_segment_made(struct local *l, struct segment *s) {
+    bool known = (uint32_t)(s - l->segments) < l->files;
+    local_segment_set(l, s, known ? SEGMENT_SPARE : SEGMENT_MADE);
+    if (!known) {
+        atomic_fetch_add_explicit(&l->files_made, 1, memory_order_relaxed);
+    }
 }
 
 /* Twice what the journal holds: rows have keys, and pages are not always full. Two segments more are what may come
@@ -94,7 +105,7 @@ static bool make_finish(struct local *l, struct segment *s, struct error *error)
         return false;
     }
     lock_take(&l->lock);
-    local_segment_set(l, s, SEGMENT_SPARE);
+    local_segment_made(l, s);
     lock_give(&l->lock);
     l->commit.making = NULL;
     mem_free(l->commit.zeros);

@@ -112,12 +112,13 @@ bool row_key_message_read(struct span key, lsn_t *message_lsn) {
     return true;
 }
 
-/*   0 magic "QuartetT"   8 version   12 zero   16 uuid   32 salt   40 frame number   48 next lsn   56 previous
+/*   0 magic "QuartetT"   8 version   12 files   16 uuid   32 salt   40 frame number   48 next lsn   56 previous
  *  64 segment number    72 offset: a block number, 4    76 checksum, 4 */
 void row_meta_write(uint8_t *at, const struct row_meta *meta) {
     memset(at, 0, ROW_META_BYTES);
     memcpy(at, meta_magic, sizeof meta_magic);
     le32_put(at + 8, META_VERSION);
+    le32_put(at + 12, meta->files);
     memcpy(at + 16, meta->uuid, UUID_BYTES);
     le64_put(at + 32, meta->chain.salt);
     le64_put(at + 40, meta->chain.number);
@@ -141,6 +142,7 @@ enum segment_header_verdict row_meta_read(struct span value, struct row_meta *me
     }
     memcpy(meta->uuid, at + 16, UUID_BYTES);
     meta->chain = (struct chain){le64_get(at + 32), le64_get(at + 40), le64_get(at + 48), le64_get(at + 56)};
+    meta->files = le32_get(at + 12);
     meta->segment = le64_get(at + 64);
     meta->offset = (uint64_t)le32_get(at + 72) * BLOCK_BYTES;
     return SEGMENT_HEADER_GOOD;

@@ -10,6 +10,7 @@
  *   REFERENCES      message lsn                     count; absent: 1
  *   RETAINED        topic name                      message lsn
  *   WILLS           session                         WILL record, checksum
+ *   POSITIONS       session                         the last sequence of its messages
  *
  * Numbers in keys are big-endian, so that the order of keys is that of numbers. A text that is too long for a key is
  * cut and completed with its hash; the value has it whole. Checksums are XXH3 seeded with the key's, so that a value
@@ -35,7 +36,7 @@ static inline struct span row_key_span(const struct row_key *key) {
 /* False when the bytes are more than any key has. */
 bool row_key_copy(struct row_key *key, struct span bytes);
 void row_key_meta(struct row_key *key);
-/* SESSIONS, WILLS, and what the keys of all that belongs to a session begin with. */
+/* SESSIONS, WILLS, POSITIONS, and what the keys of all that belongs to a session begin with. */
 void row_key_session(struct row_key *key, session_id_t session);
 void row_key_subscription(struct row_key *key, session_id_t session, struct span filter);
 /* HELD, FLIGHTS */
@@ -57,6 +58,7 @@ struct row_meta {
     struct chain chain;       /* what the next frame must say; chain.next_lsn - 1 is the last lsn in the table */
     uint64_t segment;         /* number of the segment that it is in, */
     uint64_t offset;          /* at this offset; or at the beginning of the next segment. 0: not begun */
+    uint32_t files;           /* journal files 0 to files - 1 exist. 0: not known, as in stores of the first version */
 };
 enum { ROW_META_BYTES = 80 };
 void row_meta_write(uint8_t *at, const struct row_meta *meta);
@@ -73,7 +75,7 @@ struct row_queued {
 void row_queued_write(uint8_t *at, const struct row_queued *queued);
 bool row_queued_read(struct span value, struct row_queued *queued);
 
-/* References: a count; RETAINED: an lsn. */
+/* REFERENCES: a count; RETAINED: an lsn; POSITIONS: a sequence, in the form of an lsn. */
 bool row_count_read(struct span value, uint32_t *count);
 bool row_lsn_read(struct span value, lsn_t *lsn);
 

@@ -47,6 +47,9 @@ bool meta_load(struct table *table, struct row_meta *meta, bool *found, struct e
     if (ok && verdict == SEGMENT_HEADER_NEWER) {
         return error_set(error, ERROR_FORMAT, 0, "the table was written by a newer version of this program");
     }
+    if (ok && *found && meta->files > SEGMENT_FILES_MAX) {
+        verdict = SEGMENT_HEADER_NONE;
+    }
     if (ok && verdict == SEGMENT_HEADER_NONE) {
         return error_set(error, ERROR_DAMAGED, 0, "the table's row that says where the journal begins is damaged");
     }
@@ -179,8 +182,38 @@ static bool file_fits(const struct scan_file *f, const char *name, const struct 
     return true;
 }
 
+bool scan_lacks(const struct scan *s, uint32_t index) {
+    return index >= s->file_count || s->files[index].file == NULL || s->files[index].size < BLOCK_BYTES;
+}
+
+/* All files that the table knows of are there, with the block that tells what they hold. */
+static bool files_there(const struct scan *s, const struct row_meta *meta, struct error *error) {
+    char name[SEGMENT_NAME_BYTES];
+    char more[64] = "";
+    uint32_t count = 0;
+    for (uint32_t i = meta->files; i-- > 0;) {
+        if (scan_lacks(s, i)) {
+            segment_name(name, i);
+            count++;
+        }
+    }
+    if (count == 0) {
+        return true;
+    }
+    if (count > 1) {
+        (void)snprintf(more, sizeof more, " (and %" PRIu32 " more of %" PRIu32 " journal files)", count - 1, meta->files);
+    }
+    return error_set(error, ERROR_DAMAGED, 0,
+                     "%s%s is missing or empty, and records from lsn %" PRIu64
+                     " on may be; put it back, or 'quartet store repair' goes on with what is left",
+                     name, more, meta->chain.next_lsn);
+}
+
 bool scan_fits(const struct scan *s, const struct row_meta *meta, bool found, struct error *error) {
     bool any = false;
+    if (found && !files_there(s, meta, error)) {
+        return false;
+    }
     for (uint32_t i = 0; i < s->file_count; i++) {
         const struct scan_file *f = &s->files[i];
         char name[SEGMENT_NAME_BYTES];

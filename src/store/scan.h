@@ -48,6 +48,8 @@ bool meta_load(struct table *table, struct row_meta *meta, bool *found, struct e
 bool scan_open(struct scan *s, const struct disk *disk, struct error *error);
 /* Closes the files that are still there. */
 void scan_close(struct scan *s);
+/* True when the file is not there, or so short that even its header is gone. */
+bool scan_lacks(const struct scan *s, uint32_t index);
 /* True when the files belong to this table: ERROR_FORMAT and ERROR_DAMAGED say why not. */
 bool scan_fits(const struct scan *s, const struct row_meta *meta, bool found, struct error *error);
 /* Verifies the frames beyond `meta`. False only when a file cannot be read. */

@@ -45,6 +45,8 @@ struct store_sink {
     /* `count` deliveries of `bytes` bytes wait in the table (called once for each session that has any). */
     void (*queue)(void *user, session_id_t id, uint64_t count, uint64_t bytes);
     void (*will)(void *user, const struct record_will *w);
+    /* The last sequence of the messages whose origin the session is; comes after its queue. NULL: not wanted. */
+    void (*position)(void *user, session_id_t id, uint64_t sequence);
     /* Takes the message (one reference). */
     void (*retained)(void *user, struct message *m);
 };

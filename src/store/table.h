@@ -18,6 +18,7 @@ enum table_tree {
     TABLE_REFERENCES,
     TABLE_RETAINED,
     TABLE_WILLS,
+    TABLE_POSITIONS,
     TABLE_TREES, /* how many */
 };
 

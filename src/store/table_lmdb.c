@@ -19,7 +19,7 @@ static const char *const tree_names[TABLE_TREES] = {
     [TABLE_META] = "meta",         [TABLE_SESSIONS] = "sessions",     [TABLE_SUBSCRIPTIONS] = "subscriptions",
     [TABLE_HELD] = "held",         [TABLE_FLIGHTS] = "flights",       [TABLE_QUEUE] = "queue",
     [TABLE_MESSAGES] = "messages", [TABLE_REFERENCES] = "references", [TABLE_RETAINED] = "retained",
-    [TABLE_WILLS] = "wills",
+    [TABLE_WILLS] = "wills",       [TABLE_POSITIONS] = "positions",
 };
 
 struct lmdb_table {

@@ -25,7 +25,7 @@ static const char *tree_name(enum table_tree tree) {
         [TABLE_META] = "meta",        [TABLE_SESSIONS] = "session",      [TABLE_SUBSCRIPTIONS] = "subscription",
         [TABLE_HELD] = "held",        [TABLE_FLIGHTS] = "flight",        [TABLE_QUEUE] = "queued",
         [TABLE_MESSAGES] = "message", [TABLE_REFERENCES] = "references", [TABLE_RETAINED] = "retained",
-        [TABLE_WILLS] = "will",
+        [TABLE_WILLS] = "will",       [TABLE_POSITIONS] = "position",
     };
     return names[tree];
 }
@@ -48,7 +48,8 @@ void text_key(struct buf *out, enum table_tree tree, struct span key) {
         text_add(out, " session=%" PRIu64 " packet_id=%u", session, packet_id);
     } else if ((tree == TABLE_MESSAGES || tree == TABLE_REFERENCES) && row_key_message_read(key, &lsn)) {
         text_add(out, " %" PRIu64, lsn);
-    } else if ((tree == TABLE_SESSIONS || tree == TABLE_WILLS) && row_key_message_read(key, &session)) {
+    } else if ((tree == TABLE_SESSIONS || tree == TABLE_WILLS || tree == TABLE_POSITIONS) &&
+               row_key_message_read(key, &session)) {
         text_add(out, " session=%" PRIu64, session);
     } else {
         text_add(out, " key=");

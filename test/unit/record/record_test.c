@@ -44,6 +44,12 @@ static const struct record cases[] = {
     {.kind = RECORD_WILL, .will = {5, 3600, 60, {1, true, 0, SPAN("gone"), SPAN("\x02"), SPAN("bye")}}},
     {.kind = RECORD_WILL, .will = {.session_id = 5}},
     {.kind = RECORD_WILL_CLEARED, .end = {5}},
+    {.kind = RECORD_MESSAGE,
+     .message = {.origin = UINT64_MAX,
+                 .packet_id = 65535,
+                 .sequence = UINT64_MAX,
+                 .accepted_at = -1,
+                 .parts = {.expires_at = -1, .topic = SPAN("t")}}},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
@@ -64,7 +70,7 @@ static bool same_message(const struct record_message *in, const struct record_me
         }
     }
     return !record_target_next(&r, &t) && in->target_count == out->target_count && in->origin == out->origin &&
-           in->packet_id == out->packet_id && in->set_retained == out->set_retained &&
+           in->packet_id == out->packet_id && in->sequence == out->sequence && in->set_retained == out->set_retained &&
            in->clear_will == out->clear_will && in->accepted_at == out->accepted_at &&
            same_parts(&in->parts, &out->parts) && record_parts_decode(out->parts_raw, &again) &&
            same_parts(&in->parts, &again);

@@ -41,7 +41,7 @@ struct fault_disk {
     bool full;       /* writes that need space find none, */
     bool table_room; /* but the table does */
     int grace;       /* so many commits of the table find space whatever there is */
-    int files_max;   /* the table finds no space while there are more files; 0: any number */
+    int files_max;   /* the table finds no space while more files have more than a page; 0: any number */
     struct table_memory *table;
 };
 
@@ -160,6 +160,17 @@ static bool fault_write(void *user, struct disk_file *file, uint64_t offset, str
     return ok;
 }
 
+/* A crash in the middle of a cut leaves the decision to the restart. */
+static bool fault_cut(void *user, struct disk_file *file, uint64_t bytes, struct error *error) {
+    struct fault_disk *d = user;
+    bool was_on = !d->crashed;
+    bool ok = fault_call(d, false, error);
+    if ((ok || (was_on && d->crashed)) && bytes < file->now_bytes) {
+        file->now_bytes = bytes;
+    }
+    return ok;
+}
+
 static void fault_settle(struct disk_file *f) {
     f->stable = mem_resize(f->stable, f->now_bytes);
     if (f->now_bytes > 0) {
@@ -232,7 +243,7 @@ static bool fault_table_commit(void *user, struct error *error) {
     bool ok = fault_call(d, !d->table_room, error);
     int files = 0;
     for (int i = 0; i < FAULT_FILES; i++) {
-        files += d->files[i].exists;
+        files += d->files[i].exists && d->files[i].now_bytes > 4096;
     }
     if (ok && d->files_max > 0 && files > d->files_max && d->grace-- <= 0) {
         return error_set(error, ERROR_NO_SPACE, ENOSPC, "the disk is full");
@@ -248,6 +259,7 @@ FAULT_UNUSED static struct disk fault_disk_of(struct fault_disk *d) {
         .size = fault_size,
         .read = fault_read,
         .write = fault_write,
+        .cut = fault_cut,
         .sync = fault_sync,
         .remove = fault_remove,
         .sync_directory = fault_sync_directory,
@@ -290,6 +302,11 @@ static void fault_tear_sector(struct fault_disk *d, struct disk_file *f, uint64_
 static void fault_tear(struct fault_disk *d, struct disk_file *f) {
     if (f->now_bytes > f->stable_bytes && prng_chance(&d->prng, 1, 2)) {
         f->now_bytes = f->stable_bytes + prng_below(&d->prng, f->now_bytes - f->stable_bytes + 1);
+    }
+    if (f->now_bytes < f->stable_bytes && prng_chance(&d->prng, 1, 2)) {
+        uint64_t cut = f->now_bytes;
+        fault_extend(&f->now, &f->now_bytes, f->stable_bytes);
+        memcpy(f->now + cut, f->stable + cut, f->stable_bytes - cut);
     }
     bool all = prng_chance(&d->prng, 1, 4); /* nothing of the cache has survived */
     for (uint64_t at = 0; at < f->now_bytes; at += SECTOR) {

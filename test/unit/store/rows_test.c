@@ -75,8 +75,15 @@ static void a_text_cannot_pretend_to_be_a_long_one(void **state) {
 
 static void meta_is_read_as_it_was_written(void **state) {
     (void)state;
-    struct row_meta meta = {{1, 2, 3}, {4, 5, 6, 7}, 8, 9 * BLOCK_BYTES};
+    struct row_meta meta;
     struct row_meta read;
+    memset(&meta, 0, sizeof meta);
+    memset(&read, 0, sizeof read);
+    meta.uuid[0] = 1;
+    meta.chain = (struct chain){4, 5, 6, 7};
+    meta.segment = 8;
+    meta.offset = 9 * BLOCK_BYTES;
+    meta.files = 10;
     uint8_t bytes[ROW_META_BYTES];
     row_meta_write(bytes, &meta);
     assert_int_equal(row_meta_read(span_of(bytes, sizeof bytes), &read), SEGMENT_HEADER_GOOD);

@@ -546,8 +546,14 @@ static void text_retained(void *user, struct message *m) {
 
 WORLD_UNUSED static void text_of_store(struct store *store, struct table *table, struct buf *out) {
     struct text_sink t = {store, out};
-    struct store_sink sink = {&t,          text_session, text_subscription, text_held,
-                              text_flight, text_queue,   text_will,         text_retained};
+    struct store_sink sink = {.user = &t,
+                              .session = text_session,
+                              .subscription = text_subscription,
+                              .held = text_held,
+                              .flight = text_flight,
+                              .queue = text_queue,
+                              .will = text_will,
+                              .retained = text_retained};
     struct error error;
     out->len = 0;
     if (!store_load(store, &sink, &error)) {

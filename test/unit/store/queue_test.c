@@ -1,5 +1,5 @@
 /* The queue against a plain list: the same deliveries in the same order, however much of it only the table has. */
-#include "broker/queue.h"
+#include "store/queue.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

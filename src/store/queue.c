@@ -1,4 +1,4 @@
-#include "broker/queue.h"
+#include "store/queue.h"
 
 #include <stdlib.h>
 
