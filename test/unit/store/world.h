@@ -25,6 +25,7 @@ struct world_session {
     session_id_t id;
     char client_id[WORLD_TEXT];
     uint32_t expiry_s;
+    uint64_t position;
     bool will;
     char will_topic[WORLD_TEXT];
 };
@@ -212,6 +213,10 @@ static void world_apply_message(struct world *w, lsn_t lsn, const struct record_
     text_copy(m->payload, sizeof m->payload, r->parts.payload);
     if (r->packet_id != 0) {
         world_hold(w, r->origin, r->packet_id, true);
+    }
+    struct world_session *origin = world_session(w, r->origin);
+    if (r->sequence != 0 && origin != NULL) {
+        origin->position = r->sequence;
     }
     if (r->clear_will) {
         world_clear_will(w, r->origin);
@@ -430,6 +435,9 @@ static void world_text_session(struct world *w, session_id_t id, struct buf *out
                 q->retain ? " retain" : "", world_message(w, q->lsn)->topic, world_message(w, q->lsn)->payload);
         }
     }
+    if (world_session(w, id)->position != 0) {
+        say(out, "position %" PRIu64 " %" PRIu64 "\n", id, world_session(w, id)->position);
+    }
 }
 
 WORLD_UNUSED static void world_text(struct world *w, struct buf *out) {
@@ -537,6 +545,11 @@ static void text_will(void *user, const struct record_will *w) {
     say(t->out, "will %" PRIu64 " %.*s\n", w->session_id, (int)w->parts.topic.len, (const char *)w->parts.topic.ptr);
 }
 
+static void text_position(void *user, session_id_t id, uint64_t sequence) {
+    struct text_sink *t = user;
+    say(t->out, "position %" PRIu64 " %" PRIu64 "\n", id, sequence);
+}
+
 static void text_retained(void *user, struct message *m) {
     struct text_sink *t = user;
     say(t->out, "retained %" PRIu64 " %.*s %.*s\n", m->lsn, (int)message_topic(m).len,
@@ -553,6 +566,7 @@ WORLD_UNUSED static void text_of_store(struct store *store, struct table *table,
                               .flight = text_flight,
                               .queue = text_queue,
                               .will = text_will,
+                              .position = text_position,
                               .retained = text_retained};
     struct error error;
     out->len = 0;
@@ -660,6 +674,7 @@ static void make_message(struct maker *m, struct record *r, lsn_t lsn) {
         r->message.origin = some_session(m);
         r->message.packet_id = prng_chance(&m->prng, 3, 4) ? some_packet_id(m) : 0;
         r->message.clear_will = prng_chance(&m->prng, 1, 8);
+        r->message.sequence = prng_chance(&m->prng, 1, 4) ? lsn : 0;
     }
     if (prng_chance(&m->prng, 1, 4)) {
         r->message.set_retained = true;
