@@ -63,7 +63,7 @@ static void usage(FILE *out) {
 }
 
 static const char *const mutant_names[] = {"NONE",
-#define MUTANT_NAME(name, text) #name,
+#define MUTANT_NAME(name, side, text) #name,
                                            MUTANT_ROWS(MUTANT_NAME)
 #undef MUTANT_NAME
 };

@@ -124,7 +124,7 @@ static void print(const struct trial *t, const struct verdict_shared *v) {
 
 int quartet_sim_mutants(uint64_t seeds) {
     static struct trial trials[] = {
-#define TRIAL(name, text) {#name, MUTANT_##name, {0}, 0, 0},
+#define TRIAL(name, side, text) {#name, MUTANT_##name, {0}, 0, 0},
         MUTANT_ROWS(TRIAL)
 #undef TRIAL
     };

@@ -145,7 +145,7 @@ static void settle(struct world *w) {
 }
 
 static void expect_empty(struct world *w, enum table_tree tree, const char *what, size_t allowed) {
-    size_t count = node_table_count(w, tree);
+    size_t count = machine_table_count(&w->node.machine, tree);
     if (count > allowed) {
         world_fail(w, "G5", "after the drain the table still has %zu %s (%zu are right)", count, what, allowed);
     }
@@ -229,9 +229,9 @@ void world_calm(struct world *w) {
     }
     world_trace(w, "---- calm ----");
     w->calm = true;
-    w->node.disk.no_space = false;
-    w->node.disk.crash_at = 0;
-    w->node.disk.fail_at = 0;
+    w->node.machine.disk.no_space = false;
+    w->node.machine.disk.crash_at = 0;
+    w->node.machine.disk.fail_at = 0;
     w->node.power_after_writes = 0;
     settle(w);
     if (!w->failed) {
@@ -254,7 +254,7 @@ void world_fork_check(struct world *w) {
     copy->choices = &own;
     copy->forked = true;
     copy->indent = "        if: ";
-    node_fork(copy, w);
+    node_fork(copy, w, SIM_POWER_DROP);
     world_trace(copy, "the power fails here");
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         if (copy->conns[i].used) {

@@ -168,7 +168,7 @@ static void add_crash(const struct walk *x, struct branches *b, enum action a) {
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         output = output || (x->w->conns[i].used && x->w->conns[i].to_client.len > 0);
     }
-    const bool unsynced = a == ACTION_POWER && !sim_disk_clean(&x->w->node.disk);
+    const bool unsynced = a == ACTION_POWER && !sim_disk_clean(&x->w->node.machine.disk);
     for (unsigned v = 0; v < 4; v++) {
         if ((output || (v & 1) == 0) && (unsynced || (v & 2) == 0)) {
             must(b->count < BRANCHES_MAX);
@@ -179,7 +179,7 @@ static void add_crash(const struct walk *x, struct branches *b, enum action a) {
 
 /* Commits of nothing are no choice. */
 static bool is_housework(const struct world *w, enum action a) {
-    return a == ACTION_COMMIT && w->node.frame_done && !store_local_staged(w->node.store);
+    return a == ACTION_COMMIT && machine_is_housework(&w->node.machine);
 }
 
 static void find_branches(const struct walk *x, struct branches *b) {

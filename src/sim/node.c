@@ -32,16 +32,6 @@ static void garbage_free(struct node *n) {
     n->garbage_count = 0;
 }
 
-/* A commit of the table is a call of the disk: the power can go there too, before it or right after it. */
-static bool table_may_commit(void *user, struct error *error) {
-    struct sim_disk *d = user;
-    d->calls++;
-    if (d->crash_at != 0 && d->calls >= d->crash_at) {
-        d->off = true;
-    }
-    return d->off ? error_set(error, ERROR_CRASHED, 0, "the power is off") : true;
-}
-
 /* ---- up and down ---- */
 
 static void places_clear(struct node *n) {
@@ -54,16 +44,13 @@ static void places_clear(struct node *n) {
         n->told[s] = 0;
         n->dirty[s] = false;
     }
-    n->committing = n->frame_done = n->checkpointing = n->sealed = false;
     n->power_after_writes = 0;
-    n->journal_at_checkpoint = UINT64_MAX;
 }
 
 void node_init(struct world *w) {
     struct node *n = &w->node;
     memset(n, 0, sizeof *n);
-    sim_disk_init(&n->disk, w->choices);
-    n->tables = table_memory_create(table_may_commit, &n->disk);
+    machine_init(&n->machine, w->choices);
     places_clear(n);
 }
 
@@ -76,22 +63,14 @@ static void node_down(struct world *w) {
         n->broker = NULL;
     }
     garbage_free(n);
-    if (n->store != NULL) {
-        store_local_close(n->store);
-        n->store = NULL;
-    }
-    if (n->table != NULL) {
-        n->table->ops->close(n->table);
-        n->table = NULL;
-    }
+    machine_close(&n->machine);
     places_clear(n);
 }
 
 void node_deinit(struct world *w) {
     struct node *n = &w->node;
     node_down(w);
-    sim_disk_deinit(&n->disk);
-    table_memory_destroy(n->tables);
+    machine_deinit(&n->machine);
     mem_free(n->garbage);
 }
 
@@ -113,26 +92,22 @@ bool node_start(struct world *w) {
     struct node *n = &w->node;
     struct error error = {0};
     must(!n->up);
-    sim_disk_power_on(&n->disk);
-    n->disk_calls = sim_disk_interface(&n->disk);
     struct store_local_options options = w->plan->store;
     options.salt = hash64(w->plan->seed, ++w->counts.restarts);
-    n->table = table_memory_open(n->tables);
-    n->store = store_local_open(&n->disk_calls, n->table, &options, &error);
-    if (n->store != NULL) {
+    if (machine_open(&n->machine, &options, &error)) {
         const struct broker_outside outside = {w, outside_log, outside_reclaim, hash64(w->plan->seed, 77)};
-        n->broker = broker_create(&w->plan->broker, &outside, n->store, w->plan->shards);
+        n->broker = broker_create(&w->plan->broker, &outside, n->machine.store, w->plan->shards);
         n->up = broker_load(n->broker, w->wall, &error);
     }
     world_trace(w, "broker starts%s%s", n->up ? "" : ": ", n->up ? "" : error.text);
     if (!n->up) {
-        bool power = n->disk.off;
+        bool power = n->machine.disk.off;
         if (error.kind == ERROR_DAMAGED || error.kind == ERROR_FORMAT) {
             world_fail(w, "start", "the broker refuses its own store: %s", error.text);
         }
         node_down(w);
         if (power) {
-            sim_disk_power_cut(&n->disk, SIM_POWER_CHOOSE);
+            sim_disk_power_cut(&n->machine.disk, SIM_POWER_CHOOSE);
         }
         return false;
     }
@@ -157,7 +132,7 @@ void node_power_cut(struct world *w, enum sim_power how) {
         node_down(w);
         conns_lost(w);
     }
-    sim_disk_power_cut(&w->node.disk, how);
+    sim_disk_power_cut(&w->node.machine.disk, how);
 }
 
 /* After anything that may have called the disk: true while the node is still up. */
@@ -166,13 +141,13 @@ static bool node_alive(struct world *w) {
     if (!n->up) {
         return false;
     }
-    if (n->disk.off) {
+    if (machine_state(&n->machine) == MACHINE_DARK) {
         node_power_cut(w, SIM_POWER_CHOOSE);
         return false;
     }
-    if (store_failed(n->store)) {
+    if (machine_state(&n->machine) == MACHINE_FAILED) {
         char why[200];
-        snprintf(why, sizeof why, "the store has failed: %.150s", n->store->error.text);
+        snprintf(why, sizeof why, "the store has failed: %.150s", n->machine.store->error.text);
         node_kill(w, why);
         return false;
     }
@@ -295,7 +270,7 @@ static void turn_end(struct world *w, unsigned shard) {
         }
     }
     uint64_t woken = shard_wake_set(s);
-    for (unsigned to = 0; to < w->plan->shards; to++) {
+    for (unsigned to = 0; to < w->plan->shards && to < SIM_SHARDS_MAX; to++) {
         if ((woken >> to & 1) != 0) {
             n->mail[to] |= (uint8_t)(1U << shard);
         }
@@ -309,13 +284,13 @@ static struct shard *turn_begin(struct world *w, unsigned shard) {
     struct node *n = &w->node;
     struct shard *s = broker_shard(n->broker, shard);
     shard_time(s, w->now, w->wall);
-    lsn_t durable = store_durable(n->store);
+    lsn_t durable = store_durable(n->machine.store);
     if (durable != n->told[shard]) {
         n->told[shard] = durable;
         shard_durable(s, durable);
     }
-    n->sealed = false;
-    w->expect_refusal = w->expect_refusal || store_pressure(n->store) == STORE_FULL;
+    n->machine.sealed = false;
+    w->expect_refusal = w->expect_refusal || store_pressure(n->machine.store) == STORE_FULL;
     return s;
 }
 
@@ -334,7 +309,8 @@ void node_turn(struct world *w, unsigned shard, int mail_from) {
 
 bool node_wants_turn(const struct world *w, unsigned shard) {
     const struct node *n = &w->node;
-    if (n->mail[shard] != 0 || n->waiting[shard] || n->dirty[shard] || store_durable(n->store) != n->told[shard]) {
+    if (n->mail[shard] != 0 || n->waiting[shard] || n->dirty[shard] ||
+        store_durable(n->machine.store) != n->told[shard]) {
         return true;
     }
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
@@ -440,35 +416,22 @@ void node_stop(struct world *w) {
 /* ---- the store's steps ---- */
 
 bool node_wants_commit(const struct world *w) {
-    return w->node.committing || store_local_staged(w->node.store);
+    return machine_wants_commit(&w->node.machine);
 }
 
 bool node_commit(struct world *w) {
-    struct node *n = &w->node;
-    const bool staged = store_local_staged(n->store);
-    enum store_step step = store_local_commit_step(n->store);
-    n->frame_done = step == STORE_STEP_DONE || (n->frame_done && !staged);
-    n->committing = step != STORE_STEP_IDLE;
-    return node_alive(w) && (step == STORE_STEP_MORE || step == STORE_STEP_DONE);
+    const bool did = machine_commit(&w->node.machine);
+    return node_alive(w) && did;
 }
 
 bool node_checkpoint(struct world *w, bool all) {
-    struct node *n = &w->node;
-    enum store_step step = store_local_checkpoint_step(n->store, all);
-    n->checkpointing = step == STORE_STEP_MORE;
-    if (!node_alive(w)) {
-        return false;
-    }
-    if (step == STORE_STEP_IDLE) {
-        n->journal_at_checkpoint = store_local_journal_bytes(n->store);
-    }
-    return step == STORE_STEP_MORE || step == STORE_STEP_DONE;
+    const bool did = machine_checkpoint(&w->node.machine, all);
+    return node_alive(w) && did;
 }
 
 bool node_seal(struct world *w) {
-    enum store_step step = store_local_seal_step(w->node.store);
-    w->node.sealed = step != STORE_STEP_MORE;
-    return node_alive(w) && (step == STORE_STEP_MORE || step == STORE_STEP_DONE);
+    const bool did = machine_seal(&w->node.machine);
+    return node_alive(w) && did;
 }
 
 /* ---- looking in ---- */
@@ -484,86 +447,20 @@ struct shard_counters node_counters(const struct world *w) {
     return sum;
 }
 
-size_t node_table_count(struct world *w, enum table_tree tree) {
-    struct table *t = w->node.table;
-    struct error error;
-    struct table_txn *txn = t->ops->begin(t, false, &error);
-    must(txn != NULL);
-    struct table_cursor *cursor = t->ops->cursor_open(txn, tree, span_of(NULL, 0));
-    struct span key, value;
-    size_t count = 0;
-    while (t->ops->cursor_next(cursor, &key, &value)) {
-        count++;
-    }
-    t->ops->cursor_close(cursor);
-    t->ops->abort(txn);
-    return count;
-}
-
-static void tables_copy(struct table_memory *to, struct table *from) {
-    struct table *t = table_memory_open(to);
-    struct error error;
-    struct table_txn *in = from->ops->begin(from, false, &error);
-    struct table_txn *out = t->ops->begin(t, true, &error);
-    must(in != NULL && out != NULL);
-    for (unsigned tree = 0; tree < TABLE_TREES; tree++) {
-        struct table_cursor *cursor = from->ops->cursor_open(in, (enum table_tree)tree, span_of(NULL, 0));
-        struct span key, value;
-        while (from->ops->cursor_next(cursor, &key, &value)) {
-            must(t->ops->put(out, (enum table_tree)tree, key, value, &error));
-        }
-        from->ops->cursor_close(cursor);
-    }
-    must(t->ops->commit(out, &error));
-    from->ops->abort(in);
-    t->ops->close(t);
-}
-
-void node_fork(struct world *to, const struct world *from) {
+void node_fork(struct world *to, const struct world *from, enum sim_power how) {
     struct node *n = &to->node;
     memset(n, 0, sizeof *n);
-    sim_disk_copy(&n->disk, &from->node.disk, to->choices);
-    n->disk.crash_at = n->disk.fail_at = 0;
-    n->disk.no_space = false;
-    n->tables = table_memory_create(table_may_commit, &n->disk);
+    machine_fork(&n->machine, &from->node.machine, to->choices, how);
     places_clear(n);
-    tables_copy(n->tables, from->node.table);
-    sim_disk_power_cut(&n->disk, SIM_POWER_DROP);
-}
-
-static uint64_t tables_digest(struct table *t) {
-    struct error error;
-    struct table_txn *txn = t->ops->begin(t, false, &error);
-    must(txn != NULL);
-    uint64_t sum = 1;
-    for (unsigned tree = 0; tree < TABLE_TREES; tree++) {
-        struct table_cursor *cursor = t->ops->cursor_open(txn, (enum table_tree)tree, span_of(NULL, 0));
-        struct span key, value;
-        while (t->ops->cursor_next(cursor, &key, &value)) {
-            sum = hash_bytes(value, hash_bytes(key, sum + tree));
-        }
-        t->ops->cursor_close(cursor);
-    }
-    t->ops->abort(txn);
-    return sum;
 }
 
 uint64_t node_digest(struct world *w) {
     struct node *n = &w->node;
-    uint64_t sum = hash64(sim_disk_digest(&n->disk), n->up);
-    if (!n->up) {
-        struct table *t = table_memory_open(n->tables);
-        sum = hash64(sum, tables_digest(t));
-        t->ops->close(t);
-        return sum;
-    }
-    sum = hash64(sum, tables_digest(n->table));
-    for (unsigned s = 0; s < w->plan->shards; s++) {
+    uint64_t sum = machine_digest(&n->machine);
+    for (unsigned s = 0; s < w->plan->shards && n->up; s++) {
         const uint64_t parts[] = {shard_digest(broker_shard(n->broker, s)), n->mail[s], n->told[s],
                                   (uint64_t)n->waiting[s] << 1 | n->dirty[s]};
         sum = hash_bytes(span_of(parts, sizeof parts), sum);
     }
-    const uint64_t rest[] = {store_durable(n->store), store_folded(n->store), n->committing, n->checkpointing,
-                             store_local_staged(n->store)};
-    return hash_bytes(span_of(rest, sizeof rest), sum);
+    return sum;
 }

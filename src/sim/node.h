@@ -1,12 +1,12 @@
-/* The machine that runs the broker: a disk, a table, and, while it is up, the store and the shards on them.
+/* The machine that runs the broker, and, while it is up, the shards on its store.
  *
  * Drives the broker as net/ does (turns, commits, checkpoints), each step an event of its own, and can be stopped,
  * killed or robbed of its power between any two of them, in the middle of a turn's output, and at any call of the disk.
- * The table commits atomically; the power can go before or after a commit. */
+ */
 #pragma once
 
 #include "sim/conn.h"
-#include "sim/disk.h"
+#include "sim/machine.h"
 #include "sim/plan.h"
 
 struct world;
@@ -17,26 +17,17 @@ struct node_garbage {
 };
 
 struct node {
-    struct sim_disk disk;
-    struct disk disk_calls;      /* what the store uses of it */
-    struct table_memory *tables; /* outlives the store */
-    struct table *table;
-    struct store *store;   /* NULL: down */
+    struct machine machine;
     struct broker *broker; /* NULL: down */
     bool up;
-    bool committing; /* the last step of a commit did not say that there is nothing to do */
-    bool frame_done; /* since the last frame became durable nothing was staged: what commits do now is housework */
-    bool checkpointing;
-    bool sealed;                    /* nothing was staged since the last seal */
-    uint8_t mail[SIM_SHARDS_MAX];   /* for each shard, the shards that have sent it mail: bits */
-    bool waiting[SIM_SHARDS_MAX];   /* its own mail waits for room in a ring */
-    lsn_t told[SIM_SHARDS_MAX];     /* durable, as the shard knows it */
-    bool dirty[SIM_SHARDS_MAX];     /* a turn is owed for another reason */
-    int place[SIM_SHARDS_MAX][64];  /* connection of each handle index; -1: none */
-    unsigned power_after_writes;    /* the power goes after so many more outputs; 0: it does not */
-    bool departed;                  /* bytes left for a client in this step */
-    uint64_t journal_at_checkpoint; /* journal bytes when a checkpoint last had nothing to do */
-    struct node_garbage *garbage;   /* what the trie let go of in this turn */
+    uint8_t mail[SIM_SHARDS_MAX];  /* for each shard, the shards that have sent it mail: bits */
+    bool waiting[SIM_SHARDS_MAX];  /* its own mail waits for room in a ring */
+    lsn_t told[SIM_SHARDS_MAX];    /* durable, as the shard knows it */
+    bool dirty[SIM_SHARDS_MAX];    /* a turn is owed for another reason */
+    int place[SIM_SHARDS_MAX][64]; /* connection of each handle index; -1: none */
+    unsigned power_after_writes;   /* the power goes after so many more outputs; 0: it does not */
+    bool departed;                 /* bytes left for a client in this step */
+    struct node_garbage *garbage;  /* what the trie let go of in this turn */
     size_t garbage_count, garbage_capacity;
 };
 
@@ -67,8 +58,6 @@ bool node_seal(struct world *w);
 bool node_wants_commit(const struct world *w);
 /* Sums of the shards' counters. */
 struct shard_counters node_counters(const struct world *w);
-/* How many entries a tree of the table has. */
-size_t node_table_count(struct world *w, enum table_tree tree);
-/* Copies the disk and the table of a node that is up as a power cut without luck would leave them. */
-void node_fork(struct world *to, const struct world *from);
+/* Copies what a crash would leave of a node. */
+void node_fork(struct world *to, const struct world *from, enum sim_power how);
 uint64_t node_digest(struct world *w);

@@ -208,10 +208,10 @@ static void event_drained(struct scenario *s) {
     while (node_checkpoint(w, true)) {
     }
     struct shard_counters counters = node_counters(w);
-    size_t messages = node_table_count(w, TABLE_MESSAGES);
-    size_t retained = node_table_count(w, TABLE_RETAINED);
+    size_t messages = machine_table_count(&w->node.machine, TABLE_MESSAGES);
+    size_t retained = machine_table_count(&w->node.machine, TABLE_RETAINED);
     if (counters.queued != 0 || counters.held_ids != 0 || messages != retained ||
-        node_table_count(w, TABLE_HELD) + node_table_count(w, TABLE_FLIGHTS) != 0) {
+        machine_table_count(&w->node.machine, TABLE_HELD) + machine_table_count(&w->node.machine, TABLE_FLIGHTS) != 0) {
         char seen[160];
         (void)snprintf(seen, sizeof seen, "%llu queued, %llu ids held; in the table %zu messages, %zu retained",
                        (unsigned long long)counters.queued, (unsigned long long)counters.held_ids, messages, retained);

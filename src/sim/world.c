@@ -184,10 +184,10 @@ static void options_of_node(struct options *o) {
     }
     if (node_wants_commit(w)) {
         option(o, ACTION_COMMIT, 0);
-    } else if (!w->node.sealed) {
+    } else if (!w->node.machine.sealed) {
         option(o, ACTION_SEAL, 0);
     }
-    if (w->node.checkpointing || store_local_journal_bytes(w->node.store) != w->node.journal_at_checkpoint) {
+    if (machine_wants_checkpoint(&w->node.machine)) {
         option(o, ACTION_CHECKPOINT, 0);
     }
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
@@ -304,7 +304,7 @@ static void pass_time(struct world *w) {
 }
 
 static void disk_action(struct world *w, enum action a) {
-    struct sim_disk *d = &w->node.disk;
+    struct sim_disk *d = &w->node.machine.disk;
     if (a == ACTION_DISK_FULL) {
         d->no_space = !d->no_space;
         w->expect_refusal = true;
@@ -349,7 +349,7 @@ static void node_action(struct world *w, enum action a, int arg) {
     case ACTION_KILL:
         node_kill(w, "killed");
         if (choose(w->choices, 2) == 1) {
-            sim_disk_evict(&n->disk);
+            sim_disk_evict(&n->machine.disk);
         }
         break;
     case ACTION_POWER:
