@@ -131,6 +131,9 @@ static enum store_pressure local_pressure(const struct store *store) {
         !atomic_load_explicit(&l->fold_blocked, memory_order_relaxed)) {
         return STORE_BUSY;
     }
+    if (spares == 0 && atomic_load_explicit(&l->mades, memory_order_relaxed) > 0) {
+        return STORE_BUSY;
+    }
     uint64_t staged = atomic_load_explicit(&l->staged_bytes, memory_order_relaxed);
     return staged > l->options.staged_bytes_busy ? STORE_BUSY : STORE_EASY;
 }
@@ -159,6 +162,11 @@ uint64_t store_local_journal_bytes(const struct store *store) {
 uint64_t store_local_files_made(const struct store *store) {
     const struct local *l = container_of(store, const struct local, base);
     return atomic_load_explicit(&l->files_made, memory_order_relaxed);
+}
+
+void store_local_uuid(const struct store *store, uint8_t uuid[16]) {
+    const struct local *l = container_of(store, const struct local, base);
+    memcpy(uuid, l->uuid, UUID_BYTES);
 }
 
 void store_local_on_staged(struct store *store, void (*wake)(void *user), void *user) {

@@ -51,12 +51,14 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all);
 bool store_local_staged(const struct store *store);
 /* Bytes of journal that no checkpoint has folded. Any thread. */
 uint64_t store_local_journal_bytes(const struct store *store);
+/* The 16 bytes that name the store, the same as long as it exists. Any thread. */
+void store_local_uuid(const struct store *store, uint8_t uuid[16]);
 /* How many journal files were made since the opening. Each is used only after the next checkpoint step, which tells the
  * table of it. Any thread. */
 uint64_t store_local_files_made(const struct store *store);
 /* `wake` is called (lock held, must not block) by the staging thread when something is staged while the commit side had
- * nothing, and by the checkpoint thread when it has freed a segment or made one usable while something is staged: the owner wakes its
- * commit thread. */
+ * nothing, and by the checkpoint thread when it has freed a segment or made one usable while something is staged: the
+ * owner wakes its commit thread. */
 void store_local_on_staged(struct store *store, void (*wake)(void *user), void *user);
 
 /* Offline tools, on a store that nobody has open. They print to `out` (text lines). */

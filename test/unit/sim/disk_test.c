@@ -206,6 +206,43 @@ static void a_copy_is_apart(void **state) {
     end(&g);
 }
 
+/* A cut is as durable as a write: not at all before the sync; then what was behind it is gone for good. */
+static void a_cut_needs_a_sync(void **state) {
+    (void)state;
+    unsigned seen[2] = {0, 0};
+    for (uint64_t seed = 1; seed <= 40; seed++) {
+        struct fixture f;
+        uint64_t bytes = 0;
+        begin(&f, seed);
+        settle(&f);
+        struct disk_file *one = file(&f, false);
+        assert_true(f.calls.cut(f.calls.user, one, 4096, &f.error));
+        assert_true(f.calls.size(f.calls.user, one, &bytes, &f.error));
+        assert_int_equal(bytes, 4096);
+        if (seed % 2 == 0) {
+            assert_true(f.calls.sync(f.calls.user, one, &f.error));
+        }
+        f.calls.close(f.calls.user, one);
+        power(&f, SIM_POWER_CHOOSE);
+        one = file(&f, false);
+        assert_true(f.calls.size(f.calls.user, one, &bytes, &f.error));
+        assert_int_equal(get(&f, one, 4095), 'a');
+        assert_true(bytes == 4096 || (seed % 2 == 1 && bytes == 8192));
+        seen[bytes / 4096 - 1]++;
+        assert_true(put(&f, one, 8191, 'b', 1));
+        assert_true(bytes == 8192 || get(&f, one, 4096) == '\0');
+        assert_true(f.calls.sync(f.calls.user, one, &f.error));
+        f.calls.close(f.calls.user, one);
+        power(&f, SIM_POWER_DROP);
+        one = file(&f, false);
+        assert_int_equal(get(&f, one, 4096), bytes == 8192 ? 'a' : '\0');
+        assert_int_equal(get(&f, one, 8191), 'b');
+        f.calls.close(f.calls.user, one);
+        end(&f);
+    }
+    assert_true(seen[0] > 20 && seen[1] > 3);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_not_synced_is_dropped),
@@ -215,6 +252,7 @@ int main(void) {
         cmocka_unit_test(a_full_disk_takes_no_new_space),
         cmocka_unit_test(the_power_goes_at_a_call),
         cmocka_unit_test(a_copy_is_apart),
+        cmocka_unit_test(a_cut_needs_a_sync),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

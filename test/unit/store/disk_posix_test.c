@@ -45,6 +45,25 @@ static void what_is_written_is_read(void **state) {
     temporary_remove(temporary);
 }
 
+static void what_is_cut_off_is_gone(void **state) {
+    (void)state;
+    uint64_t bytes = 0;
+    char read[4];
+    opened(temporary_make());
+    struct disk_file *f = disk.open(disk.user, "a", true, &error);
+    assert_true(disk.write(disk.user, f, 0, SPAN("abcdefgh"), &error));
+    assert_true(disk.cut(disk.user, f, 3, &error));
+    assert_true(disk.size(disk.user, f, &bytes, &error));
+    assert_int_equal(bytes, 3);
+    assert_false(disk.read(disk.user, f, 0, read, 4, &error));
+    assert_true(disk.write(disk.user, f, 5, SPAN("x"), &error));
+    assert_true(disk.read(disk.user, f, 2, read, 4, &error));
+    assert_memory_equal(read, "c\0\0x", 4);
+    disk.close(disk.user, f);
+    disk_posix_close(&disk);
+    temporary_remove(temporary);
+}
+
 static void count_name(void *context, const char *name) {
     int *counts = context;
     counts[0]++;
@@ -144,13 +163,10 @@ static void what_is_no_file_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(what_is_written_is_read),
-        cmocka_unit_test(files_are_listed_and_removed),
-        cmocka_unit_test(a_directory_has_one_owner),
-        cmocka_unit_test(nobody_else_may_look),
-        cmocka_unit_test(a_directory_that_others_can_write_is_refused),
-        cmocka_unit_test(links_are_not_followed),
-        cmocka_unit_test(what_is_no_file_is_refused),
+        cmocka_unit_test(what_is_written_is_read),      cmocka_unit_test(what_is_cut_off_is_gone),
+        cmocka_unit_test(files_are_listed_and_removed), cmocka_unit_test(a_directory_has_one_owner),
+        cmocka_unit_test(nobody_else_may_look),         cmocka_unit_test(a_directory_that_others_can_write_is_refused),
+        cmocka_unit_test(links_are_not_followed),       cmocka_unit_test(what_is_no_file_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

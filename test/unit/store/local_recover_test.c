@@ -217,6 +217,7 @@ static void a_full_segment_is_sealed_in_the_next(void **state) {
         (void)maker_next(&r.maker, &record);
         (void)store_stage(r.store, &record);
         while (store_local_commit_step(r.store) != STORE_STEP_IDLE) {
+            run_files(&r);
         }
     }
     while (store_local_seal_step(r.store) != STORE_STEP_IDLE) {
@@ -308,7 +309,7 @@ static void a_file_that_was_cut_short_is_refused(void **state) {
     r.options.segment_bytes = 65536;
     r.options.frame_bytes_max = 32768;
     assert_true(run_open(&r));
-    for (int i = 0; i < 80; i++) {
+    for (int i = 0; i < 120; i++) {
         stage_some(&r);
     }
     run_commit(&r);
@@ -336,7 +337,166 @@ static void a_lost_segment_is_refused(void **state) {
     memset(f->now, 0, f->now_bytes);
     refused(&r, ERROR_DAMAGED, "segment");
     f->exists = false;
-    refused(&r, ERROR_DAMAGED, "segment");
+    refused(&r, ERROR_DAMAGED, "is missing");
+    run_deinit(&r);
+}
+
+/* ---- files that are missing ---- */
+
+static struct row_meta meta_of(struct run *r) {
+    struct row_meta meta;
+    bool found = false;
+    struct table *table = table_memory_open(r->disk.table);
+    assert_true(meta_load(table, &meta, &found, &r->error));
+    assert_true(found);
+    table->ops->close(table);
+    return meta;
+}
+
+static void refused_for(struct run *r, uint32_t index, uint64_t bytes, bool removed) {
+    char name[SEGMENT_NAME_BYTES];
+    segment_name(name, index);
+    struct disk_file *f = file_at(r, index);
+    uint64_t whole = f->now_bytes;
+    f->now_bytes = bytes;
+    f->exists = !removed;
+    refused(r, ERROR_DAMAGED, name);
+    assert_non_null(strstr(r->error.text, "is missing"));
+    assert_non_null(strstr(r->error.text, "store repair"));
+    f->now_bytes = whole;
+    f->exists = true;
+}
+
+/* Any file, whatever it holds, alone or together with another; the newest, too. */
+static void a_missing_file_is_refused(void **state) {
+    (void)state;
+    struct run r;
+    make_journal(&r, 406, true);
+    uint32_t files = meta_of(&r).files;
+    assert_true(files >= 5);
+    assert_null(file_at(&r, files));
+    for (uint32_t i = 0; i < files; i++) {
+        refused_for(&r, i, 0, true);
+        refused_for(&r, i, 0, false);
+        refused_for(&r, i, BLOCK_BYTES - 1, false);
+        for (uint32_t j = i + 1; j < files; j++) {
+            struct disk_file *f = file_at(&r, j);
+            f->exists = false;
+            refused_for(&r, i, 0, true);
+            assert_non_null(strstr(r.error.text, "and 1 more"));
+            f->exists = true;
+        }
+    }
+    assert_true(run_open(&r));
+    run_compare(&r);
+    run_deinit(&r);
+}
+
+/* Wherever the power goes: a file that holds what the table lacks is one that the table knows of. */
+static void files_in_use_are_known_at_every_instant(void **state) {
+    (void)state;
+    uint64_t refusals = 0;
+    for (uint64_t seed = 1; seed <= run_seeds(150); seed++) {
+        struct run r;
+        struct region regions[16];
+        run_init(&r, seed * 50);
+        r.options.segments_max = 8;
+        r.disk.fault = FAULT_CRASH;
+        r.disk.fault_at = 5 + prng_below(&r.prng, 200);
+        if (run_open(&r)) {
+            (void)run_steps(&r, 300);
+        }
+        run_close(&r);
+        fault_disk_restart(&r.disk, prng_chance(&r.prng, 3, 4));
+        size_t count = regions_of(&r, regions, 16);
+        for (size_t i = 0; i < count; i++) {
+            refused_for(&r, regions[i].file, 0, true);
+            refusals++;
+        }
+        assert_true(run_open(&r));
+        run_compare(&r);
+        run_deinit(&r);
+    }
+    assert_true(refusals > run_seeds(150) / 2);
+}
+
+/* META as the versions before wrote it, without the number of files. */
+static void a_table_that_does_not_know_its_files_learns(void **state) {
+    (void)state;
+    struct run r;
+    struct row_key key;
+    uint8_t value[ROW_META_BYTES];
+    make_journal(&r, 407, true);
+    struct row_meta meta = meta_of(&r);
+    uint32_t files = meta.files;
+    meta.files = 0;
+    row_key_meta(&key);
+    row_meta_write(value, &meta);
+    struct table *table = table_memory_open(r.disk.table);
+    struct table_txn *txn = table->ops->begin(table, true, &r.error);
+    assert_true(table->ops->put(txn, TABLE_META, row_key_span(&key), span_of(value, sizeof value), &r.error));
+    assert_true(table->ops->commit(txn, &r.error));
+    table->ops->close(table);
+    assert_true(run_open(&r));
+    run_compare(&r);
+    run_close(&r);
+    assert_true(meta_of(&r).files >= files);
+    refused_for(&r, files - 1, 0, true);
+    run_deinit(&r);
+}
+
+/* Commits without a checkpoint step use no new file: they wait. */
+static void a_new_file_waits_for_the_table(void **state) {
+    (void)state;
+    struct run r;
+    run_init(&r, 408);
+    assert_true(run_open(&r));
+    enum store_step step;
+    do {
+        stage_some(&r);
+        step = store_local_commit_step(r.store);
+        assert_true(r.maker.at.count < 5000);
+    } while (step != STORE_STEP_WAIT);
+    assert_int_equal(store_pressure(r.store), STORE_BUSY);
+    assert_int_equal(store_local_files_made(r.store) - r.files_made, 2);
+    uint64_t calls = r.disk.calls;
+    assert_int_equal(store_local_commit_step(r.store), STORE_STEP_WAIT);
+    assert_int_equal(r.disk.calls, calls);
+    lsn_t durable = store_durable(r.store);
+    assert_int_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_MORE);
+    do {
+        step = store_local_commit_step(r.store);
+    } while (step == STORE_STEP_MORE);
+    assert_int_equal(step, STORE_STEP_DONE);
+    assert_true(store_durable(r.store) > durable);
+    r.durable = store_durable(r.store);
+    run_close(&r);
+    assert_true(run_open(&r));
+    run_compare(&r);
+    run_deinit(&r);
+}
+
+/* The table has no space to be told of a new file: what is left of the reserve is for flows that have begun. */
+static void a_file_that_the_table_cannot_be_told_of_is_no_reserve(void **state) {
+    (void)state;
+    struct run r;
+    run_init(&r, 409);
+    assert_true(run_open(&r));
+    r.disk.files_max = 1;
+    while (store_local_commit_step(r.store) == STORE_STEP_MORE) {
+    }
+    assert_int_equal(store_pressure(r.store), STORE_EASY);
+    assert_int_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_WAIT);
+    assert_int_equal(store_pressure(r.store), STORE_FULL);
+    assert_int_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_WAIT);
+    stage_some(&r);
+    stage_some(&r);
+    while (store_durable(r.store) < r.maker.at.count) {
+        assert_int_not_equal(store_local_commit_step(r.store), STORE_STEP_WAIT);
+    }
+    r.disk.files_max = 0;
+    assert_int_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_MORE);
+    assert_int_equal(store_pressure(r.store), STORE_EASY);
     run_deinit(&r);
 }
 
@@ -472,6 +632,61 @@ static void a_full_disk_does_not_keep_a_store_from_starting(void **state) {
     }
 }
 
+/* The same with a crash at each call: a file that was cut is not taken for one that was damaged. */
+static void a_crash_while_room_is_made(void **state) {
+    (void)state;
+    for (uint64_t at = 1;; at++) {
+        struct run r;
+        make_journal(&r, 603, true);
+        r.disk.files_max = 3;
+        r.disk.fault = FAULT_CRASH;
+        r.disk.fault_at = r.disk.calls + at;
+        bool opens = run_open(&r);
+        run_close(&r);
+        assert_true(opens || r.error.kind == ERROR_CRASHED);
+        fault_disk_restart(&r.disk, at % 3 != 0);
+        r.disk.files_max = 0;
+        if (!run_open(&r)) {
+            print_error("call %llu: %s\n", (unsigned long long)at, r.error.text);
+            fail();
+        }
+        run_compare(&r);
+        run_deinit(&r);
+        if (opens) {
+            assert_true(at > 10);
+            return;
+        }
+    }
+}
+
+/* Fewer files than before, with a crash at each call: the table is told before they go. */
+static void a_crash_while_files_are_removed(void **state) {
+    (void)state;
+    for (uint64_t at = 1;; at++) {
+        struct run r;
+        make_journal(&r, 604, true);
+        assert_true(meta_of(&r).files >= 5);
+        r.options.segments_max = 3;
+        r.disk.fault = FAULT_CRASH;
+        r.disk.fault_at = r.disk.calls + at;
+        bool opens = run_open(&r);
+        run_close(&r);
+        fault_disk_restart(&r.disk, at % 3 != 0);
+        r.options.segments_max = at % 2 == 0 ? 3 : 8;
+        assert_true(run_open(&r));
+        run_compare(&r);
+        assert_true(run_steps(&r, 30));
+        run_close(&r);
+        assert_true(run_open(&r));
+        run_compare(&r);
+        run_deinit(&r);
+        if (opens) {
+            assert_true(at > 5);
+            return;
+        }
+    }
+}
+
 /* Fewer, smaller or larger files than before: what is there is used, what is too much goes away. */
 static void options_may_change(void **state) {
     (void)state;
@@ -522,12 +737,19 @@ int main(void) {
         cmocka_unit_test(a_tail_that_claims_too_much_is_cut),
         cmocka_unit_test(a_file_that_was_cut_short_is_refused),
         cmocka_unit_test(a_lost_segment_is_refused),
+        cmocka_unit_test(a_missing_file_is_refused),
+        cmocka_unit_test(files_in_use_are_known_at_every_instant),
+        cmocka_unit_test(a_table_that_does_not_know_its_files_learns),
+        cmocka_unit_test(a_new_file_waits_for_the_table),
+        cmocka_unit_test(a_file_that_the_table_cannot_be_told_of_is_no_reserve),
         cmocka_unit_test(a_lost_table_is_refused),
         cmocka_unit_test(a_lost_journal_is_refused),
         cmocka_unit_test(an_old_table_is_refused),
         cmocka_unit_test(the_journal_of_another_store_is_refused),
         cmocka_unit_test(stale_frames_never_come_back),
         cmocka_unit_test(a_full_disk_does_not_keep_a_store_from_starting),
+        cmocka_unit_test(a_crash_while_room_is_made),
+        cmocka_unit_test(a_crash_while_files_are_removed),
         cmocka_unit_test(options_may_change),
         cmocka_unit_test(a_newer_format_is_refused),
     };

@@ -273,6 +273,46 @@ static void a_lost_journal_can_be_left_behind(void **state) {
     run_deinit(&r);
 }
 
+/* Files of the journal are gone; what is in the others is kept. */
+static void lost_files_can_be_left_behind(void **state) {
+    (void)state;
+    uint64_t lost = 0;
+    for (uint64_t seed = 1; seed <= run_seeds(30); seed++) {
+        struct run r;
+        make_store(&r, seed);
+        uint32_t there[2] = {(uint32_t)prng_below(&r.prng, 3), (uint32_t)prng_below(&r.prng, 3)};
+        for (int i = 0; i < 2; i++) {
+            struct disk_file *f = &r.disk.files[there[i]];
+            if (f->exists) {
+                fault_forget(f);
+            }
+        }
+        assert_false(tool(&r, store_local_check));
+        assert_true(said(&r, "is missing"));
+        assert_false(run_open(&r));
+        assert_true(tool(&r, store_local_repair));
+        lost += said(&r, "lost: lsn");
+        model_without_lost(&r, 2);
+        assert_true(tool(&r, store_local_check));
+        assert_true(run_open(&r));
+        text_of_store(r.store, r.table, &r.got);
+        assert_true(same_text(&r.got, &r.expected));
+        struct record session = {.kind = RECORD_SESSION, .session = {.client_id = SPAN("pump-7")}};
+        for (int i = 0; i < 40; i++) {
+            lsn_t lsn = store_stage(r.store, &session);
+            for (int steps = 0; store_durable(r.store) < lsn && steps < 100; steps++) {
+                assert_int_not_equal(store_local_commit_step(r.store), STORE_STEP_FAILED);
+                assert_int_not_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_FAILED);
+            }
+            assert_int_equal(store_durable(r.store), lsn);
+        }
+        run_close(&r);
+        assert_true(run_open(&r));
+        run_deinit(&r);
+    }
+    assert_true(lost > 0);
+}
+
 static void where_there_is_no_store_nothing_is_repaired(void **state) {
     (void)state;
     struct run r;
@@ -292,6 +332,7 @@ int main(void) {
         cmocka_unit_test(damage_in_the_table_is_found_and_removed),
         cmocka_unit_test(a_damaged_body_stops_the_store_when_it_is_read),
         cmocka_unit_test(a_lost_journal_can_be_left_behind),
+        cmocka_unit_test(lost_files_can_be_left_behind),
         cmocka_unit_test(where_there_is_no_store_nothing_is_repaired),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -19,7 +19,8 @@ struct run {
     struct store *store;
     struct maker maker;
     struct prng prng;
-    lsn_t durable; /* seen */
+    lsn_t durable;       /* seen */
+    uint64_t files_made; /* seen */
     struct store_local_options options;
     struct error error;
     struct buf expected;
@@ -60,6 +61,8 @@ WORLD_UNUSED static bool run_open(struct run *r) {
     r->store = store_local_open(&r->ops, r->table, &r->options, &r->error);
     if (r->store == NULL) {
         run_close(r);
+    } else {
+        r->files_made = store_local_files_made(r->store);
     }
     return r->store != NULL;
 }
@@ -85,17 +88,25 @@ WORLD_UNUSED static void stage_some(struct run *r) {
     }
 }
 
-/* Commits all that is staged. When a commit waits, then for a checkpoint step that tells the table of new files. */
+/* A checkpoint step for each new journal file, and none else: the table is told of it, nothing is folded. */
+WORLD_UNUSED static void run_files(struct run *r) {
+    if (store_local_files_made(r->store) > r->files_made) {
+        r->files_made = store_local_files_made(r->store);
+        uint64_t calls = r->disk.calls;
+        assert_int_equal(store_local_checkpoint_step(r->store, false), STORE_STEP_MORE);
+        assert_int_equal(r->disk.calls, calls + 1);
+    }
+}
+
+/* Commits all that is staged. */
 WORLD_UNUSED static void run_commit(struct run *r) {
     enum store_step step;
-    lsn_t folded = store_folded(r->store);
+    r->files_made = store_local_files_made(r->store);
     do {
         step = store_local_commit_step(r->store);
+        run_files(r);
         assert_int_not_equal(step, STORE_STEP_FAILED);
-        if (step == STORE_STEP_WAIT) {
-            assert_int_equal(store_local_checkpoint_step(r->store, false), STORE_STEP_MORE);
-            assert_int_equal(store_folded(r->store), folded);
-        }
+        assert_int_not_equal(step, STORE_STEP_WAIT);
     } while (store_durable(r->store) < r->maker.at.count);
     r->durable = store_durable(r->store);
 }

@@ -401,6 +401,7 @@ static void pressure_when_the_checkpoint_is_behind(void **state) {
     for (int i = 0; i < 3000 && !full; i++) {
         stage_some(&r);
         (void)store_local_commit_step(r.store);
+        run_files(&r);
         busy = busy || store_pressure(r.store) == STORE_BUSY;
         full = store_pressure(r.store) == STORE_FULL;
         assert_true(busy || !full);
