@@ -197,6 +197,11 @@ static void server_failed(void *user) {
     _exit(SERVER_EXIT_FAILED);
 }
 
+static void server_warned(void *user, const char *sentence) {
+    struct server *s = user;
+    log_line(s->log, LOG_WARNING, sentence);
+}
+
 /* ---- signals ---- */
 
 static void server_stop(struct server *s, int number) {
@@ -265,13 +270,14 @@ static void server_start_threads(struct server *s) {
         struct store_work_options work = {
             .store = s->store,
             .segment_bytes = s->config->segment_size,
-            .log = s->log,
             .user = s,
             .committed = server_committed,
             .folded = server_folded,
             .failed = server_failed,
+            .warned = server_warned,
         };
         shared->work = store_work_start(&work);
+        must(shared->work != NULL);
     }
     atomic_store(&s->loops_running, shared->shards);
     for (unsigned i = 0; i < shared->shards; i++) {

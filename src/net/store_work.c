@@ -99,6 +99,7 @@ static void seal(struct store_work *work) {
     enum store_step step;
     do {
         step = store_local_seal_step(work->options.store);
+        tell_of_files(work);
         if (step == STORE_STEP_DONE) {
             commit_done(work);
         } else if (step == STORE_STEP_FAILED) {
@@ -110,8 +111,9 @@ static void seal(struct store_work *work) {
 static void commit_last(struct store_work *work) {
     for (int tries = 0; commit_all(work); tries++) {
         if (tries == LAST_TRIES) {
-            log_line(work->options.log, LOG_WARNING,
-                     "there is no space on the disk for the last records; nothing that was acknowledged is lost");
+            work->options.warned(
+                work->options.user,
+                "there is no space on the disk for the last records; nothing that was acknowledged is lost");
             break;
         }
         bell_ring(&work->checkpoint_bell);
@@ -182,14 +184,30 @@ static void *checkpoint_main(void *argument) {
     return NULL;
 }
 
+static void store_work_free(struct store_work *work) {
+    store_local_on_staged(work->options.store, NULL, NULL);
+    bell_deinit(&work->commit_bell);
+    bell_deinit(&work->checkpoint_bell);
+    mem_free(work);
+}
+
 struct store_work *store_work_start(const struct store_work_options *options) {
     struct store_work *work = mem_zero(1, sizeof *work);
     work->options = *options;
     bell_init(&work->commit_bell);
     bell_init(&work->checkpoint_bell);
     store_local_on_staged(options->store, heard_of_staged, work);
-    work->commit_thread = thread_start("commit", commit_main, work);
-    work->checkpoint_thread = thread_start("checkpoint", checkpoint_main, work);
+    if (thread_try(&work->checkpoint_thread, "checkpoint", checkpoint_main, work) != 0) {
+        store_work_free(work);
+        return NULL;
+    }
+    if (thread_try(&work->commit_thread, "commit", commit_main, work) != 0) {
+        atomic_store(&work->committed_all, true);
+        bell_ring(&work->checkpoint_bell);
+        must(pthread_join(work->checkpoint_thread, NULL) == 0);
+        store_work_free(work);
+        return NULL;
+    }
     return work;
 }
 
@@ -198,8 +216,5 @@ void store_work_finish(struct store_work *work) {
     bell_ring(&work->commit_bell);
     must(pthread_join(work->commit_thread, NULL) == 0);
     must(pthread_join(work->checkpoint_thread, NULL) == 0);
-    store_local_on_staged(work->options.store, NULL, NULL);
-    bell_deinit(&work->commit_bell);
-    bell_deinit(&work->checkpoint_bell);
-    mem_free(work);
+    store_work_free(work);
 }

@@ -8,7 +8,6 @@
  * and let the others wait for a second sync. An idle store wakes nobody. */
 #pragma once
 
-#include "net/log.h"
 #include "store/store.h"
 
 struct store_work;
@@ -16,13 +15,14 @@ struct store_work;
 struct store_work_options {
     struct store *store;    /* a local one; borrowed */
     uint64_t segment_bytes; /* as the store was opened with */
-    struct log *log;
     void *user;
     void (*committed)(void *user); /* commit thread: durable has grown */
     void (*folded)(void *user);    /* checkpoint thread: folded has grown */
-    void (*failed)(void *user);    /* either: the store has stopped for good; may not return */
+    void (*failed)(void *user);    /* either: the store has stopped for good; may not return, may be told again */
+    void (*warned)(void *user, const char *sentence); /* commit thread: something that a person should know */
 };
 
+/* NULL when the system refuses a thread: nothing has begun. */
 struct store_work *store_work_start(const struct store_work_options *options);
 /* This thread rings by itself at the end of its turns: `*staged` becomes true when there is something to commit. */
 void store_work_note(bool *staged);
