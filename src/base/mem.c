@@ -1,5 +1,6 @@
 #include "base/mem.h"
 
+#include <malloc.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,4 +45,8 @@ void *mem_copy(const void *from, size_t bytes) {
 
 void mem_free(void *memory) {
     free(memory);
+}
+
+void mem_give_back(void) {
+    (void)malloc_trim(0);
 }

@@ -16,3 +16,5 @@ void *mem_resize(void *old, size_t bytes) __attribute__((returns_nonnull, alloc_
 void *mem_copy(const void *from, size_t bytes) __attribute__((malloc, returns_nonnull));
 /* Frees what the functions above returned; NULL is allowed. */
 void mem_free(void *memory);
+/* Gives what was freed back to the system, which the allocator else keeps for the next need; takes milliseconds. */
+void mem_give_back(void);

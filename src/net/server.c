@@ -169,6 +169,12 @@ static void server_folded(void *user) {
     }
 }
 
+/* A deep queue that went to the table leaves much freed memory behind. */
+static void server_rests(void *user) {
+    (void)user;
+    mem_give_back();
+}
+
 static const char *advice(const struct error *error) {
     switch (error->kind) {
     case ERROR_NO_SPACE:
@@ -273,6 +279,7 @@ static void server_start_threads(struct server *s) {
             .user = s,
             .committed = server_committed,
             .folded = server_folded,
+            .rests = server_rests,
             .failed = server_failed,
             .warned = server_warned,
         };

@@ -12,7 +12,8 @@
 #define SEAL_AFTER_MS 50       /* without a record */
 #define NO_SPACE_RETRY_MS 1000 /* a full disk is asked again */
 #define LOOK_MS 1000           /* how often the checkpoint thread looks whether all is quiet */
-#define QUIET_LOOKS 3          /* so often without a new record: fold everything */
+#define QUIET_FOLDS 3          /* so many looks without a new record: fold everything */
+#define QUIET_RESTS 4          /* and what that has freed can be given back */
 #define LAST_TRIES 5           /* of a commit that finds no space at the end */
 
 struct store_work {
@@ -174,10 +175,13 @@ static void *checkpoint_main(void *argument) {
     lsn_t seen = 0;
     int quiet = 0; /* looks since the last new record */
     while (!atomic_load(&work->committed_all)) {
-        bool full = fold(work, quiet == QUIET_LOOKS);
-        checkpoint_wait(work, full || quiet < QUIET_LOOKS, seen);
+        bool full = fold(work, quiet == QUIET_FOLDS);
+        if (quiet == QUIET_RESTS && work->options.rests != NULL) {
+            work->options.rests(work->options.user);
+        }
+        checkpoint_wait(work, full || quiet < QUIET_RESTS, seen);
         lsn_t durable = store_durable(work->options.store);
-        quiet = durable != seen ? 0 : quiet < QUIET_LOOKS + 1 ? quiet + 1 : quiet;
+        quiet = durable != seen ? 0 : quiet <= QUIET_RESTS ? quiet + 1 : quiet;
         seen = durable;
     }
     (void)fold(work, true);
