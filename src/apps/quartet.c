@@ -12,6 +12,7 @@ struct verb {
 
 static const struct verb verbs[] = {
     {"bench", quartet_bench_main, "load a broker and measure it"},
+    {"explain", quartet_explain_main, "why QoS 2 has four packets: diagrams of small worlds that run while you look"},
     {"sim", quartet_sim_main, "run the broker in the simulator: seeds, scenarios, whole small worlds, mutants"},
     {"store", quartet_store_main, "check, dump or repair a store that no broker has open"},
 };
@@ -19,7 +20,7 @@ static const struct verb verbs[] = {
 static void usage(FILE *out) {
     (void)fputs("usage: quartet VERB [ARGUMENT ...]\n\n", out);
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        (void)fprintf(out, "  %-6s %s\n", verbs[i].name, verbs[i].text);
+        (void)fprintf(out, "  %-8s %s\n", verbs[i].name, verbs[i].text);
     }
     (void)fputs("\n`quartet VERB --help` says more.\n", out);
 }

@@ -2,5 +2,6 @@
 #pragma once
 
 int quartet_bench_main(int argc, char **argv);
+int quartet_explain_main(int argc, char **argv);
 int quartet_sim_main(int argc, char **argv);
 int quartet_store_main(int argc, char **argv);

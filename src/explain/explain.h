@@ -1,0 +1,26 @@
+/* `quartet explain`: why QoS 2 has four packets, shown by small worlds that run while you look.
+ *
+ * Four chapters: the flow unbroken; broken at each of its packets; other protocols, each with its shortest
+ * counterexample or with the size of the search that found none; and the barriers, each left out of the real broker. */
+#pragma once
+
+#include "explain/page.h"
+#include "explain/protocol.h"
+
+struct explain_options {
+    unsigned cut;                    /* 1 to 4: only this; 0: not given */
+    const struct protocol *protocol; /* only this; NULL: not given */
+    bool protocols;                  /* only their list */
+    const char *barrier;             /* only this one, or "list"; NULL: not given */
+    unsigned hops;                   /* 1 or 2, of the flow and of --cut */
+};
+
+/* Prints what is asked for, or all of it. False when a search finds anything else than what the tables say. */
+bool explain_run(struct page *page, const struct explain_options *options);
+/* The chapters one by one. */
+void explain_flow(struct page *page, unsigned hops);
+void explain_cut(struct page *page, unsigned hops, unsigned cut);
+bool explain_protocol(struct page *page, const struct protocol *protocol);
+void explain_protocols(struct page *page);
+/* What each way has to keep. */
+void explain_memory(struct page *page);
