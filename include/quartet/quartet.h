@@ -241,6 +241,7 @@ struct quartet_subscription {
     bool no_local;
     bool retain_as_published;
     int retain_handling; /* 0: send retained messages, 1: only when the subscription is new, 2: never */
+    uint32_t identifier; /* comes back in the properties of its messages, 5.0; 0: none */
 };
 
 /* Declares subscriptions. They are asked for when there is a connection, again when the broker has forgotten the
