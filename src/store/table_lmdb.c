@@ -9,6 +9,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "store/table.h"
+#include "store/table_pages.h"
 
 #define FILE_NAME "table.mdb"
 
@@ -376,16 +377,24 @@ static int open_env(struct lmdb_table *t, const char *file, uint64_t bytes_max) 
     return code != 0 ? code : open_trees(t);
 }
 
+/* LMDB sees only a file whose pages it can follow without harm. */
+static bool open_file(struct lmdb_table *t, const char *file, uint64_t bytes_max, struct error *error) {
+    if (!table_pages_check(file, error)) {
+        return false;
+    }
+    int code = open_env(t, file, bytes_max);
+    return code == 0 || fail(error, "open", code);
+}
+
 struct table *table_lmdb_open(const char *path, uint64_t bytes_max, struct error *error) {
     struct lmdb_table *t = mem_zero(1, sizeof *t);
     t->base.ops = &lmdb_ops;
     size_t room = strlen(path) + sizeof "/" FILE_NAME;
     char *file = mem_alloc(room);
     (void)snprintf(file, room, "%s/" FILE_NAME, path);
-    int code = open_env(t, file, bytes_max);
+    bool ok = open_file(t, file, bytes_max, error);
     mem_free(file);
-    if (code != 0) {
-        fail(error, "open", code);
+    if (!ok) {
         if (t->env != NULL) {
             mdb_env_close(t->env);
         }

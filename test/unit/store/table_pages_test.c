@@ -1,0 +1,256 @@
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+
+#include <cmocka.h>
+
+#include "base/buf.h"
+#include "base/prng.h"
+#include "store/table.h"
+#include "store/table_pages.h"
+#include "temporary.h"
+
+enum { MAP_BYTES = 64 << 20, PAGE = 4096 };
+
+static char path[128];
+static struct error error;
+
+static struct table *opened(void) {
+    struct table *t = table_lmdb_open(temporary, MAP_BYTES, &error);
+    if (t == NULL) {
+        print_error("%s\n", error.text);
+    }
+    assert_non_null(t);
+    return t;
+}
+
+static void put(struct table *t, struct table_txn *x, enum table_tree tree, uint32_t number, size_t bytes) {
+    static uint8_t value[60000];
+    uint8_t key[4] = {(uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number};
+    memset(value, (int)number, sizeof value);
+    assert_true(t->ops->put(x, tree, span_of(key, 4), span_of(value, bytes), &error));
+}
+
+static void take(struct table *t, struct table_txn *x, enum table_tree tree, uint32_t number) {
+    uint8_t key[4] = {(uint8_t)(number >> 24), (uint8_t)(number >> 16), (uint8_t)(number >> 8), (uint8_t)number};
+    assert_true(t->ops->remove(x, tree, span_of(key, 4), &error));
+}
+
+/* Trees of several levels, large values, rows that came and went, long lists of free pages. */
+static void make_table(uint64_t seed) {
+    struct prng prng = prng_of(seed);
+    (void)temporary_make();
+    temporary_path(path, sizeof path, "table.mdb");
+    struct table *t = opened();
+    for (int round = 0; round < 12; round++) {
+        struct table_txn *x = t->ops->begin(t, true, &error);
+        for (int i = 0; i < 400; i++) {
+            uint32_t number = (uint32_t)prng_below(&prng, 5000);
+            enum table_tree tree = (enum table_tree)prng_below(&prng, TABLE_TREES);
+            if (prng_chance(&prng, 1, 3)) {
+                take(t, x, tree, number);
+            } else {
+                put(t, x, tree, number, prng_chance(&prng, 1, 30) ? prng_below(&prng, 60000) : prng_below(&prng, 300));
+            }
+        }
+        assert_true(t->ops->commit(x, &error));
+        assert_true(table_pages_check(path, &error));
+    }
+    t->ops->close(t);
+}
+
+static uint64_t file_bytes(void) {
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    return (uint64_t)status.st_size;
+}
+
+/* Whatever is written, it passes; also tables of one page, and empty ones. */
+static void a_sound_table_passes(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 6; seed++) {
+        make_table(seed);
+        if (!table_pages_check(path, &error)) {
+            print_error("seed %llu: %s\n", (unsigned long long)seed, error.text);
+            fail();
+        }
+        struct table *t = opened();
+        struct table_txn *x = t->ops->begin(t, true, &error);
+        for (uint32_t number = 0; number < 5000; number++) {
+            for (int tree = 0; tree < TABLE_TREES; tree++) {
+                take(t, x, (enum table_tree)tree, number);
+            }
+        }
+        assert_true(t->ops->commit(x, &error));
+        t->ops->close(t);
+        t = opened();
+        t->ops->close(t);
+        temporary_remove(temporary);
+    }
+}
+
+static void no_table_passes(void **state) {
+    (void)state;
+    (void)temporary_make();
+    temporary_path(path, sizeof path, "table.mdb");
+    assert_true(table_pages_check(path, &error));
+    int fd = open(path, O_WRONLY | O_CREAT, 0600);
+    assert_true(fd >= 0);
+    (void)close(fd);
+    assert_true(table_pages_check(path, &error));
+    temporary_remove(temporary);
+}
+
+static void a_link_is_not_followed(void **state) {
+    (void)state;
+    (void)temporary_make();
+    temporary_path(path, sizeof path, "table.mdb");
+    assert_int_equal(symlink("elsewhere.mdb", path), 0);
+    assert_null(table_lmdb_open(temporary, MAP_BYTES, &error));
+    assert_int_equal(error.kind, ERROR_IO);
+    (void)unlink(path);
+    temporary_remove(temporary);
+}
+
+/* All rows of all trees, or a refusal; false when it refused. */
+static bool readable(void) {
+    struct table *t = table_lmdb_open(temporary, MAP_BYTES, &error);
+    if (t == NULL) {
+        return false;
+    }
+    struct table_txn *x = t->ops->begin(t, true, &error);
+    bool ok = x != NULL;
+    for (int tree = 0; ok && tree < TABLE_TREES; tree++) {
+        struct table_cursor *c = t->ops->cursor_open(x, (enum table_tree)tree, span_of(NULL, 0));
+        struct span key;
+        struct span value;
+        uint64_t sum = 0;
+        while (t->ops->cursor_next(c, &key, &value)) {
+            for (size_t i = 0; i < value.len; i++) {
+                sum += value.ptr[i];
+            }
+        }
+        t->ops->cursor_close(c);
+        ok = t->ops->sound(x, &error) && sum < UINT64_MAX;
+    }
+    for (uint32_t i = 0; ok && i < 300; i++) {
+        put(t, x, TABLE_MESSAGES, i * 17, 100);
+        take(t, x, TABLE_QUEUE, i * 16);
+    }
+    if (x != NULL) {
+        t->ops->abort(x);
+    }
+    t->ops->close(t);
+    return ok;
+}
+
+static struct buf bytes_of_file(void) {
+    struct buf b = {NULL, 0, 0};
+    uint64_t bytes = file_bytes();
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(read(fd, buf_extend(&b, bytes), bytes), (ssize_t)bytes);
+    (void)close(fd);
+    return b;
+}
+
+static void write_file(struct span bytes) {
+    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0600);
+    assert_int_equal(write(fd, bytes.ptr, bytes.len), (ssize_t)bytes.len);
+    (void)close(fd);
+}
+
+/* A file that ends early is refused, with its size, unless nothing that is used is missing. */
+static void a_table_that_was_cut_is_refused(void **state) {
+    (void)state;
+    make_table(77);
+    struct buf whole = bytes_of_file();
+    uint64_t refused = 0;
+    for (uint64_t bytes = 1; bytes < whole.len; bytes += bytes < 3 * PAGE ? 1365 : PAGE) {
+        write_file(span_of(whole.ptr, bytes));
+        if (!readable()) {
+            char said[64];
+            (void)snprintf(said, sizeof said, "table.mdb has %llu bytes", (unsigned long long)bytes);
+            assert_int_equal(error.kind, ERROR_DAMAGED);
+            assert_non_null(strstr(error.text, said));
+            assert_non_null(strstr(error.text, "backup"));
+            refused++;
+        }
+    }
+    assert_true(refused > whole.len / PAGE / 2);
+    buf_deinit(&whole);
+    temporary_remove(temporary);
+}
+
+/* What happens to a damaged file, in a process of its own: 0 all was read, 1 it was refused, 2 it ended in a signal. */
+static int fate(void) {
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)signal(SIGSEGV, SIG_DFL);
+        (void)signal(SIGBUS, SIG_DFL);
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)signal(SIGFPE, SIG_DFL);
+        (void)freopen("/dev/null", "w", stderr);
+        _exit(readable() ? 0 : 1);
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFEXITED(status) && WEXITSTATUS(status) <= 1 ? WEXITSTATUS(status) : 2;
+}
+
+static uint64_t damage_pages(uint64_t seed, bool bits) {
+    struct prng prng = prng_of(seed);
+    make_table(seed);
+    struct buf whole = bytes_of_file();
+    uint64_t refused = 0;
+    for (int round = 0; round < 60; round++) {
+        struct buf copy = {NULL, 0, 0};
+        buf_bytes(&copy, buf_span(&whole));
+        uint64_t page = prng_chance(&prng, 1, 5) ? prng_below(&prng, 2) : prng_below(&prng, whole.len / PAGE);
+        uint8_t *at = copy.ptr + page * PAGE;
+        if (bits) {
+            for (uint64_t n = 1 + prng_below(&prng, 4); n > 0; n--) {
+                at[prng_below(&prng, prng_chance(&prng, 2, 3) ? 200 : PAGE)] ^= (uint8_t)(1U << prng_below(&prng, 8));
+            }
+        } else if (prng_chance(&prng, 1, 2)) {
+            memset(at, round % 2 == 0 ? 0 : 255, PAGE);
+        } else {
+            memcpy(at, whole.ptr + prng_below(&prng, whole.len / PAGE) * PAGE, PAGE);
+        }
+        write_file(buf_span(&copy));
+        buf_deinit(&copy);
+        int what = fate();
+        if (what == 2) {
+            print_error("seed %llu round %d page %llu: a signal\n", (unsigned long long)seed, round,
+                        (unsigned long long)page);
+            fail();
+        }
+        refused += what == 1;
+    }
+    buf_deinit(&whole);
+    temporary_remove(temporary);
+    return refused;
+}
+
+/* Flipped bits, lost pages, pages in the place of others: a sentence, never a signal. */
+static void no_damage_ends_in_a_signal(void **state) {
+    (void)state;
+    uint64_t refused = 0;
+    for (uint64_t seed = 1; seed <= 2; seed++) {
+        refused += damage_pages(seed, true) + damage_pages(seed, false);
+    }
+    assert_true(refused > 40);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_sound_table_passes),       cmocka_unit_test(no_table_passes),
+        cmocka_unit_test(a_link_is_not_followed),     cmocka_unit_test(a_table_that_was_cut_is_refused),
+        cmocka_unit_test(no_damage_ends_in_a_signal),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
