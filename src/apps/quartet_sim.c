@@ -23,7 +23,7 @@ struct sim_flags {
     bool keep_going;
     bool mutants;
     const char *world; /* of the exhaustive walk */
-    enum mutant mutant;
+    struct plan_mutants mutants;
 };
 
 /* The seed that runs, for the case that an assertion of ours ends the process. */
@@ -56,7 +56,7 @@ static void usage(FILE *out) {
                 "  --seed S      one history; with --verbose it is printed even when all is well\n"
                 "  --seeds N     N histories, from seed 1 or --from on\n"
                 "  --minutes M   as many histories as fit\n"
-                "  --mutant NAME breaks one barrier or rule of the broker\n"
+                "  --mutant NAME breaks one barrier or rule of the broker; client/NAME: of the clients\n"
                 "  --keep-going  goes on after a failing seed and lists all of them\n"
                 "  --mutants     breaks each of them in turn; each must be noticed\n",
                 out);
@@ -68,10 +68,14 @@ static const char *const mutant_names[] = {"NONE",
 #undef MUTANT_NAME
 };
 
-static bool mutant_parse(const char *text, enum mutant *out) {
+/* NAME, or client/NAME. */
+static bool mutant_parse(const char *text, struct plan_mutants *out) {
+    static const char client[] = "client/";
+    const bool of_client = strncmp(text, client, sizeof client - 1) == 0;
+    const char *name = of_client ? text + sizeof client - 1 : text;
     for (size_t i = 0; i < sizeof mutant_names / sizeof mutant_names[0]; i++) {
-        if (strcmp(text, mutant_names[i]) == 0) {
-            *out = (enum mutant)i;
+        if (strcmp(name, mutant_names[i]) == 0) {
+            *(of_client ? &out->client : &out->broker) = (enum mutant)i;
             return true;
         }
     }
@@ -113,7 +117,7 @@ static bool parse(int argc, char **argv, struct sim_flags *f) {
         } else if (strcmp(argv[i], "--minutes") == 0) {
             f->minutes = strtod(value, NULL);
             f->seeds_given = true;
-        } else if (strcmp(argv[i], "--mutant") != 0 || !mutant_parse(value, &f->mutant)) {
+        } else if (strcmp(argv[i], "--mutant") != 0 || !mutant_parse(value, &f->mutants)) {
             return false;
         }
         i += takes ? 1 : 0;
@@ -129,14 +133,14 @@ static int run_seeds(const struct sim_flags *f) {
         struct swarm_result result;
         bool alone = f->verbose && f->count == 1;
         seed_running = f->from + i;
-        if (swarm_seed(seed_running, f->mutant, alone ? stdout : NULL, &counts, &result)) {
+        if (swarm_seed(seed_running, f->mutants, alone ? stdout : NULL, &counts, &result)) {
             continue;
         }
         failures++;
         (void)printf("seed %llu fails: %s\n", (unsigned long long)seed_running, result.failure);
         (void)fflush(stdout);
         if (!f->keep_going) {
-            swarm_report(seed_running, f->mutant, stdout);
+            swarm_report(seed_running, f->mutants, stdout);
             break;
         }
     }
@@ -159,7 +163,7 @@ static int run_exhaustive(const struct sim_flags *f) {
             continue;
         }
         const double begin = seconds_now();
-        const struct explore_result r = explore_walk(world, f->mutant, states_max, stdout);
+        const struct explore_result r = explore_walk(world, f->mutants, states_max, stdout);
         (void)printf("%-14s %9llu states, %9llu runs, %8llu paths to their end, %6.1f s%s: %s\n", world->name,
                      (unsigned long long)r.states, (unsigned long long)r.runs, (unsigned long long)r.paths,
                      seconds_now() - begin, r.complete ? "" : ", not all walked", r.failed ? r.failure : world->text);
@@ -179,7 +183,8 @@ static int run_scenarios(int count, char **files) {
     struct scenario_counts counts = {0, 0};
     bool rewrite = count > 0 && strcmp(files[0], "--rewrite") == 0;
     for (int i = rewrite ? 1 : 0; i < count; i++) {
-        if (!scenario_file(files[i], MUTANT_NONE, rewrite ? NULL : stdout, rewrite, &counts)) {
+        if (!scenario_file(files[i], (struct plan_mutants){MUTANT_NONE, MUTANT_NONE}, rewrite ? NULL : stdout, rewrite,
+                           &counts)) {
             (void)fprintf(stderr, "%s cannot be read or written\n", files[i]);
             return EXIT_WRONG;
         }

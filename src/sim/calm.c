@@ -42,6 +42,27 @@ static bool calm_client(struct world *w, struct model *m) {
     return false;
 }
 
+/* A real client with its application. The disk works at once. */
+static bool calm_peer(struct world *w, struct peer *p) {
+    static const enum action all[] = {ACTION_PEER_START, ACTION_PEER_TURN, ACTION_CONNECT, ACTION_APP_TAKE,
+                                      ACTION_APP_EFFECT, ACTION_SUBSCRIBE, ACTION_FLOW};
+    bool moved = false;
+    while (p->client != NULL && machine_wants_commit(&p->machine) && machine_commit(&p->machine)) {
+        moved = true;
+    }
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (!w->failed && peer_can(w, p, all[i])) {
+            world_act(w, all[i], p->index);
+            return true;
+        }
+    }
+    return moved;
+}
+
+static bool calm_any(struct world *w, int client) {
+    return world_is_real(w, client) ? calm_peer(w, &w->peers[client]) : calm_client(w, &w->clients[client]);
+}
+
 static bool calm_node(struct world *w) {
     bool moved = false;
     for (unsigned s = 0; s < w->plan->shards && w->node.up; s++) {
@@ -76,7 +97,7 @@ static bool calm_round(struct world *w) {
     bool moved = calm_conns(w);
     moved = (w->node.up && calm_node(w)) || moved;
     for (unsigned i = 0; i < w->client_count && !w->failed; i++) {
-        moved = calm_client(w, &w->clients[i]) || moved;
+        moved = calm_any(w, (int)i) || moved;
     }
     return moved;
 }
@@ -85,7 +106,11 @@ static bool calm_round(struct world *w) {
 static void unfinished(struct world *w, char *out, size_t bytes) {
     out[0] = '\0';
     for (unsigned i = 0; i < w->client_count && out[0] == '\0'; i++) {
-        model_describe(w, &w->clients[i], out, bytes);
+        if (world_is_real(w, (int)i)) {
+            peer_describe(w, &w->peers[i], out, bytes);
+        } else {
+            model_describe(w, &w->clients[i], out, bytes);
+        }
     }
     if (out[0] == '\0' && node_wants_commit(w)) {
         snprintf(out, bytes, "records are staged, but no commit takes them");
@@ -106,9 +131,7 @@ static void calm_tick(struct world *w) {
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         w->conns[i].excused = w->conns[i].excused || w->expect_refusal;
     }
-    for (unsigned i = 0; i < w->client_count; i++) {
-        model_time(w, &w->clients[i]);
-    }
+    world_time(w);
     if (w->node.up) {
         node_tick(w);
     }
@@ -161,6 +184,11 @@ static void judge_rest(struct world *w) {
     expect_empty(w, TABLE_QUEUE, "queued deliveries", 0);
     expect_empty(w, TABLE_FLIGHTS, "flows under way", 0);
     expect_empty(w, TABLE_HELD, "held packet ids", 0);
+    for (unsigned i = 0; i < w->client_count; i++) {
+        if (world_is_real(w, (int)i)) {
+            peer_judge_rest(w, &w->peers[i]);
+        }
+    }
 }
 
 /* Somebody new subscribes to everything: what is retained must come. */
@@ -220,7 +248,7 @@ void world_settle_client(struct world *w, int client) {
     w->calm = true;
     do {
         world_quiet(w);
-    } while (!w->failed && calm_client(w, &w->clients[client]));
+    } while (!w->failed && calm_any(w, client));
 }
 
 void world_calm(struct world *w) {
@@ -233,6 +261,11 @@ void world_calm(struct world *w) {
     w->node.machine.disk.crash_at = 0;
     w->node.machine.disk.fail_at = 0;
     w->node.power_after_writes = 0;
+    for (unsigned i = 0; i < w->client_count; i++) {
+        struct sim_disk *d = &w->peers[i].machine.disk;
+        d->no_space = false;
+        d->crash_at = d->fail_at = 0;
+    }
     settle(w);
     if (!w->failed) {
         oracle_judge(w);
@@ -245,6 +278,32 @@ void world_calm(struct world *w) {
     }
 }
 
+/* Whose power fails in the copy: the broker's, the real clients', or everybody's; real processes that keep theirs are
+ * killed, for their memory cannot be copied. */
+static void fork_machines(struct world *copy, const struct world *w) {
+    bool real = false;
+    for (unsigned i = 0; i < w->client_count; i++) {
+        real = real || world_is_real(w, (int)i);
+    }
+    const uint32_t who = real ? choose(w->choices, 3) : 0;
+    node_fork(copy, w, who == 1 ? SIM_POWER_KEEP : SIM_POWER_DROP);
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        if (copy->conns[i].used) {
+            copy->conns[i].excused = true;
+            conn_broker_gone(&copy->conns[i], world_end(copy));
+        }
+    }
+    for (unsigned i = 0; i < w->client_count; i++) {
+        if (world_is_real(w, (int)i)) {
+            peer_fork(copy, &copy->peers[i], &w->peers[i], who == 0 ? SIM_POWER_KEEP : SIM_POWER_DROP);
+        }
+    }
+    world_trace(copy, "the power fails here, %s",
+                who == 0   ? "at the broker"
+                : who == 1 ? "at the clients"
+                           : "everywhere");
+}
+
 void world_fork_check(struct world *w) {
     struct choices own = {0};
     choices_start(&own, 0, NULL, 0, false);
@@ -254,17 +313,15 @@ void world_fork_check(struct world *w) {
     copy->choices = &own;
     copy->forked = true;
     copy->indent = "        if: ";
-    node_fork(copy, w, SIM_POWER_DROP);
-    world_trace(copy, "the power fails here");
-    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
-        if (copy->conns[i].used) {
-            copy->conns[i].excused = true;
-            conn_broker_gone(&copy->conns[i], world_end(copy));
-        }
-    }
+    fork_machines(copy, w);
     world_calm(copy);
     if (copy->failed) {
         world_fail(w, "if the power failed now", "%s", copy->failure);
+    }
+    for (unsigned i = 0; i < copy->client_count; i++) {
+        if (world_is_real(copy, (int)i)) {
+            peer_deinit(&copy->peers[i]);
+        }
     }
     node_deinit(copy);
     choices_deinit(&own);

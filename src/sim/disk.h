@@ -41,8 +41,8 @@ struct sim_inode {
     size_t capacity;  /* bytes allocated in each; a multiple of the page */
     size_t cache_size, platter_size;
     bool any_dirty;
-    bool was_cut;     /* since the last sync, */
-    size_t cut_size;  /* to this size at least once */
+    bool was_cut;                  /* since the last sync, */
+    size_t cut_size;               /* to this size at least once */
     size_t dirty_begin, dirty_end; /* sectors outside of these are clean */
     unsigned names;                /* in the cache's directory */
     unsigned handles;              /* open files */

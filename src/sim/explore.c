@@ -128,7 +128,7 @@ static uint64_t state_digest(struct walk *x) {
         }
     }
     for (unsigned i = 0; i < w->client_count; i++) {
-        sum = hash64(sum, model_digest(&w->clients[i]));
+        sum = hash64(sum, world_is_real(w, (int)i) ? peer_digest(w, &w->peers[i]) : model_digest(&w->clients[i]));
     }
     return hash64(sum, oracle_digest(w));
 }
@@ -263,7 +263,7 @@ static bool at_once(struct walk *x) {
 
 /* ---- one path ---- */
 
-static void make_plan(struct walk *x, enum mutant mutant) {
+static void make_plan(struct walk *x, struct plan_mutants mutants) {
     static const enum action faults[] = {ACTION_CUT, ACTION_POWER, ACTION_KILL, ACTION_TAKEOVER, ACTION_REPEAT};
     struct plan *p = &x->plan;
     plan_base(p);
@@ -272,7 +272,7 @@ static void make_plan(struct walk *x, enum mutant mutant) {
     p->client_count = 2;
     p->messages = x->what->messages;
     p->broker.packet_ids_max = (packet_id_t)p->ids;
-    p->broker.mutant = mutant;
+    plan_leave_out(p, mutants);
     p->store.segment_bytes = 16384;
     p->store.segments_max = 8;
     p->store.frame_bytes_max = 4096;
@@ -367,11 +367,11 @@ static bool next_path(struct walk *x) {
     return true;
 }
 
-struct explore_result explore_walk(const struct explore_world *world, enum mutant mutant, uint64_t states_max,
+struct explore_result explore_walk(const struct explore_world *world, struct plan_mutants mutants, uint64_t states_max,
                                    FILE *trace) {
     struct walk *x = mem_zero(1, sizeof *x);
     x->what = world;
-    make_plan(x, mutant);
+    make_plan(x, mutants);
     do {
         run(x, x->path_len > 0 ? x->path_len - 1 : 0);
         x->result.complete = !x->result.failed && !next_path(x);

@@ -436,9 +436,31 @@ static void read_connect(struct eye *r, struct mini_packet *p) {
         p->will_topic = get_text(r);
         p->will_payload = get_text(r);
     }
+    for (unsigned more = flags >> 6; more != 0; more &= more - 1) { /* user name, password */
+        get_text(r);
+    }
 }
 
-void mini_decode_client(struct span in, bool five, struct mini_packet *p) {
+static void read_filters(struct eye *r, struct mini_packet *p) {
+    p->id = (uint16_t)get16(r);
+    if (p->five) {
+        get_properties(r, p);
+    }
+    while (r->left > 0 && !r->bad) {
+        const struct span filter = get_text(r);
+        const unsigned options = p->type == MINI_SUBSCRIBE ? get8(r) : 0;
+        if (p->filter_count == sizeof p->filters / sizeof p->filters[0]) {
+            r->bad = true;
+        } else {
+            p->filter_qos[p->filter_count] = (uint8_t)(options & 3);
+            p->filters[p->filter_count++] = filter;
+        }
+    }
+    p->topic = p->filters[0];
+    p->qos = p->filter_qos[0];
+}
+
+bool mini_decode_client(struct span in, bool five, struct mini_packet *p) {
     struct eye r = {in.ptr, in.len, false};
     unsigned first = get8(&r);
     memset(p, 0, sizeof *p);
@@ -448,15 +470,11 @@ void mini_decode_client(struct span in, bool five, struct mini_packet *p) {
     if (p->type == MINI_CONNECT) {
         read_connect(&r, p);
     } else if (p->type == MINI_SUBSCRIBE || p->type == MINI_UNSUBSCRIBE) {
-        p->id = (uint16_t)get16(&r);
-        if (five) {
-            get_properties(&r, p);
-        }
-        p->topic = get_text(&r);
-        p->qos = p->type == MINI_SUBSCRIBE ? (uint8_t)(get8(&r) & 3) : 0;
-    } else {
+        read_filters(&r, p);
+    } else if (p->type != MINI_PINGREQ) {
         read_body(&r, first & 15, p);
     }
+    return !r.bad && r.left == 0;
 }
 
 /* ---- printing ---- */

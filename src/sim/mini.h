@@ -53,6 +53,9 @@ struct mini_packet {
     uint32_t expiry;          /* seconds; of a message */
     uint32_t subscription[4]; /* identifiers of a PUBLISH; [0] of a SUBSCRIBE */
     unsigned subscription_count;
+    struct span filters[4]; /* SUBSCRIBE and UNSUBSCRIBE of a client, read: all of them, and their QoS */
+    uint8_t filter_qos[4];
+    unsigned filter_count;
     uint8_t options;    /* of a subscription in 5.0: all bits but the QoS */
     uint8_t reasons[8]; /* SUBACK, UNSUBACK */
     unsigned reason_count;
@@ -65,8 +68,8 @@ size_t mini_length(struct span in);
 #define MINI_WRONG SIZE_MAX
 /* Reads one whole packet of a server; NULL, or what is wrong with it. */
 const char *mini_decode(struct span in, bool five, struct mini_packet *p);
-/* Reads one whole packet of a client, for people's eyes: leniently. */
-void mini_decode_client(struct span in, bool five, struct mini_packet *p);
+/* Reads one whole packet of a client; false when it is malformed. */
+bool mini_decode_client(struct span in, bool five, struct mini_packet *p);
 /* Prints one line for a person, without newline. */
 void mini_print(FILE *out, const struct mini_packet *p);
 const char *mini_name(unsigned type);

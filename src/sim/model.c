@@ -304,36 +304,9 @@ static void act_flow(struct world *w, struct model *m) {
     send_publish(w, m, message, (uint16_t)id, again);
 }
 
-/* An empty payload has no room for a number: one for each topic can be told apart. */
-static bool clears_already(const struct world *w, uint8_t topic) {
-    for (unsigned i = 0; i < w->oracle.message_count; i++) {
-        if (w->oracle.messages[i].clears && w->oracle.messages[i].topic == topic) {
-            return true;
-        }
-    }
-    return false;
-}
-
 static void act_create(struct world *w, struct model *m) {
-    const struct plan *plan = w->plan;
-    uint32_t qos = choose(w->choices, 3);
-    while ((plan->qos_mask >> qos & 1) == 0) {
-        qos = (qos + 1) % 3;
-    }
-    bool retain = plan->retain && choose(w->choices, 3) == 2;
-    const uint8_t topic = (uint8_t)choose(w->choices, plan->topics);
-    const struct sim_message x = {
-        .state = SIM_MESSAGE_WAITING,
-        .publisher = m->index,
-        .topic = topic,
-        .qos = (uint8_t)qos,
-        .retain = retain,
-        .clears = retain && qos > 0 && choose(w->choices, 4) == 3 && !clears_already(w, topic),
-        .expiry = plan->expiry && m->plan->five && chance(w->choices, 1, 3) ? 1 + choose(w->choices, 20) : 0,
-        .bytes = (uint16_t)(8 + choose(w->choices, plan->payload_max)),
-        .order = ++m->next_message_order,
-    };
-    int message = oracle_message(w, &x);
+    const struct sim_message x = oracle_draw_message(w, m->index, ++m->next_message_order);
+    const int message = oracle_message(w, &x);
     world_trace(w, "c%d has m%d to publish: %s, QoS %u%s", m->index, message, sim_topics[x.topic], x.qos,
                 x.clears   ? ", clears"
                 : x.retain ? ", retained"

@@ -43,6 +43,38 @@ static struct sim_message *message_at(struct world *w, int message) {
     return &w->oracle.messages[message];
 }
 
+/* An empty payload has no room for a number: one for each topic can be told apart. */
+static bool clears_already(const struct world *w, uint8_t topic) {
+    for (unsigned i = 0; i < w->oracle.message_count; i++) {
+        if (w->oracle.messages[i].clears && w->oracle.messages[i].topic == topic) {
+            return true;
+        }
+    }
+    return false;
+}
+
+struct sim_message oracle_draw_message(struct world *w, int client, uint32_t order) {
+    const struct plan *plan = w->plan;
+    const struct plan_client *c = &plan->clients[client];
+    uint32_t qos = choose(w->choices, 3);
+    while ((plan->qos_mask >> qos & 1) == 0) {
+        qos = (qos + 1) % 3;
+    }
+    const bool retain = plan->retain && choose(w->choices, 3) == 2;
+    const uint8_t topic = (uint8_t)choose(w->choices, plan->topics);
+    return (struct sim_message){
+        .state = SIM_MESSAGE_WAITING,
+        .publisher = client,
+        .topic = topic,
+        .qos = (uint8_t)qos,
+        .retain = retain,
+        .clears = retain && qos > 0 && choose(w->choices, 4) == 3 && !clears_already(w, topic),
+        .expiry = plan->expiry && c->five && !c->real && chance(w->choices, 1, 3) ? 1 + choose(w->choices, 20) : 0,
+        .bytes = (uint16_t)(8 + choose(w->choices, plan->payload_max)),
+        .order = order,
+    };
+}
+
 int oracle_message(struct world *w, const struct sim_message *m) {
     struct oracle *o = &w->oracle;
     if (o->message_count == SIM_MESSAGES_MAX) {
@@ -93,14 +125,26 @@ void oracle_will_due(struct world *w, int message, uint64_t step) {
     message_at(w, message)->due = step;
 }
 
-void oracle_published(struct world *w, int message, bool may_be_new) {
-    struct sim_message *m = message_at(w, message);
-    m->state = m->state == SIM_MESSAGE_WAITING ? SIM_MESSAGE_FLYING : m->state;
-    m->sends += may_be_new ? 1 : 0;
+static void may_be_sent(struct world *w, struct sim_message *m) {
     if (m->first_sent == 0) {
         m->first_sent = w->step;
         m->sent_at = w->now;
     }
+}
+
+void oracle_handed(struct world *w, int message) {
+    may_be_sent(w, message_at(w, message));
+}
+
+void oracle_stored(struct world *w, int message) {
+    message_at(w, message)->stored = w->step;
+}
+
+void oracle_published(struct world *w, int message, bool may_be_new) {
+    struct sim_message *m = message_at(w, message);
+    m->state = m->state == SIM_MESSAGE_WAITING ? SIM_MESSAGE_FLYING : m->state;
+    m->sends += may_be_new ? 1 : 0;
+    may_be_sent(w, m);
 }
 
 void oracle_accepted(struct world *w, int message) {
@@ -305,13 +349,17 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
     const struct tally any = tally(w, d->client, d->message, d->qos, 0);
     const struct tally named = tally(w, d->client, d->message, d->qos, d->identifier);
     const unsigned times = m->qos == 1 ? m->sends : 1;
+    const unsigned resent = w->oracle.resent[d->client][d->message];
     w->oracle.delivered++;
     w->counts.deliveries++;
     a->copies[d->qos]++;
+    if (w->oracle.loose[d->client] || m->doubtful) {
+        return;
+    }
     if (named.possible + named.retained == 0) {
         world_fail(w, "G2", "c%d got m%d at QoS %u, but has no subscription that gives it", d->client, d->message,
                    d->qos);
-    } else if (a->copies[d->qos] > any.possible * times + any.retained) {
+    } else if (a->copies[d->qos] > any.possible * times + any.retained + (d->qos == 1 ? resent : 0U)) {
         world_fail(w, "G2", "m%d came to c%d %u times at QoS %u; %u subscriptions match it", d->message, d->client,
                    a->copies[d->qos], d->qos, any.possible);
     }
@@ -329,6 +377,9 @@ static void judge_one(struct world *w, int client, int message) {
     const struct sim_message *m = &w->oracle.messages[message];
     const struct sim_arrival *a = &w->oracle.arrivals[client][message];
     bool expired = m->expiry != 0 && w->now - m->sent_at >= (mono_ms_t)m->expiry * 1000;
+    if (w->oracle.loose[client] || m->doubtful || m->refused) {
+        return;
+    }
     if (expired || (m->will && w->expect_refusal)) { /* nobody can be told that a will is refused */
         return;
     }
@@ -341,7 +392,19 @@ static void judge_one(struct world *w, int client, int message) {
     }
 }
 
+/* What publish calls stored reaches the broker. */
+static void judge_stored(struct world *w, unsigned message) {
+    const struct sim_message *m = &w->oracle.messages[message];
+    if (m->stored != 0 && m->accepted == 0 && !m->refused && !m->doubtful) {
+        world_fail(w, "G1", "c%d was told that m%u is stored, but the broker has never accepted it", m->publisher,
+                   message);
+    }
+}
+
 void oracle_judge(struct world *w) {
+    for (unsigned i = 0; i < w->oracle.message_count; i++) {
+        judge_stored(w, i);
+    }
     for (unsigned c = 0; c < w->client_count; c++) {
         for (unsigned i = 0; i < w->oracle.message_count; i++) {
             judge_one(w, (int)c, (int)i);
@@ -368,11 +431,18 @@ uint64_t oracle_digest(const struct world *w) {
     uint64_t sum = o->message_count;
     for (unsigned i = 0; i < o->message_count; i++) {
         const struct sim_message *m = &o->messages[i];
-        const uint64_t parts[] = {m->state, m->sends, m->order, m->first_sent != 0, m->accepted != 0};
+        const uint64_t parts[] = {m->state,
+                                  m->sends,
+                                  m->order,
+                                  m->first_sent != 0,
+                                  m->accepted != 0,
+                                  (uint64_t)(m->stored != 0) << 4 | (uint64_t)m->refused << 3 |
+                                      (uint64_t)m->completed << 2 | (uint64_t)m->doubtful << 1 | m->unordered};
         sum = hash_bytes(span_of(parts, sizeof parts), sum);
         for (unsigned c = 0; c < w->client_count; c++) {
             const struct sim_arrival *a = &o->arrivals[c][i];
-            const uint8_t copies[] = {a->copies[0], a->copies[1], a->copies[2], a->retained};
+            const uint8_t copies[] = {a->copies[0], a->copies[1],    a->copies[2],
+                                      a->retained,  o->resent[c][i], o->loose[c]};
             sum = hash_bytes(span_of(copies, sizeof copies), sum);
         }
         for (unsigned s = 0; s < SIM_SUBSCRIPTIONS_MAX; s++) {

@@ -35,6 +35,11 @@ struct sim_message {
     bool will;
     bool clears;         /* empty payload: clears the retained message */
     uint64_t due;        /* a will: it is to be published, at this step or later; 0: it need not be */
+    bool real;           /* of a real client's application */
+    uint64_t stored;     /* real: step at which publish said that it is stored; 0: not */
+    bool refused;        /* real: the broker has refused it */
+    bool completed;      /* real: its flow has ended on the wire */
+    bool doubtful;       /* real: its session was lost meanwhile, nothing is promised */
     bool repeated;       /* its PUBLISH was repeated on a live connection */
     bool unordered;      /* it has no place among the publisher's any more */
     uint32_t expiry;     /* seconds; 0: none */
@@ -71,7 +76,10 @@ struct oracle {
     struct sim_subscription subscriptions[SIM_SUBSCRIPTIONS_MAX];
     struct sim_arrival arrivals[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];
     unsigned incarnation[SIM_CLIENTS_MAX];
-    uint64_t delivered; /* new deliveries, all */
+    /* Of real clients: PUBLISH packets with DUP at QoS 1, each of which the library gives to the application. */
+    uint8_t resent[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];
+    bool loose[SIM_CLIENTS_MAX]; /* of real clients: its session may have expired, what it receives is not judged */
+    uint64_t delivered;          /* new deliveries, all */
 };
 
 extern const char *const sim_topics[];
@@ -82,6 +90,8 @@ extern const unsigned sim_filter_count;
 /* Whether a filter matches a topic, as the standard's section 4.7 has it. */
 bool oracle_matches(const char *filter, const char *topic);
 
+/* A message that a client may publish now, as the plan and the choices have it; `order`: among the client's. */
+struct sim_message oracle_draw_message(struct world *w, int client, uint32_t order);
 /* A new message in a client's outbox; returns its number, or -1 when there is no room. */
 int oracle_message(struct world *w, const struct sim_message *m);
 /* Writes a message's payload to `out` (1,024 bytes at least); returns its bytes. */
@@ -91,6 +101,9 @@ int oracle_identify(const struct world *w, struct span topic, struct span payloa
 
 /* A will's connection has ended (at `step`) without DISCONNECT: it is to be published. */
 void oracle_will_due(struct world *w, int message, uint64_t step);
+/* A real client's application has given it to the library, which may send it from now on; it is called stored. */
+void oracle_handed(struct world *w, int message);
+void oracle_stored(struct world *w, int message);
 /* PUBLISH with it is written. `new_flow`: the broker may accept it as a new message. */
 void oracle_published(struct world *w, int message, bool may_be_new);
 void oracle_accepted(struct world *w, int message);

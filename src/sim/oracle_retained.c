@@ -82,7 +82,7 @@ static void judge_subscription(struct world *w, const struct sim_subscription *s
 void oracle_judge_retained(struct world *w) {
     for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
         const struct sim_subscription *s = &w->oracle.subscriptions[i];
-        bool current = s->used && s->incarnation == w->oracle.incarnation[s->client];
+        bool current = s->used && s->incarnation == w->oracle.incarnation[s->client] && !w->oracle.loose[s->client];
         if (current && s->sure != 0 && s->leaving == 0 && s->what.qos > 0 && s->what.retain_handling == 0) {
             judge_subscription(w, s);
         }

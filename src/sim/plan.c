@@ -8,10 +8,11 @@
 
 /* How often what happens, beside each other; 0: never. */
 static const uint16_t calm_weights[ACTION_COUNT] = {
-    [ACTION_TO_BROKER] = 24,      [ACTION_TO_CLIENT] = 24, [ACTION_TURN] = 16,    [ACTION_COMMIT] = 24,
-    [ACTION_ACCEPT] = 24,         [ACTION_MOVED] = 24,     [ACTION_START] = 24,   [ACTION_BROKER_SEES_END] = 6,
-    [ACTION_CLIENT_SEES_END] = 8, [ACTION_CONNECT] = 12,   [ACTION_RESPOND] = 20, [ACTION_FLOW] = 16,
-    [ACTION_CREATE] = 6,          [ACTION_SUBSCRIBE] = 8,
+    [ACTION_TO_BROKER] = 24,      [ACTION_TO_CLIENT] = 24, [ACTION_TURN] = 16,       [ACTION_COMMIT] = 24,
+    [ACTION_ACCEPT] = 24,         [ACTION_MOVED] = 24,     [ACTION_START] = 24,      [ACTION_BROKER_SEES_END] = 6,
+    [ACTION_CLIENT_SEES_END] = 8, [ACTION_CONNECT] = 12,   [ACTION_RESPOND] = 20,    [ACTION_FLOW] = 16,
+    [ACTION_CREATE] = 6,          [ACTION_SUBSCRIBE] = 8,  [ACTION_PEER_START] = 24, [ACTION_PEER_TURN] = 16,
+    [ACTION_PEER_COMMIT] = 24,    [ACTION_APP_TAKE] = 12,  [ACTION_APP_EFFECT] = 12, [ACTION_APP_NOTE] = 4,
 };
 
 void plan_base(struct plan *p) {
@@ -104,6 +105,50 @@ static void draw_faults(struct plan *p, struct prng *r) {
     }
 }
 
+static void draw_real_faults(struct plan *p, struct prng *r) {
+    static const struct {
+        enum action action;
+        uint8_t chance; /* in eight */
+    } faults[] = {{ACTION_PEER_KILL, 5},       {ACTION_PEER_POWER, 5}, {ACTION_PEER_POWER_SOON, 3},
+                  {ACTION_PEER_CHECKPOINT, 5}, {ACTION_PEER_SEAL, 3},  {ACTION_PEER_DISK_FULL, 1},
+                  {ACTION_PEER_DISK_FAILS, 1}};
+    for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++) {
+        if (prng_chance(r, faults[i].chance, 8)) {
+            p->weight[faults[i].action] = ONE_OF(r, 1, 2, 3);
+        }
+    }
+    p->weight[ACTION_PEER_COMMIT] = ONE_OF(r, 24, 24, 4);
+    p->weight[ACTION_APP_EFFECT] = ONE_OF(r, 12, 12, 2);
+    p->audits = ONE_OF(r, 0, 8, 32);
+}
+
+static void draw_real(struct plan_client *c, struct prng *r) {
+    c->real = c->durable = true;
+    c->will = false;
+    c->transaction = prng_chance(r, 1, 2);
+    c->hand = (uint8_t)ONE_OF(r, 1, 2, 4);
+    c->lost = (enum plan_lost)ONE_OF(r, PLAN_LOST_RESEND, PLAN_LOST_DROP, PLAN_LOST_ASK);
+    c->inbox_bytes = ONE_OF(r, 0, 0, 300, 1000);
+    c->keep_alive = ONE_OF(r, 0, 0, 0, 20);
+}
+
+/* Which clients are real: none in half of the worlds, all, or some. Drawn apart from the rest, so that a world of
+ * models is the same for its seed as it would be without. */
+static void draw_kinds(struct plan *p, uint64_t seed) {
+    struct prng random = prng_of(seed * 2 + 0x7ea1);
+    struct prng *r = &random;
+    const unsigned kind = ONE_OF(r, 0, 0, 1, 2);
+    if (kind == 0) {
+        return;
+    }
+    draw_real_faults(p, r);
+    for (unsigned i = 0; i < p->client_count; i++) {
+        if (kind == 1 || prng_chance(r, 1, 2)) {
+            draw_real(&p->clients[i], r);
+        }
+    }
+}
+
 /* One more client, which looks at what is retained in the end. */
 static void add_probe(struct plan *p) {
     p->clients[p->client_count] = (struct plan_client){.five = true,
@@ -136,6 +181,7 @@ void plan_draw(struct plan *p, uint64_t seed) {
     for (unsigned i = 0; i < p->client_count; i++) {
         draw_client(p, i, r);
     }
+    draw_kinds(p, seed);
     add_probe(p);
     p->broker.packet_ids_max = (packet_id_t)p->ids;
     p->broker.receive_maximum = ONE_OF(r, 1, 2, 3, 16);
@@ -151,9 +197,19 @@ void plan_draw(struct plan *p, uint64_t seed) {
 
 static void print_client(const struct plan *p, unsigned at, FILE *out) {
     const struct plan_client *c = &p->clients[at];
-    fprintf(out, "  c%u: %s, %s session, method %s%s%s, window %u", at, c->five ? "5.0" : "3.1.1",
-            c->durable ? "durable" : "volatile", c->method_a ? "A" : "B", c->publishes ? ", publishes" : "",
-            c->will ? ", has a will" : "", c->window);
+    if (c->real) {
+        static const char *const lost[] = {"resends", "drops", "is asked"};
+        fprintf(out, "  c%u: real, %s, %s, takes %u, after a lost session %s%s, window %u", at,
+                c->five ? "5.0" : "3.1.1", c->transaction ? "commits positions" : "says done", c->hand, lost[c->lost],
+                c->publishes ? ", publishes" : "", c->window);
+        if (c->inbox_bytes != 0) {
+            fprintf(out, ", inbox %u bytes", c->inbox_bytes);
+        }
+    } else {
+        fprintf(out, "  c%u: %s, %s session, method %s%s%s, window %u", at, c->five ? "5.0" : "3.1.1",
+                c->durable ? "durable" : "volatile", c->method_a ? "A" : "B", c->publishes ? ", publishes" : "",
+                c->will ? ", has a will" : "", c->window);
+    }
     if (c->durable && c->five && c->session_expiry != SESSION_NEVER_EXPIRES) {
         fprintf(out, ", session expiry %u", c->session_expiry);
     }

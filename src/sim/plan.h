@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "broker/limits.h"
+#include "session/barrier.h"
 #include "store/store_local.h"
 
 #define SIM_SHARDS_MAX 4
@@ -47,7 +48,20 @@
     ROW(POWER_SOON, "the power goes at one of the next disk calls")                                                    \
     ROW(POWER_IN_TURN, "the power goes in the middle of a turn's output")                                              \
     ROW(DISK_FULL, "the disk is full, or no longer")                                                                   \
-    ROW(DISK_FAILS, "one of the next disk calls fails")
+    ROW(DISK_FAILS, "one of the next disk calls fails")                                                                \
+    ROW(PEER_START, "a client's process is started")                                                                   \
+    ROW(PEER_TURN, "a client's engine takes a turn: time, durable, output")                                            \
+    ROW(PEER_COMMIT, "a client's store does one disk operation of a commit")                                           \
+    ROW(APP_TAKE, "an application takes a message from its inbox")                                                     \
+    ROW(APP_EFFECT, "an application is done with a message that it has taken")                                         \
+    ROW(APP_NOTE, "an application notes which of its messages are stored")                                             \
+    ROW(PEER_CHECKPOINT, "a client's store folds a step of the journal into the table")                                \
+    ROW(PEER_SEAL, "a client's store seals its last frame")                                                            \
+    ROW(PEER_KILL, "a client's process is killed")                                                                     \
+    ROW(PEER_POWER, "a client's machine loses power")                                                                  \
+    ROW(PEER_POWER_SOON, "its power goes at one of the next disk calls")                                               \
+    ROW(PEER_DISK_FULL, "a client's disk is full, or no longer")                                                       \
+    ROW(PEER_DISK_FAILS, "one of the next disk calls of a client fails")
 
 enum action {
 #define ACTION_ENUM(name, text) ACTION_##name,
@@ -64,7 +78,22 @@ struct plan_wanted {
     uint8_t retain_handling;            /* 5.0 */
 };
 
+/* What a real client does when the broker has forgotten its session. */
+enum plan_lost { PLAN_LOST_RESEND = 0, PLAN_LOST_DROP, PLAN_LOST_ASK };
+
+/* One barrier or rule left out, on one side; zero: nothing is. */
+struct plan_mutants {
+    enum mutant broker, client;
+};
+
 struct plan_client {
+    bool real;        /* the client engine on a machine of its own, else a model; what follows is about real ones */
+    bool transaction; /* its application keeps the position in one transaction with its effect; else it says done */
+    uint8_t hand;     /* so many messages its application may have taken and not be done with */
+    enum plan_lost lost;
+    uint16_t inbox_bytes; /* 0: plenty */
+    uint16_t keep_alive;  /* seconds; 0: none */
+    /* of both kinds */
     bool five;     /* 5.0, else 3.1.1 */
     bool durable;  /* its session outlives its connection */
     bool method_a; /* as a receiver: gives the message on at PUBREL, else at PUBLISH */
@@ -91,6 +120,7 @@ struct plan {
     uint8_t qos_mask;     /* bit q: messages of QoS q are published */
     bool retain;          /* some messages are retained */
     bool expiry;          /* some messages expire */
+    unsigned audits;      /* how often a packet of a real client is compared with its disk: one in so many; 0: never */
     bool refusals;        /* queues are so small that publishes may be refused */
     bool fragments;       /* bytes travel in pieces of any size */
     bool wall_jumps;      /* the wall clock is set now and then */
@@ -98,9 +128,15 @@ struct plan {
     uint16_t payload_max; /* bytes */
     uint16_t weight[ACTION_COUNT];
     struct broker_options broker;
+    enum mutant client_mutant; /* of the real clients */
     struct store_local_options store;
 };
 
+/* Leaves something out. */
+static inline void plan_leave_out(struct plan *p, struct plan_mutants mutants) {
+    p->broker.mutant = mutants.broker;
+    p->client_mutant = mutants.client;
+}
 /* Draws the plan of a seed. */
 void plan_draw(struct plan *p, uint64_t seed);
 /* A quiet one without faults, with small limits: to start from. */

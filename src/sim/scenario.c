@@ -15,7 +15,7 @@ struct scenario {
     const char *file;
     unsigned line;          /* of the file */
     char title[LINE_BYTES]; /* empty: between scenarios */
-    enum mutant mutant;
+    struct plan_mutants mutants;
     unsigned shards;
     struct plan plan;
     struct choices choices;
@@ -48,7 +48,7 @@ static void world_begin(struct scenario *s) {
     s->plan.broker.packet_ids_max = UINT16_MAX;
     s->plan.broker.receive_maximum = 16;
     s->plan.broker.inflight_max = 16;
-    s->plan.broker.mutant = s->mutant;
+    plan_leave_out(&s->plan, s->mutants);
     choices_start(&s->choices, 1, NULL, 0, false);
     s->world = world_create(&s->plan, &s->choices, NULL);
 }
@@ -365,11 +365,11 @@ static void scenario_line(struct scenario *s, char *line, FILE *out, struct scen
     }
 }
 
-void scenario_run(const char *name, const char *text, enum mutant mutant, FILE *out, FILE *rewrite,
+void scenario_run(const char *name, const char *text, struct plan_mutants mutants, FILE *out, FILE *rewrite,
                   struct scenario_counts *counts) {
     struct scenario *s = mem_zero(1, sizeof *s);
     s->file = name;
-    s->mutant = mutant;
+    s->mutants = mutants;
     s->shards = 1;
     s->rewrite = rewrite;
     while (*text != '\0') {
@@ -403,7 +403,8 @@ static char *file_read(const char *path) {
     return text;
 }
 
-bool scenario_file(const char *path, enum mutant mutant, FILE *out, bool rewrite, struct scenario_counts *counts) {
+bool scenario_file(const char *path, struct plan_mutants mutants, FILE *out, bool rewrite,
+                   struct scenario_counts *counts) {
     char *text = file_read(path);
     if (text == NULL) {
         return false;
@@ -411,7 +412,7 @@ bool scenario_file(const char *path, enum mutant mutant, FILE *out, bool rewrite
     FILE *to = rewrite ? fopen(path, "w") : NULL;
     bool ok = !rewrite || to != NULL;
     if (ok) {
-        scenario_run(path, text, mutant, out, to, counts);
+        scenario_run(path, text, mutants, out, to, counts);
     }
     ok = (to == NULL || fclose(to) == 0) && ok;
     free(text);

@@ -23,7 +23,7 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include "session/barrier.h"
+#include "sim/plan.h"
 
 struct scenario_counts {
     unsigned passed, failed;
@@ -31,7 +31,8 @@ struct scenario_counts {
 
 /* Runs all scenarios of a file's text; prints what differs to `out` (NULL: nowhere). `rewrite` (may be NULL) gets the
  * text with what was really seen on the right. */
-void scenario_run(const char *name, const char *text, enum mutant mutant, FILE *out, FILE *rewrite,
+void scenario_run(const char *name, const char *text, struct plan_mutants mutants, FILE *out, FILE *rewrite,
                   struct scenario_counts *counts);
 /* The same for a file; `rewrite` replaces its right side. False when it cannot be read or written. */
-bool scenario_file(const char *path, enum mutant mutant, FILE *out, bool rewrite, struct scenario_counts *counts);
+bool scenario_file(const char *path, struct plan_mutants mutants, FILE *out, bool rewrite,
+                   struct scenario_counts *counts);

@@ -18,16 +18,17 @@ void sim_counts_add(struct sim_counts *to, const struct sim_counts *from) {
     to->forks += from->forks;
     to->restarts += from->restarts;
     to->stops += from->stops;
+    to->audits += from->audits;
 }
 
 void sim_counts_print(const struct sim_counts *c, FILE *out) {
     fprintf(out,
             "histories %llu, steps %llu, messages %llu, deliveries %llu, connections %llu, cuts %llu, kills %llu, "
-            "power cuts %llu, orderly stops %llu, starts %llu, what-if power cuts %llu\n",
+            "power cuts %llu, orderly stops %llu, starts %llu, what-if power cuts %llu, looks at clients' disks %llu\n",
             (unsigned long long)c->histories, (unsigned long long)c->steps, (unsigned long long)c->messages,
             (unsigned long long)c->deliveries, (unsigned long long)c->connections, (unsigned long long)c->cuts,
             (unsigned long long)c->kills, (unsigned long long)c->power_cuts, (unsigned long long)c->stops,
-            (unsigned long long)c->restarts, (unsigned long long)c->forks);
+            (unsigned long long)c->restarts, (unsigned long long)c->forks, (unsigned long long)c->audits);
 }
 
 /* One history; its choices come from the script, beyond its end at random or 0. */
@@ -44,12 +45,12 @@ static bool run(const struct plan *plan, struct choices *choices, FILE *trace, s
     return !result->failed;
 }
 
-bool swarm_seed(uint64_t seed, enum mutant mutant, FILE *trace, struct sim_counts *counts,
+bool swarm_seed(uint64_t seed, struct plan_mutants mutants, FILE *trace, struct sim_counts *counts,
                 struct swarm_result *result) {
     struct plan plan;
     struct choices choices = {0};
     plan_draw(&plan, seed);
-    plan.broker.mutant = mutant;
+    plan_leave_out(&plan, mutants);
     choices_start(&choices, seed, NULL, 0, true);
     bool well = run(&plan, &choices, trace, counts, result);
     choices_deinit(&choices);
@@ -142,13 +143,13 @@ static void shrink(const struct plan *plan, const struct choices *taken, const s
     mem_free(s.candidate);
 }
 
-void swarm_report(uint64_t seed, enum mutant mutant, FILE *out) {
+void swarm_report(uint64_t seed, struct plan_mutants mutants, FILE *out) {
     struct plan plan;
     struct swarm_result result;
     struct sim_counts counts = {0};
     struct choices choices = {.recording = true};
     plan_draw(&plan, seed);
-    plan.broker.mutant = mutant;
+    plan_leave_out(&plan, mutants);
     fprintf(out, "seed %llu:\n", (unsigned long long)seed);
     plan_print(&plan, out);
     choices_start(&choices, seed, NULL, 0, true);

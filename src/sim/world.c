@@ -73,7 +73,11 @@ struct world *world_create(const struct plan *plan, struct choices *choices, FIL
     w->counts.histories = 1;
     w->client_count = plan->client_count;
     for (unsigned i = 0; i < plan->client_count; i++) {
-        model_init(&w->clients[i], (int)i, &plan->clients[i]);
+        if (world_is_real(w, (int)i)) {
+            peer_init(w, &w->peers[i], (int)i, &plan->clients[i]);
+        } else {
+            model_init(&w->clients[i], (int)i, &plan->clients[i]);
+        }
     }
     node_init(w);
     if (!node_start(w)) {
@@ -84,6 +88,11 @@ struct world *world_create(const struct plan *plan, struct choices *choices, FIL
 
 void world_destroy(struct world *w) {
     node_deinit(w);
+    for (unsigned i = 0; i < w->client_count; i++) {
+        if (world_is_real(w, (int)i)) {
+            peer_deinit(&w->peers[i]);
+        }
+    }
     mem_free(w);
 }
 
@@ -169,6 +178,22 @@ static void options_of_client(struct options *o, int at) {
     }
 }
 
+static void options_of_peer(struct options *o, int at) {
+    static const enum action all[] = {
+        ACTION_PEER_START,      ACTION_PEER_TURN,      ACTION_PEER_COMMIT,    ACTION_CONNECT,
+        ACTION_APP_TAKE,        ACTION_APP_EFFECT,     ACTION_FLOW,           ACTION_APP_NOTE,
+        ACTION_CREATE,          ACTION_SUBSCRIBE,      ACTION_UNSUBSCRIBE,    ACTION_PEER_CHECKPOINT,
+        ACTION_PEER_SEAL,       ACTION_DISCONNECT,     ACTION_PEER_KILL,      ACTION_PEER_POWER,
+        ACTION_PEER_POWER_SOON, ACTION_PEER_DISK_FULL, ACTION_PEER_DISK_FAILS};
+    const bool room = conn_room(o->w);
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        if (o->w->plan->weight[all[i]] > 0 && (room || all[i] != ACTION_CONNECT) &&
+            peer_can(o->w, &o->w->peers[at], all[i])) {
+            option(o, all[i], at);
+        }
+    }
+}
+
 static void options_of_node(struct options *o) {
     static const enum action faults[] = {ACTION_STOP,      ACTION_KILL,       ACTION_POWER,        ACTION_POWER_SOON,
                                          ACTION_DISK_FULL, ACTION_DISK_FAILS, ACTION_POWER_IN_TURN};
@@ -204,7 +229,11 @@ unsigned world_options(struct world *w, struct world_option *out) {
     }
     options_of_node(&o);
     for (unsigned i = 0; i < w->client_count; i++) {
-        options_of_client(&o, (int)i);
+        if (world_is_real(w, (int)i)) {
+            options_of_peer(&o, (int)i);
+        } else {
+            options_of_client(&o, (int)i);
+        }
     }
     option(&o, ACTION_TIME, 0);
     return o.count;
@@ -234,6 +263,13 @@ static void to_broker(struct world *w, struct conn *c) {
 static void to_client(struct world *w, struct conn *c) {
     struct model *m = &w->clients[c->client];
     size_t len = fragment(w, c->to_client.len);
+    if (world_is_real(w, c->client)) {
+        uint8_t copy[SIM_PIPE_BYTES];
+        memcpy(copy, c->to_client.bytes, len);
+        pipe_drop_front(&c->to_client, len);
+        peer_bytes(w, &w->peers[c->client], span_of(copy, len));
+        return;
+    }
     size_t room = sizeof c->inbox - c->inbox_len;
     len = len > room ? room : len;
     memcpy(c->inbox + c->inbox_len, c->to_client.bytes, len);
@@ -260,6 +296,10 @@ static void client_sees_end(struct world *w, struct conn *c) {
     if (!c->excused) {
         world_fail(w, "R6", "the broker has closed the connection of c%d, which obeyed", c->client);
     }
+    if (world_is_real(w, c->client)) {
+        peer_sees_end(w, &w->peers[c->client]);
+        return;
+    }
     model_lost(w, &w->clients[c->client]);
     c->client_open = false;
     conn_tidy(c);
@@ -273,10 +313,25 @@ static void cut(struct world *w, struct conn *c) {
     world_trace(w, "cut of c%d: %zu of %zu bytes out and %zu of %zu bytes in still arrive", c->client, out,
                 c->to_broker.len, in, c->to_client.len);
     conn_cut(c, world_end(w), out, in);
-    if (choose(w->choices, 3) == 2) {
+    if (choose(w->choices, 3) != 2) {
+        return;
+    }
+    if (world_is_real(w, c->client)) {
+        peer_kill(w, &w->peers[c->client], "it crashes with its connection");
+    } else {
         world_trace(w, "c%d crashes", c->client);
         model_lost(w, &w->clients[c->client]);
         conn_abandon(c, world_end(w));
+    }
+}
+
+void world_time(struct world *w) {
+    for (unsigned i = 0; i < w->client_count; i++) {
+        if (world_is_real(w, (int)i)) {
+            spy_time(w, &w->peers[i]);
+        } else {
+            model_time(w, &w->clients[i]);
+        }
     }
 }
 
@@ -291,13 +346,11 @@ static void pass_time(struct world *w) {
     world_trace(w, "time passes: %lld ms", (long long)ms);
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         struct conn *c = &w->conns[i];
-        bool connecting =
-            c->used && (!c->client_open || w->clients[c->client].conn != (int)i || !w->clients[c->client].connack_seen);
+        bool connecting = c->used && (!c->client_open || world_conn_of(w, c->client) != (int)i ||
+                                      !world_is_connected(w, c->client) || w->plan->clients[c->client].keep_alive != 0);
         c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000);
     }
-    for (unsigned i = 0; i < w->client_count; i++) {
-        model_time(w, &w->clients[i]);
-    }
+    world_time(w);
     if (w->node.up && ms >= 300) {
         node_tick(w);
     }
@@ -361,6 +414,14 @@ static void node_action(struct world *w, enum action a, int arg) {
     }
 }
 
+static void client_action(struct world *w, enum action a, int client) {
+    if (world_is_real(w, client)) {
+        peer_act(w, &w->peers[client], a);
+    } else {
+        model_act(w, &w->clients[client], a);
+    }
+}
+
 void world_act(struct world *w, enum action a, int arg) {
     must(arg >= 0 && arg < SIM_CONNS_MAX);
     struct conn *c = &w->conns[arg];
@@ -419,7 +480,20 @@ void world_act(struct world *w, enum action a, int arg) {
     case ACTION_DISCONNECT:
     case ACTION_TAKEOVER:
     case ACTION_CLEAN:
-        model_act(w, &w->clients[arg], a);
+    case ACTION_PEER_START:
+    case ACTION_PEER_TURN:
+    case ACTION_PEER_COMMIT:
+    case ACTION_APP_TAKE:
+    case ACTION_APP_EFFECT:
+    case ACTION_APP_NOTE:
+    case ACTION_PEER_CHECKPOINT:
+    case ACTION_PEER_SEAL:
+    case ACTION_PEER_KILL:
+    case ACTION_PEER_POWER:
+    case ACTION_PEER_POWER_SOON:
+    case ACTION_PEER_DISK_FULL:
+    case ACTION_PEER_DISK_FAILS:
+        client_action(w, a, arg);
         break;
     case ACTION_COUNT:
         break;

@@ -10,10 +10,12 @@
 #include "sim/model.h"
 #include "sim/node.h"
 #include "sim/oracle.h"
+#include "sim/peer.h"
 #include "sim/plan.h"
 
 struct sim_counts {
-    uint64_t histories, steps, messages, deliveries, connections, cuts, kills, power_cuts, forks, restarts, stops;
+    uint64_t histories, steps, messages, deliveries, connections, cuts, kills, power_cuts, forks, restarts, stops,
+        audits;
 };
 
 struct world {
@@ -31,8 +33,9 @@ struct world {
     bool expect_refusal; /* queues may be full */
     struct node node;
     struct conn conns[SIM_CONNS_MAX];
-    struct model clients[SIM_CLIENTS_MAX];
-    unsigned client_count; /* as the plan says, and one more when it is asked what is retained */
+    struct model clients[SIM_CLIENTS_MAX]; /* of those that are models */
+    struct peer peers[SIM_CLIENTS_MAX];    /* of those that are real; the same numbers */
+    unsigned client_count;                 /* as the plan says, and one more when it is asked what is retained */
     struct oracle oracle;
     struct sim_counts counts;
     bool failed;
@@ -64,8 +67,21 @@ static inline struct conn_end world_end(const struct world *w) {
     return (struct conn_end){w->now, w->step};
 }
 
+/* Whether a client is real, so that peers[] is about it; else clients[] is. */
+static inline bool world_is_real(const struct world *w, int client) {
+    return w->plan->clients[client].real;
+}
+/* The connection of a client, -1: none; whether CONNACK has come on it. */
+static inline int world_conn_of(const struct world *w, int client) {
+    return world_is_real(w, client) ? w->peers[client].conn : w->clients[client].conn;
+}
+static inline bool world_is_connected(const struct world *w, int client) {
+    return world_is_real(w, client) ? w->peers[client].spy.connack_seen : w->clients[client].connack_seen;
+}
 /* A connection for a client, not yet accepted; NULL when there is no place. */
 struct conn *world_connect(struct world *w, int client);
+/* The clock was moved: sessions may have expired. */
+void world_time(struct world *w);
 /* Does one action, of which `arg` says more: the connection, client or shard. */
 void world_act(struct world *w, enum action a, int arg);
 
@@ -74,7 +90,7 @@ struct world_option {
     int arg;
     uint32_t weight;
 };
-#define WORLD_OPTIONS_MAX 160
+#define WORLD_OPTIONS_MAX 288
 /* What can happen now. */
 unsigned world_options(struct world *w, struct world_option *out);
 /* Asks what would be left if the power failed at this very moment, and whether that keeps the promise. */

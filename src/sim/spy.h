@@ -1,0 +1,77 @@
+/* Reads along on the connection of a real client and judges what the client says: the four packets in their order, an
+ * id for one message at a time, no resend on a live connection, answers in the order of what they answer.
+ *
+ * It is to the real clients what the model client is to the broker: written apart from the code that it judges, and
+ * told of nothing but bytes and of when a process began. What it learns of acceptance and subscriptions it tells the
+ * oracle. */
+#pragma once
+
+#include "sim/conn.h"
+#include "sim/mini.h"
+#include "sim/plan.h"
+
+#define SIM_SPY_OWED_MAX 64
+
+enum spy_state { SPY_NONE = 0, SPY_PUBLISHED, SPY_RECEIVED, SPY_RELEASED };
+
+/* A publish of the client under one id, as the wire shows it. */
+struct spy_flow {
+    enum spy_state state; /* SPY_RECEIVED: PUBREC was read; SPY_RELEASED: PUBREL was written */
+    uint8_t qos;
+    int message;
+    bool sent_here; /* on this connection */
+    uint32_t order; /* of its first PUBLISH */
+};
+
+/* An answer that the client owes. */
+struct spy_owed {
+    uint16_t type;
+    uint16_t id;
+};
+
+/* A subscription of the client. */
+struct spy_wanted {
+    bool asked, granted, leaving; /* SUBSCRIBE written; SUBACK read; UNSUBSCRIBE written */
+    int subscription;             /* the oracle's */
+};
+
+struct spy_request {
+    uint8_t type; /* SUBSCRIBE, UNSUBSCRIBE; 0: free */
+    uint16_t id;
+    uint8_t places[SIM_WANTED_MAX]; /* in wanted[] */
+    unsigned count;
+};
+
+struct spy {
+    /* of the session */
+    bool session; /* the broker has said that there is one */
+    bool loose;   /* it may have expired meanwhile */
+    struct spy_flow flows[SIM_IDS_MAX + 1];
+    struct spy_wanted wanted[SIM_WANTED_MAX];
+    uint32_t order;
+    mono_ms_t ended_at; /* when the last connection with a CONNACK ended; 0: there is one, or was none */
+    /* of the connection */
+    bool connack_seen;
+    uint32_t last_resent;
+    bool fresh_sent; /* a PUBLISH that is no resend was written */
+    struct spy_owed owed[SIM_SPY_OWED_MAX];
+    unsigned owed_count;
+    struct spy_request requests[SIM_IDS_MAX];
+    uint8_t out[SIM_PIPE_BYTES], in[SIM_PIPE_BYTES]; /* parts of packets */
+    size_t out_len, in_len;
+};
+
+struct peer;
+struct world;
+
+/* The client begins a connection, or has lost it. */
+void spy_connected(struct spy *s);
+void spy_lost(struct world *w, struct peer *p);
+/* It has written, it is about to read these bytes. */
+void spy_out(struct world *w, struct peer *p, struct span bytes);
+void spy_in(struct world *w, struct peer *p, struct span bytes);
+/* Time has passed: its session may have expired. */
+void spy_time(struct world *w, struct peer *p);
+/* What is not finished on the wire; false when nothing. */
+bool spy_describe(const struct world *w, const struct peer *p, char *out, size_t bytes);
+uint64_t spy_digest(const struct spy *s);
