@@ -15,6 +15,7 @@ static const struct verb verbs[] = {
     {"explain", quartet_explain_main, "why QoS 2 has four packets: diagrams of small worlds that run while you look"},
     {"sim", quartet_sim_main, "run the broker in the simulator: seeds, scenarios, whole small worlds, mutants"},
     {"store", quartet_store_main, "check, dump or repair a store that no broker has open"},
+    {"torture", quartet_torture_main, "exactly-once trials of any broker: cuts, kills, repeats, judged by the wire"},
 };
 
 static void usage(FILE *out) {

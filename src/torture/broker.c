@@ -1,0 +1,205 @@
+#include "torture/broker.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mount.h>
+#include <sys/prctl.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/buf.h"
+
+/* linux/fs.h has them in newer kernels only. */
+#define SHUTDOWN_REQUEST _IOR('X', 125, uint32_t)
+#define SHUTDOWN_NO_LOG_FLUSH 2U
+#define IMAGE_BYTES (512LL << 20)
+
+/* ---- commands ---- */
+
+/* Runs a program and waits for it. */
+static bool run(struct error *error, const char *program, const char *const *arguments) {
+    pid_t pid = fork();
+    if (pid == 0) {
+        int quiet = open("/dev/null", O_RDWR | O_CLOEXEC);
+        (void)dup2(quiet, STDOUT_FILENO);
+        (void)dup2(quiet, STDERR_FILENO);
+        (void)execvp(program, (char *const *)(uintptr_t)arguments);
+        _exit(127);
+    }
+    int status = 0;
+    if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
+        return error_set(error, ERROR_IO, errno, "%s failed with status %d; it needs root", program, status);
+    }
+    return true;
+}
+
+static bool mount_image(struct broker *b, struct error *error) {
+    const char *const arguments[] = {"mount", "-o", "loop", b->image, b->mount, NULL};
+    b->mounted = run(error, "mount", arguments);
+    return b->mounted;
+}
+
+static bool unmount(struct broker *b, struct error *error) {
+    const char *const arguments[] = {"umount", b->mount, NULL};
+    b->mounted = !run(error, "umount", arguments);
+    return !b->mounted;
+}
+
+/* Mounts of ours are seen by us and our children alone, and end with us. */
+static bool image_init(struct broker *b, struct error *error) {
+    const char *const arguments[] = {"mkfs.ext4", "-q", "-F", "-m", "0", b->image, NULL};
+    int fd = open(b->image, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    if (fd < 0 || ftruncate(fd, IMAGE_BYTES) != 0) {
+        int reason = errno;
+        if (fd >= 0) {
+            close(fd);
+        }
+        return error_set(error, ERROR_IO, reason, "cannot make %s: %s", b->image, strerror(reason));
+    }
+    close(fd);
+    if (unshare(CLONE_NEWNS) != 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) {
+        return error_set(error, ERROR_IO, errno, "cannot have mounts of our own: %s; --data-image needs root",
+                         strerror(errno));
+    }
+    return run(error, "mkfs.ext4", arguments) && mount_image(b, error);
+}
+
+bool broker_power_off(struct broker *b, struct error *error) {
+    uint32_t how = SHUTDOWN_NO_LOG_FLUSH;
+    int fd = open(b->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    bool good = fd >= 0 && ioctl(fd, SHUTDOWN_REQUEST, &how) == 0;
+    int reason = errno;
+    if (fd >= 0) {
+        close(fd);
+    }
+    return good || error_set(error, ERROR_IO, reason, "cannot cut the power of %s: %s", b->mount, strerror(reason));
+}
+
+bool broker_power_on(struct broker *b, struct error *error) {
+    return unmount(b, error) && mount_image(b, error);
+}
+
+/* ---- the process ---- */
+
+bool broker_init(struct broker *b, const char *command, uint16_t port, const char *data, const char *image,
+                 struct error *error) {
+    *b = (struct broker){.command = command, .port = port, .image = image};
+    if (command == NULL) {
+        return true;
+    }
+    const char *tmp = getenv("TMPDIR");
+    (void)snprintf(b->scratch, sizeof(b->scratch), "%s/quartet-torture-XXXXXX", tmp != NULL ? tmp : "/tmp");
+    if (mkdtemp(b->scratch) == NULL) {
+        return error_set(error, ERROR_IO, errno, "cannot make %s: %s", b->scratch, strerror(errno));
+    }
+    (void)snprintf(b->log, sizeof(b->log), "%s/broker.log", b->scratch);
+    (void)snprintf(b->mount, sizeof(b->mount), "%s/disk", b->scratch);
+    (void)snprintf(b->data, sizeof(b->data), "%.220s/data", image != NULL ? b->mount : b->scratch);
+    if (data != NULL) {
+        (void)snprintf(b->data, sizeof(b->data), "%s", data);
+    }
+    (void)mkdir(b->mount, 0700);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    if (image != NULL && !image_init(b, error)) {
+        return false;
+    }
+    if (mkdir(b->data, 0700) != 0 && errno != EEXIST) {
+        return error_set(error, ERROR_IO, errno, "cannot make %s: %s", b->data, strerror(errno));
+    }
+    /* Brokers that give up root must still get into their data. */
+    (void)chmod(b->scratch, 0755);
+    return true;
+}
+
+static int remove_entry(const char *path, const struct stat *status, int type, struct FTW *place) {
+    (void)status;
+    (void)type;
+    (void)place;
+    return remove(path);
+}
+
+void broker_deinit(struct broker *b) {
+    struct error error;
+    broker_kill(b);
+    if (b->mounted) {
+        (void)unmount(b, &error);
+    }
+    if (b->scratch[0] != 0) {
+        (void)nftw(b->scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+    }
+    *b = (struct broker){0};
+}
+
+/* Puts the value in place of each {name}. */
+static void substitute(struct buf *out, const char *command, const char *port, const char *data) {
+    while (*command != 0) {
+        if (strncmp(command, "{port}", 6) == 0 || strncmp(command, "{data}", 6) == 0) {
+            buf_bytes(out, span_str(command[1] == 'p' ? port : data));
+            command += 6;
+        } else {
+            buf_u8(out, (uint8_t)*command++);
+        }
+    }
+    buf_u8(out, 0);
+}
+
+_Noreturn static void become(const struct broker *b, const char *command, const char *port) {
+    int log = open(b->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+    int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
+    (void)setpgid(0, 0);
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    (void)dup2(nothing, STDIN_FILENO);
+    (void)dup2(log, STDOUT_FILENO);
+    (void)dup2(log, STDERR_FILENO);
+    (void)setenv("PORT", port, 1);
+    (void)setenv("DATA", b->data, 1);
+    (void)execl("/bin/sh", "sh", "-c", command, (char *)NULL);
+    _exit(127);
+}
+
+bool broker_start(struct broker *b, struct error *error) {
+    char port[8];
+    struct buf command = {0};
+    (void)snprintf(port, sizeof(port), "%u", b->port);
+    substitute(&command, b->command, port, b->data);
+    b->pid = fork();
+    if (b->pid == 0) {
+        become(b, (const char *)command.ptr, port);
+    }
+    buf_deinit(&command);
+    if (b->pid < 0) {
+        b->pid = 0;
+        return error_set(error, ERROR_IO, errno, "cannot fork: %s", strerror(errno));
+    }
+    (void)setpgid(b->pid, b->pid);
+    return true;
+}
+
+void broker_kill(struct broker *b) {
+    if (b->pid > 0) {
+        (void)kill(-b->pid, SIGKILL);
+        (void)kill(b->pid, SIGKILL);
+        /* What its group had started has become our child, too. */
+        while (waitpid(-b->pid, NULL, 0) > 0) {
+        }
+        b->pid = 0;
+    }
+}
+
+bool broker_alive(struct broker *b, struct error *error) {
+    int status = 0;
+    if (b->command == NULL || b->pid == 0 || waitpid(b->pid, &status, WNOHANG) == 0) {
+        return true;
+    }
+    broker_kill(b);
+    return error_set(error, ERROR_IO, 0, "the broker ended by itself with status %d",
+                     WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}

@@ -1,0 +1,36 @@
+/* The broker as a process: started by a command, killed, started again on the same port and the same data; and its disk,
+ * an ext4 file system in a file whose power can fail.
+ *
+ * The command runs in a shell and in a process group of its own, and all of that group is killed. */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+struct broker {
+    const char *command; /* NULL: it is not ours */
+    uint16_t port;
+    pid_t pid;         /* 0: does not run */
+    char data[256];    /* {data} */
+    char log[300];     /* what it printed */
+    char scratch[200]; /* a directory of ours, removed at the end; empty: none */
+    const char *image; /* NULL: none */
+    char mount[256];   /* where the image is mounted */
+    bool mounted;
+};
+
+/* Makes directories, and the file system when `image` is not NULL. */
+bool broker_init(struct broker *b, const char *command, uint16_t port, const char *data, const char *image,
+                 struct error *error);
+void broker_deinit(struct broker *b);
+bool broker_start(struct broker *b, struct error *error);
+/* SIGKILL; the processes are gone when it returns. */
+void broker_kill(struct broker *b);
+/* False, with its status in `error`, when it has ended by itself. */
+bool broker_alive(struct broker *b, struct error *error);
+/* The power is gone: nothing reaches the disk any more. The broker is to be killed before power_on. */
+bool broker_power_off(struct broker *b, struct error *error);
+bool broker_power_on(struct broker *b, struct error *error);

@@ -1,0 +1,574 @@
+#include "torture/judge.h"
+
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "base/must.h"
+
+#define CLIENTS_MAX 256
+#define IDS 65536U
+
+/* Where the broker's outbound flow on one packet identifier stands. */
+enum flow { FLOW_NONE = 0, FLOW_SENT, FLOW_RELEASED, FLOW_OVER };
+
+/* All that is known of one packet identifier of one client. Counts are of packets on the present connection; of the
+ * publisher they are PUBLISH and PUBREC, PUBREL and PUBCOMP, of a subscriber PUBREC and PUBREL. */
+struct id_state {
+    uint32_t session;    /* which session this is of: anything older counts as nothing */
+    uint32_t connection; /* which connection the counts are of */
+    uint16_t asked;
+    uint16_t answered;
+    uint16_t released;
+    uint16_t completed;
+    bool pending;    /* waits in the queue of those that must be answered in order */
+    bool here;       /* the flow began on this connection, or its PUBREC came on it */
+    bool live;       /* counts against the receive maximum of this connection */
+    bool recorded;   /* of a subscriber: PUBREC was sent in this flow */
+    bool held;       /* of a subscriber: it got PUBLISH, but not PUBREL */
+    uint8_t flow;    /* of a subscriber: enum flow */
+    uint32_t message;
+    uint32_t sequence; /* of the flow's first PUBLISH */
+};
+
+struct queue {
+    uint16_t *ids;
+    size_t head;
+    size_t count;
+    size_t capacity;
+};
+
+struct party {
+    struct id_state *ids; /* IDS of them */
+    struct queue order;   /* packet ids in the order in which they must be answered */
+    uint32_t session;
+    uint32_t connection;
+    uint32_t resent;   /* the sequence of the last PUBLISH that was sent again on this connection */
+    uint32_t sequence; /* of the last new flow */
+    uint32_t live;     /* flows that count against the receive maximum */
+    uint32_t connects; /* CONNACKs that came */
+    bool known;        /* a CONNACK came, so a session is owed */
+    bool resumed;      /* this connection continues a session */
+    bool repeats;      /* PUBLISH came more than once on this connection */
+    bool told;         /* a DISCONNECT came on this connection */
+    uint32_t last;     /* of a subscriber: the highest message so far */
+    bool any;          /* ... and there was one */
+};
+
+/* What became of one message on its first hop. */
+struct fate {
+    bool sent;
+    bool owned;
+    bool completed;
+    size_t record; /* the last that concerns it */
+};
+
+struct judge {
+    struct party *parties[CLIENTS_MAX];
+    struct fate *fates;
+    uint8_t *delivered; /* for each subscriber and message */
+    size_t fates_capacity;
+    size_t delivered_capacity;
+    uint32_t epoch; /* makes sessions and connections unique */
+    const struct wire *wire;
+    const struct judge_terms *terms;
+    struct judgement *out;
+    size_t at; /* the present record */
+    bool unordered; /* the publisher had to publish something anew */
+};
+
+struct judge *judge_create(void) {
+    return mem_zero(1, sizeof(struct judge));
+}
+
+void judge_destroy(struct judge *j) {
+    for (size_t i = 0; i < CLIENTS_MAX; i++) {
+        if (j->parties[i] != NULL) {
+            mem_free(j->parties[i]->ids);
+            mem_free(j->parties[i]->order.ids);
+            mem_free(j->parties[i]);
+        }
+    }
+    mem_free(j->fates);
+    mem_free(j->delivered);
+    mem_free(j);
+}
+
+const char *judge_column_text(enum judge_column column) {
+    static const char *const texts[] = {"lost", "duplicated", "out of order", "stuck", "forgotten", "violations"};
+    return texts[column];
+}
+
+bool judgement_clean(const struct judgement *m) {
+    for (size_t i = 0; i < JUDGE_COLUMNS; i++) {
+        if (m->counts[i] > 0) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* ---- findings ---- */
+
+static struct judge_finding *find(struct judge *j, enum judge_column column, uint8_t who, uint32_t message,
+                                  const char *text) {
+    static struct judge_finding beyond;
+    struct judgement *out = j->out;
+    out->counts[column]++;
+    struct judge_finding *f =
+        out->finding_count < JUDGE_FINDINGS_MAX ? &out->findings[out->finding_count++] : &beyond;
+    *f = (struct judge_finding){column, message, WIRE_NO_MESSAGE, who, j->at, NULL, text};
+    return f;
+}
+
+/* A violation by the present record; each standard has its own number for the rule. */
+static void violation(struct judge *j, const struct wire_record *r, const char *in_311, const char *in_5,
+                      const char *text) {
+    struct judge_finding *f = find(j, JUDGE_VIOLATION, r->who, r->message, text);
+    f->statement = j->terms->protocol == PROTOCOL_5 ? in_5 : in_311;
+}
+
+/* ---- state ---- */
+
+static struct party *party_of(struct judge *j, uint8_t who) {
+    if (j->parties[who] == NULL) {
+        j->parties[who] = mem_zero(1, sizeof(struct party));
+        j->parties[who]->ids = mem_zero(IDS, sizeof(struct id_state));
+    }
+    return j->parties[who];
+}
+
+static struct id_state *id_of(struct party *p, uint16_t id) {
+    struct id_state *s = &p->ids[id];
+    if (s->session != p->session) {
+        *s = (struct id_state){.session = p->session, .message = WIRE_NO_MESSAGE};
+    }
+    if (s->connection != p->connection) {
+        s->connection = p->connection;
+        s->asked = s->answered = s->released = s->completed = 0;
+        s->pending = s->here = s->live = false;
+    }
+    return s;
+}
+
+static void queue_push(struct queue *q, uint16_t id) {
+    if (q->count == q->capacity) {
+        q->capacity = q->capacity > 0 ? q->capacity * 2 : 64;
+        q->ids = mem_resize(q->ids, q->capacity * sizeof(*q->ids));
+    }
+    q->ids[q->count++] = id;
+}
+
+/* Takes an id out of the queue; false when others were before it. */
+static bool queue_take(struct queue *q, uint16_t id) {
+    size_t at = q->head;
+    while (at < q->count && q->ids[at] != id) {
+        at++;
+    }
+    must(at < q->count);
+    bool first = at == q->head;
+    memmove(&q->ids[q->head + 1], &q->ids[q->head], (at - q->head) * sizeof(*q->ids));
+    q->head++;
+    return first;
+}
+
+static void party_connection(struct judge *j, struct party *p) {
+    p->connection = ++j->epoch;
+    p->order.head = p->order.count = 0;
+    p->resent = p->live = 0;
+    p->resumed = p->repeats = p->told = false;
+}
+
+static bool reached(const struct wire_record *r) {
+    return r->fate == WIRE_PASSED || r->fate == WIRE_REPEATED;
+}
+
+/* The proxy's own repeats were not sent by the broker. */
+static bool from_broker(const struct wire_record *r) {
+    return r->fate != WIRE_REPEATED;
+}
+
+static struct fate *fate_of(struct judge *j, uint32_t message) {
+    static struct fate nobody;
+    if (message >= j->terms->messages) {
+        nobody = (struct fate){0};
+        return &nobody;
+    }
+    j->fates[message].record = j->at;
+    return &j->fates[message];
+}
+
+/* ---- the session ---- */
+
+/* The publisher's session is gone: what the broker had taken over is its duty still; all else is published anew. */
+static void publisher_forgotten(struct judge *j) {
+    j->unordered = true;
+    for (uint32_t i = 0; i < j->terms->messages; i++) {
+        j->fates[i].completed = j->fates[i].completed || j->fates[i].owned;
+    }
+}
+
+static void on_connack(struct judge *j, struct party *p, const struct wire_record *r) {
+    if (r->reason != 0) {
+        violation(j, r, "MQTT-3.1.4-4", "MQTT-3.1.4-5", "a correct CONNECT is refused");
+        return;
+    }
+    if (p->connects == 0 && r->session) {
+        violation(j, r, "MQTT-3.2.2-3", "MQTT-3.2.2-3", "Session Present 1 for a session that was ended before");
+    }
+    if (!reached(r)) {
+        return;
+    }
+    if (p->known && !r->session) {
+        struct judge_finding *f =
+            find(j, JUDGE_FORGOTTEN, r->who, WIRE_NO_MESSAGE, "Session Present 0 for a session that nobody ended");
+        f->statement = j->terms->protocol == PROTOCOL_5 ? "MQTT-3.2.2-3" : "MQTT-3.2.2-2";
+        p->session = ++j->epoch;
+        if (r->who == 0) {
+            publisher_forgotten(j);
+        }
+    }
+    p->connects++;
+    p->known = true;
+    p->resumed = r->session;
+}
+
+static void on_event(struct judge *j, struct party *p, const struct wire_record *r) {
+    if (r->event == EVENT_OPENED) {
+        party_connection(j, p);
+    } else if (r->event == EVENT_CLOSED && !p->told) {
+        /* A receiver that must acknowledge every repeat may not answer it by closing. */
+        if (p->repeats) {
+            violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-10", "the connection is closed instead of an acknowledgement");
+        } else {
+            violation(j, r, NULL, NULL, "the connection is closed though its client kept to the protocol");
+        }
+    }
+}
+
+static void on_disconnect(struct judge *j, struct party *p, const struct wire_record *r) {
+    p->told = true;
+    if (p->repeats) {
+        violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-10", "DISCONNECT instead of the acknowledgement of a repeat");
+    } else {
+        violation(j, r, "MQTT-3.14.4-1", NULL, "DISCONNECT though the client kept to the protocol");
+    }
+}
+
+/* ---- publisher and broker ---- */
+
+static void publisher_sends(struct judge *j, struct party *p, const struct wire_record *r) {
+    struct id_state *s = id_of(p, r->packet_id);
+    if (r->type == PACKET_PUBLISH) {
+        fate_of(j, r->message)->sent = true;
+        if (reached(r)) {
+            p->repeats = p->repeats || s->asked > 0 || r->dup;
+            s->asked++;
+            if (!s->pending) {
+                s->pending = true;
+                queue_push(&p->order, r->packet_id);
+            }
+        }
+    } else if (r->type == PACKET_PUBREL && reached(r)) {
+        s->released++;
+        p->repeats = p->repeats || s->released > 1;
+    }
+}
+
+static void on_pubrec(struct judge *j, struct party *p, const struct wire_record *r) {
+    struct id_state *s = id_of(p, r->packet_id);
+    struct fate *fate = fate_of(j, r->message);
+    if (from_broker(r)) {
+        s->answered++;
+        if (s->pending) {
+            s->pending = false;
+            if (!queue_take(&p->order, r->packet_id)) {
+                violation(j, r, "MQTT-4.6.0-3", "MQTT-4.6.0-3", "PUBREC out of the order of the PUBLISH packets");
+            }
+        } else if (s->answered > s->asked) {
+            violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-8", "PUBREC that no PUBLISH of this connection asked for");
+        }
+    }
+    s->here = true;
+    if (r->reason >= 0x80) {
+        j->unordered = true;
+        fate->owned = false;
+    } else {
+        fate->owned = true;
+    }
+}
+
+static void on_pubcomp(struct judge *j, struct party *p, const struct wire_record *r) {
+    struct id_state *s = id_of(p, r->packet_id);
+    if (from_broker(r)) {
+        s->completed++;
+        if (s->completed > s->released) {
+            violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-11", "PUBCOMP that no PUBREL of this connection asked for");
+        } else if (r->reason == 0x92 && s->released == 1 && s->here) {
+            violation(j, r, NULL, "MQTT-4.3.3-11", "PUBCOMP 0x92 for the first PUBREL: the packet identifier is forgotten");
+        }
+    }
+    if (reached(r)) {
+        fate_of(j, r->message)->completed = true;
+        s->here = false;
+    }
+}
+
+/* ---- broker and subscriber ---- */
+
+static void deliver(struct judge *j, struct party *p, const struct wire_record *r) {
+    if (r->message >= j->terms->messages) {
+        return;
+    }
+    uint8_t *delivered = &j->delivered[(size_t)(r->who - 1) * j->terms->messages + r->message];
+    fate_of(j, r->message);
+    if (*delivered > 0) {
+        (void)find(j, JUDGE_DUPLICATED, r->who, r->message, "came again as a new message");
+        return;
+    }
+    *delivered = 1;
+    j->out->deliveries++;
+    if (p->any && r->message < p->last && !j->unordered) {
+        find(j, JUDGE_REORDERED, r->who, r->message, "came after a message that was published later")->other = p->last;
+    }
+    p->last = p->any && p->last > r->message ? p->last : r->message;
+    p->any = true;
+}
+
+static void begin_flow(struct judge *j, struct party *p, struct id_state *s, const struct wire_record *r) {
+    if (r->dup && !p->resumed) {
+        violation(j, r, "MQTT-3.3.1-1", "MQTT-3.3.1-1", "PUBLISH with DUP on a session that is new");
+    }
+    s->flow = FLOW_SENT;
+    s->message = r->message;
+    s->sequence = ++p->sequence;
+    s->recorded = false;
+}
+
+static void resend_flow(struct judge *j, struct party *p, struct id_state *s, const struct wire_record *r) {
+    if (s->here && j->terms->protocol == PROTOCOL_5) {
+        violation(j, r, NULL, "MQTT-4.4.0-1", "PUBLISH sent again on a live connection");
+    }
+    if (!r->dup) {
+        violation(j, r, "MQTT-3.3.1-1", "MQTT-3.3.1-1", "PUBLISH sent again without DUP");
+    }
+    if (s->sequence < p->resent) {
+        violation(j, r, "MQTT-4.6.0-1", "MQTT-4.6.0-1", "PUBLISH sent again out of the original order");
+    }
+    p->resent = s->sequence;
+}
+
+static void on_publish_conduct(struct judge *j, struct party *p, struct id_state *s, const struct wire_record *r) {
+    if (r->damaged) {
+        violation(j, r, NULL, NULL, "a topic or payload that nobody published");
+    }
+    if (s->flow == FLOW_NONE || s->flow == FLOW_OVER) {
+        begin_flow(j, p, s, r);
+    } else if (s->message != r->message) {
+        violation(j, r, "MQTT-2.3.1-4", "MQTT-2.2.1-4", "the packet identifier of an open flow names another message");
+        begin_flow(j, p, s, r);
+    } else if (s->flow == FLOW_RELEASED) {
+        violation(j, r, "MQTT-4.3.3-1", "MQTT-4.3.3-6", "PUBLISH sent again after its PUBREL");
+    } else {
+        resend_flow(j, p, s, r);
+    }
+    s->here = true;
+    if (!s->live) {
+        s->live = true;
+        p->live++;
+    }
+    if (j->terms->protocol == PROTOCOL_5 && j->terms->receive_maximum > 0 && p->live > j->terms->receive_maximum) {
+        violation(j, r, NULL, "MQTT-3.3.4-9", "more messages in flight than the receive maximum");
+    }
+}
+
+static void on_publish(struct judge *j, struct party *p, const struct wire_record *r) {
+    struct id_state *s = id_of(p, r->packet_id);
+    if (from_broker(r)) {
+        on_publish_conduct(j, p, s, r);
+    }
+    if (reached(r) && !s->held) {
+        s->held = true;
+        deliver(j, p, r);
+    }
+}
+
+static void on_pubrel(struct judge *j, struct party *p, const struct wire_record *r) {
+    struct id_state *s = id_of(p, r->packet_id);
+    if (from_broker(r)) {
+        s->answered++;
+        bool owed = p->resumed && s->answered == 1 && (s->recorded || s->flow >= FLOW_RELEASED);
+        if (s->pending) {
+            s->pending = false;
+            if (!queue_take(&p->order, r->packet_id)) {
+                violation(j, r, "MQTT-4.6.0-4", "MQTT-4.6.0-4", "PUBREL out of the order of the PUBREC packets");
+            }
+        } else if (s->answered > s->asked && !owed) {
+            violation(j, r, "MQTT-4.3.3-1", "MQTT-4.3.3-4", "PUBREL that no PUBREC asked for");
+        }
+        s->flow = s->flow == FLOW_SENT ? FLOW_RELEASED : s->flow;
+    }
+    if (reached(r)) {
+        s->held = false;
+    }
+}
+
+static void subscriber_sends(struct party *p, const struct wire_record *r) {
+    struct id_state *s = id_of(p, r->packet_id);
+    if (!reached(r)) {
+        return;
+    }
+    if (r->type == PACKET_PUBREC) {
+        s->asked++;
+        if (!s->recorded || s->asked == 1) {
+            s->pending = true;
+            queue_push(&p->order, r->packet_id);
+        }
+        s->recorded = true;
+    } else if (r->type == PACKET_PUBCOMP) {
+        s->flow = FLOW_OVER;
+        if (s->live) {
+            s->live = false;
+            p->live--;
+        }
+    }
+}
+
+/* ---- all records ---- */
+
+static void on_flow_packet(struct judge *j, struct party *p, const struct wire_record *r) {
+    if (r->way == WIRE_TO_BROKER && r->who == 0) {
+        publisher_sends(j, p, r);
+    } else if (r->way == WIRE_TO_BROKER) {
+        subscriber_sends(p, r);
+    } else if (r->type == PACKET_PUBREC) {
+        on_pubrec(j, p, r);
+    } else if (r->type == PACKET_PUBCOMP) {
+        on_pubcomp(j, p, r);
+    } else if (r->type == PACKET_PUBLISH) {
+        on_publish(j, p, r);
+    } else {
+        on_pubrel(j, p, r);
+    }
+}
+
+/* True when this packet may come on this hop at all. */
+static bool fits(const struct wire_record *r) {
+    bool of_publisher = r->type == PACKET_PUBREC || r->type == PACKET_PUBCOMP;
+    bool of_subscriber = r->type == PACKET_PUBLISH || r->type == PACKET_PUBREL;
+    return r->packet_id != 0 &&
+           (r->way == WIRE_TO_CLIENT ? (r->who == 0 ? of_publisher : of_subscriber) : of_publisher || of_subscriber);
+}
+
+static void on_record(struct judge *j, const struct wire_record *r) {
+    struct party *p = party_of(j, r->who);
+    bool flow = r->type >= PACKET_PUBLISH && r->type <= PACKET_PUBCOMP;
+    if (r->way == WIRE_EVENT) {
+        on_event(j, p, r);
+    } else if (r->statement != NULL) {
+        violation(j, r, r->statement, r->statement, r->text);
+    } else if (r->type == PACKET_CONNACK) {
+        on_connack(j, p, r);
+    } else if (r->type == PACKET_DISCONNECT && r->way == WIRE_TO_CLIENT) {
+        on_disconnect(j, p, r);
+    } else if (r->fate == WIRE_LATE) {
+        return; /* its connection is nobody's any more */
+    } else if (flow && fits(r)) {
+        on_flow_packet(j, p, r);
+    } else if (flow && r->way == WIRE_TO_CLIENT) {
+        violation(j, r, NULL, NULL, "a packet that has no place on this connection");
+    }
+}
+
+static void begin(struct judge *j) {
+    const struct judge_terms *terms = j->terms;
+    size_t slots = (size_t)terms->messages * terms->subscribers;
+    if (j->fates_capacity < terms->messages) {
+        j->fates_capacity = terms->messages;
+        j->fates = mem_resize(j->fates, j->fates_capacity * sizeof(*j->fates));
+    }
+    if (j->delivered_capacity < slots) {
+        j->delivered_capacity = slots;
+        j->delivered = mem_resize(j->delivered, slots);
+    }
+    if (slots > 0) {
+        memset(j->fates, 0, terms->messages * sizeof(*j->fates));
+        memset(j->delivered, 0, slots);
+    }
+    for (unsigned who = 0; who <= terms->subscribers; who++) {
+        struct party *p = party_of(j, (uint8_t)who);
+        *p = (struct party){.ids = p->ids, .order = p->order, .session = ++j->epoch};
+        party_connection(j, p);
+    }
+    j->unordered = false;
+}
+
+static void end(struct judge *j) {
+    const struct judge_terms *terms = j->terms;
+    for (uint32_t i = 0; i < terms->messages; i++) {
+        const struct fate *fate = &j->fates[i];
+        j->at = fate->sent ? fate->record : j->wire->count;
+        j->out->published += fate->sent;
+        for (uint8_t who = 1; fate->owned && who <= terms->subscribers; who++) {
+            if (j->delivered[(size_t)(who - 1) * terms->messages + i] == 0) {
+                (void)find(j, JUDGE_LOST, who, i, "the broker took it over and never delivered it");
+            }
+        }
+        if (!fate->completed) {
+            (void)find(j, JUDGE_STUCK, 0, i, fate->sent ? "its flow was never completed" : "it could never be sent");
+        }
+    }
+    for (uint8_t who = 1; who <= terms->subscribers; who++) {
+        for (unsigned id = 1; id < IDS; id++) {
+            const struct id_state *s = &j->parties[who]->ids[id];
+            if (s->session == j->parties[who]->session && s->held) {
+                j->at = j->wire->count;
+                (void)find(j, JUDGE_STUCK, who, s->message, "PUBREL never came");
+            }
+        }
+    }
+}
+
+void judge_run(struct judge *j, const struct wire *wire, const struct judge_terms *terms, struct judgement *out) {
+    j->wire = wire;
+    j->terms = terms;
+    j->out = out;
+    *out = (struct judgement){0};
+    begin(j);
+    for (j->at = 0; j->at < wire->count; j->at++) {
+        on_record(j, &wire->records[j->at]);
+    }
+    end(j);
+}
+
+/* ---- the way there ---- */
+
+/* True when a record belongs to the story of a finding. */
+static bool tells(const struct wire_record *r, const struct judge_finding *f) {
+    if (r->way == WIRE_EVENT) {
+        return f->message != WIRE_NO_MESSAGE || r->who == f->who;
+    }
+    bool connection = r->type == PACKET_CONNECT || r->type == PACKET_CONNACK || r->type == PACKET_DISCONNECT;
+    if (connection) {
+        return f->message != WIRE_NO_MESSAGE || r->who == f->who;
+    }
+    bool party = r->who == 0 || f->who == 0 || r->who == f->who;
+    return party && r->message != WIRE_NO_MESSAGE && (r->message == f->message || r->message == f->other);
+}
+
+size_t judge_excerpt(struct buf *out, const struct wire *wire, const struct judge_finding *f) {
+    size_t lines = 0;
+    size_t first = 0;
+    size_t last = f->column == JUDGE_LOST || f->column == JUDGE_STUCK || f->record >= wire->count ? wire->count
+                                                                                                  : f->record + 1;
+    while (f->message != WIRE_NO_MESSAGE && first < last &&
+           (wire->records[first].message != f->message && wire->records[first].message != f->other)) {
+        first++;
+    }
+    for (size_t i = first < last ? first : 0; i < last; i++) {
+        if (tells(&wire->records[i], f)) {
+            wire_print(out, &wire->records[i]);
+            lines++;
+        }
+    }
+    return lines;
+}

@@ -1,0 +1,90 @@
+#include "torture/wire.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+
+#include "base/mem.h"
+
+void text_add(struct buf *out, const char *format, ...) {
+    char text[512];
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(text, sizeof(text), format, arguments);
+    va_end(arguments);
+    if (length > 0) {
+        size_t bytes = (size_t)length < sizeof(text) ? (size_t)length : sizeof(text) - 1;
+        buf_bytes(out, span_of(text, bytes));
+    }
+}
+
+void wire_add(struct wire *w, const struct wire_record *record) {
+    if (w->count == w->capacity) {
+        w->capacity = w->capacity > 0 ? w->capacity * 2 : 256;
+        w->records = mem_resize(w->records, w->capacity * sizeof(*w->records));
+    }
+    w->records[w->count++] = *record;
+}
+
+void wire_clear(struct wire *w) {
+    w->count = 0;
+}
+
+void wire_deinit(struct wire *w) {
+    mem_free(w->records);
+    *w = (struct wire){0};
+}
+
+static void print_packet(struct buf *out, const struct wire_record *r) {
+    static const char *const fates[] = {"", "   -- lost", "   -- only its first bytes arrived",
+                                        "   -- arrived once more", "   -- arrived after the takeover"};
+    text_add(out, "%s", packet_type_name((enum packet_type)r->type));
+    if (r->packet_id != 0) {
+        text_add(out, " id %u", (unsigned)r->packet_id);
+    }
+    if (r->message != WIRE_NO_MESSAGE) {
+        text_add(out, " message %u", (unsigned)r->message);
+    }
+    if (r->dup) {
+        text_add(out, " DUP");
+    }
+    if (r->type == PACKET_CONNACK) {
+        text_add(out, " session present %d", r->session);
+    }
+    if (r->reason != 0) {
+        text_add(out, " reason 0x%02X", (unsigned)r->reason);
+    }
+    if (r->damaged) {
+        text_add(out, " which nobody published");
+    }
+    text_add(out, "%s", fates[r->fate]);
+    if (r->statement != NULL) {
+        text_add(out, "   -- malformed [%s]: %s", r->statement, r->text);
+    }
+}
+
+void wire_print(struct buf *out, const struct wire_record *r) {
+    static const char *const events[] = {"",
+                                         "connected",
+                                         "connection reset",
+                                         "connection closed",
+                                         "connection falls silent (half-open)",
+                                         "the broker is killed",
+                                         "the broker loses power",
+                                         "THE BROKER CLOSES THE CONNECTION",
+                                         "calm: no more faults"};
+    static const char *const ways[] = {"--", "->", "<-"};
+    char who[24];
+    if (r->who == 0) {
+        (void)snprintf(who, sizeof(who), "publisher");
+    } else {
+        (void)snprintf(who, sizeof(who), "subscriber %u", (unsigned)r->who);
+    }
+    text_add(out, "%10.3f ms  %-12s #%-2u %s broker  ", (double)r->time_ns / 1e6, who, (unsigned)r->connection,
+             ways[r->way]);
+    if (r->way == WIRE_EVENT) {
+        text_add(out, "%s", events[r->event]);
+    } else {
+        print_packet(out, r);
+    }
+    text_add(out, "\n");
+}
