@@ -4,6 +4,7 @@
 
 #include "base/buf.h"
 #include "base/map.h"
+#include "base/mem.h"
 #include "base/must.h"
 
 /* The ids that released[] and behind[] know of: where they matter there are no others. */
@@ -329,7 +330,7 @@ static void crash(struct chain *c, unsigned h, bool sender) {
 /* ---- moves ---- */
 
 static void add(struct move *out, unsigned *count, enum move_kind kind, unsigned h) {
-    must(*count < CHAIN_MOVES_MAX);
+    must(*count < SEARCH_MOVES_MAX);
     out[(*count)++] = (struct move){(uint8_t)kind, (uint8_t)h};
 }
 
@@ -367,7 +368,7 @@ static void add_faults(const struct chain *c, unsigned h, struct move *out, unsi
 }
 
 /* Sending comes last, so that of the shortest runs the one with the fewest packets is found first. */
-unsigned chain_moves(const struct chain *c, struct move out[CHAIN_MOVES_MAX]) {
+unsigned chain_moves(const struct chain *c, struct move out[SEARCH_MOVES_MAX]) {
     unsigned count = 0;
     for (unsigned h = 0; h < c->limits.hops; h++) {
         add_arrivals(c, h, out, &count);
@@ -378,7 +379,7 @@ unsigned chain_moves(const struct chain *c, struct move out[CHAIN_MOVES_MAX]) {
 }
 
 /* What can happen without a fault. */
-static unsigned calm_moves(const struct chain *c, unsigned h, struct move out[CHAIN_MOVES_MAX]) {
+static unsigned calm_moves(const struct chain *c, unsigned h, struct move out[SEARCH_MOVES_MAX]) {
     unsigned count = 0;
     add_arrivals(c, h, out, &count);
     add_send(c, h, out, &count);
@@ -413,7 +414,7 @@ static void timeout(struct chain *c, unsigned h) {
 }
 
 void chain_act(struct chain *c, struct move move) {
-    const unsigned h = move.hop;
+    const unsigned h = move.who;
     switch ((enum move_kind)move.kind) {
     case MOVE_SEND:
         send_next(c, &c->hops[h]);
@@ -441,7 +442,7 @@ void chain_act(struct chain *c, struct move move) {
 }
 
 static bool step(struct chain *c, unsigned h) {
-    struct move moves[CHAIN_MOVES_MAX];
+    struct move moves[SEARCH_MOVES_MAX];
     if (calm_moves(c, h, moves) == 0) {
         return false;
     }
@@ -512,7 +513,7 @@ static enum verdict judge_message(const struct chain *c, unsigned h, unsigned me
 }
 
 bool chain_at_rest(const struct chain *c) {
-    struct move moves[CHAIN_MOVES_MAX];
+    struct move moves[SEARCH_MOVES_MAX];
     unsigned calm = 0;
     for (unsigned h = 0; h < c->limits.hops; h++) {
         calm += calm_moves(c, h, moves);
@@ -520,14 +521,17 @@ bool chain_at_rest(const struct chain *c) {
     return calm == 0;
 }
 
-enum verdict chain_judge(const struct chain *c, unsigned *message) {
+struct finding chain_judge(const struct chain *c) {
     const bool at_rest = chain_at_rest(c);
-    enum verdict worst = at_rest && chain_held(c) > 0 ? VERDICT_LEFTOVER : VERDICT_RIGHT;
+    struct finding worst = {VERDICT_RIGHT, 0, chain_held(c)};
+    if (at_rest && worst.held > 0) {
+        worst.verdict = VERDICT_LEFTOVER;
+    }
     for (unsigned i = 0; i < c->limits.hops * c->limits.messages; i++) {
         const enum verdict v = judge_message(c, i / c->limits.messages, i % c->limits.messages, at_rest);
-        if (v > worst) {
-            worst = v;
-            *message = i % c->limits.messages;
+        if (v > worst.verdict) {
+            worst.verdict = v;
+            worst.message = i % c->limits.messages;
         }
     }
     return worst;
@@ -631,3 +635,33 @@ void chain_deinit(struct chain *c) {
         message_unref(c->messages[m]);
     }
 }
+
+static void *world_create(const void *what, struct story *story) {
+    struct chain *c = mem_alloc(sizeof *c);
+    chain_init(c, what, story);
+    return c;
+}
+
+static void world_destroy(void *world) {
+    chain_deinit(world);
+    mem_free(world);
+}
+
+static void world_act(void *world, struct move move) {
+    chain_act(world, move);
+}
+
+static unsigned world_moves(void *world, struct move out[SEARCH_MOVES_MAX]) {
+    return chain_moves(world, out);
+}
+
+static uint64_t world_digest(void *world) {
+    return chain_digest(world);
+}
+
+static struct finding world_judge(void *world) {
+    return chain_judge(world);
+}
+
+const struct search_world chain_world = {world_create, world_destroy, world_act,
+                                         world_moves,  world_digest,  world_judge};

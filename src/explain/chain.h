@@ -12,14 +12,13 @@
 #pragma once
 
 #include "explain/protocol.h"
-#include "explain/story.h"
+#include "explain/search.h"
 #include "session/qos_in.h"
 #include "session/qos_out.h"
 
 #define CHAIN_HOPS_MAX 2
 #define CHAIN_MESSAGES_MAX 4
 #define CHAIN_FLYING_MAX 16
-#define CHAIN_MOVES_MAX 16
 
 enum wire_type { WIRE_NONE = 0, WIRE_PUBLISH, WIRE_PUBREC, WIRE_PUBREL, WIRE_PUBCOMP, WIRE_TYPES };
 
@@ -61,6 +60,7 @@ struct chain_limits {
     unsigned cuts, crashes, timeouts;
 };
 
+/* The kinds of a chain's moves; `who` is the hop. */
 enum move_kind {
     MOVE_SEND = 1, /* the sender begins with its next message */
     MOVE_THERE,    /* the first packet on its way to the receiver arrives and is answered */
@@ -69,11 +69,6 @@ enum move_kind {
     MOVE_SENDER_CRASH,
     MOVE_RECEIVER_CRASH,
     MOVE_TIMEOUT, /* the receiver's memory runs out */
-};
-
-struct move {
-    uint8_t kind; /* enum move_kind */
-    uint8_t hop;
 };
 
 struct chain {
@@ -89,7 +84,7 @@ void chain_init(struct chain *c, const struct chain_limits *limits, struct story
 void chain_deinit(struct chain *c);
 
 /* What can happen now. */
-unsigned chain_moves(const struct chain *c, struct move out[CHAIN_MOVES_MAX]);
+unsigned chain_moves(const struct chain *c, struct move out[SEARCH_MOVES_MAX]);
 void chain_act(struct chain *c, struct move move);
 /* Without faults, to the end. */
 void chain_finish(struct chain *c);
@@ -98,12 +93,13 @@ bool chain_cut_at(struct chain *c, unsigned hop, enum wire_type type);
 
 /* True when nothing can happen but faults. */
 bool chain_at_rest(const struct chain *c);
-/* The worst that has happened so far and will not be mended by itself; `*message` gets to which message. At rest, what
- * is left behind counts too. */
-enum verdict chain_judge(const struct chain *c, unsigned *message);
+/* The worst that has happened so far and will not be mended by itself. At rest, what is left behind counts too. */
+struct finding chain_judge(const struct chain *c);
 /* Ids that the receivers hold. */
 unsigned chain_held(const struct chain *c);
 uint64_t chain_digest(const struct chain *c);
+/* A chain as a world that can be searched; `what` is its struct chain_limits. */
+extern const struct search_world chain_world;
 const char *wire_name(enum wire_type type);
 /* 'A', 'B', ... */
 char chain_letter(unsigned message);

@@ -4,7 +4,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
-#include "explain/search.h"
+#include "explain/chain.h"
 
 /* ---- the flow, unbroken and broken ---- */
 
@@ -85,7 +85,7 @@ static const struct chain_limits search_limits = {.hops = 1, .messages = 4, .cut
 
 static void add_outcome(struct buf *text, const struct search_result *r) {
     const struct page_number states = page_number(r->states);
-    switch (r->verdict) {
+    switch (r->worst.verdict) {
     case VERDICT_RIGHT:
     case VERDICT_LEFTOVER:
         page_add(
@@ -98,17 +98,17 @@ static void add_outcome(struct buf *text, const struct search_result *r) {
     case VERDICT_DUPLICATE:
     case VERDICT_STUCK:
         page_add(text, "%c %s. No shorter run goes wrong: this one has %u moves, found breadth first among %s states.",
-                 chain_letter(r->message),
-                 r->verdict == VERDICT_LOST        ? "is lost, and the publisher believes that it has arrived"
-                 : r->verdict == VERDICT_DUPLICATE ? "is passed on twice"
-                                                   : "never arrives",
+                 chain_letter(r->worst.message),
+                 r->worst.verdict == VERDICT_LOST        ? "is lost, and the publisher believes that it has arrived"
+                 : r->worst.verdict == VERDICT_DUPLICATE ? "is passed on twice"
+                                                         : "never arrives",
                  r->path_len, states.text);
         break;
     }
-    if (r->verdict == VERDICT_LEFTOVER) {
-        page_add(text, " But when all is done the server still keeps %u id%s for these %u messages.", r->left_max,
-                 r->left_max == 1 ? "" : "s", search_limits.messages);
-    } else if (r->verdict == VERDICT_RIGHT) {
+    if (r->worst.verdict == VERDICT_LEFTOVER) {
+        page_add(text, " But when all is done the server still keeps %u id%s for these %u messages.", r->worst.held,
+                 r->worst.held == 1 ? "" : "s", search_limits.messages);
+    } else if (r->worst.verdict == VERDICT_RIGHT) {
         page_add(text, " The server keeps at most %u ids at a time, and none when all is done.", r->held_max);
     }
 }
@@ -117,13 +117,13 @@ static void add_outcome(struct buf *text, const struct search_result *r) {
 static void tell_run(const struct chain_limits *limits, const struct search_result *r, struct story *story) {
     struct chain_limits few = *limits;
     struct search_result smaller;
-    if (r->verdict != VERDICT_LEFTOVER) {
-        search_tell(limits, r, story);
+    if (r->worst.verdict != VERDICT_LEFTOVER) {
+        search_tell(&chain_world, limits, r, story);
         return;
     }
     few.messages = 2;
-    search_run(&few, &smaller);
-    search_tell(&few, &smaller, story);
+    search_run(&chain_world, &few, &smaller);
+    search_tell(&chain_world, &few, &smaller, story);
 }
 
 bool explain_protocol(struct page *page, const struct protocol *protocol) {
@@ -133,18 +133,18 @@ bool explain_protocol(struct page *page, const struct protocol *protocol) {
     struct buf title = {NULL, 0, 0};
     struct buf text = {NULL, 0, 0};
     limits.protocol = protocol;
-    search_run(&limits, &result);
+    search_run(&chain_world, &limits, &result);
     tell_run(&limits, &result, &story);
     page_add(&title, "%s: %s", protocol->name, protocol->text);
     add_outcome(&text, &result);
     page_section(page, &(struct section){.title = page_text(&title),
                                          .story = result.path_len > 0 ? &story : NULL,
                                          .after = page_text(&text),
-                                         .verdict = verdict_name(result.verdict)});
+                                         .verdict = verdict_name(result.worst.verdict)});
     buf_deinit(&title);
     buf_deinit(&text);
     story_deinit(&story);
-    return result.verdict == protocol->verdict;
+    return result.worst.verdict == protocol->verdict;
 }
 
 void explain_protocols(struct page *page) {

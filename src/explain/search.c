@@ -6,28 +6,33 @@
 #include "base/mem.h"
 #include "base/must.h"
 
-/* A state, by the move that led to it from another one. */
+/* A state that was met, by the move that led to it from another one. */
 struct node {
     uint32_t parent; /* index */
     struct move move;
     uint8_t depth;
+    uint8_t move_count;
+    struct move moves[SEARCH_MOVES_MAX]; /* that are possible now */
 };
 
 struct search {
-    const struct chain_limits *limits;
+    const struct search_world *world;
+    const void *what;
     struct node *nodes; /* [0] is the beginning */
     size_t count, capacity;
     struct map64 seen;
     struct search_result *result;
 };
 
-static void add(struct search *s, size_t parent, struct move move, unsigned depth) {
+static struct node *add(struct search *s, size_t parent, struct move move, unsigned depth) {
     if (s->count == s->capacity) {
         s->capacity = s->capacity * 2 + 1024;
         s->nodes = mem_resize(s->nodes, s->capacity * sizeof *s->nodes);
     }
-    must(depth <= SEARCH_PATH_MAX);
-    s->nodes[s->count++] = (struct node){(uint32_t)parent, move, (uint8_t)depth};
+    must(depth < SEARCH_PATH_MAX);
+    struct node *n = &s->nodes[s->count++];
+    *n = (struct node){.parent = (uint32_t)parent, .move = move, .depth = (uint8_t)depth};
+    return n;
 }
 
 /* The moves from the beginning to a node. */
@@ -40,70 +45,61 @@ static unsigned path_to(const struct search *s, size_t at, struct move path[SEAR
     return length;
 }
 
-static void play(struct chain *c, const struct chain_limits *limits, const struct move *path, unsigned length,
-                 struct story *story) {
-    chain_init(c, limits, story);
+static void *play(const struct search_world *world, const void *what, const struct move *path, unsigned length,
+                  struct story *story) {
+    void *w = world->create(what, story);
     for (unsigned i = 0; i < length; i++) {
-        chain_act(c, path[i]);
+        world->act(w, path[i]);
     }
+    return w;
 }
 
-static void note_result(struct search *s, const struct chain *c, const struct move *path, unsigned length) {
-    struct search_result *r = s->result;
-    unsigned message = 0;
-    const enum verdict v = chain_judge(c, &message);
-    const unsigned held = chain_held(c);
-    const bool more_left = v == VERDICT_LEFTOVER && held > r->left_max;
+static void note(struct search_result *r, struct finding f, const struct move *path, unsigned length) {
+    const bool more_left = f.verdict == VERDICT_LEFTOVER && f.held > r->worst.held;
     r->depth = length;
-    r->held_max = held > r->held_max ? held : r->held_max;
-    r->left_max = more_left ? held : r->left_max;
-    if (v > r->verdict || more_left) {
-        r->verdict = v;
-        r->message = message;
+    r->held_max = f.held > r->held_max ? f.held : r->held_max;
+    if (f.verdict > r->worst.verdict || (more_left && r->worst.verdict == VERDICT_LEFTOVER)) {
+        r->worst = f;
         r->path_len = length;
         memcpy(r->path, path, length * sizeof *path);
     }
 }
 
-/* Looks at a state that some move has led to: new ones are judged and kept. */
+/* Looks at the state that a path leads to: a new one is judged and kept. */
 static void visit(struct search *s, size_t parent, const struct move *path, unsigned length) {
-    struct chain c;
-    play(&c, s->limits, path, length, NULL);
-    if (map64_put(&s->seen, chain_digest(&c), s) == NULL) {
+    void *w = play(s->world, s->what, path, length, NULL);
+    if (map64_put(&s->seen, s->world->digest(w), s) == NULL) {
+        struct node *n = add(s, parent, length > 0 ? path[length - 1] : (struct move){0, 0}, length);
+        n->move_count = (uint8_t)s->world->moves(w, n->moves);
         s->result->states++;
-        note_result(s, &c, path, length);
-        add(s, parent, path[length - 1], length);
+        note(s->result, s->world->judge(w), path, length);
     }
-    chain_deinit(&c);
+    s->world->destroy(w);
 }
 
-static void expand(struct search *s, size_t at) {
-    struct move path[SEARCH_PATH_MAX + 1];
-    struct move moves[CHAIN_MOVES_MAX];
-    struct chain c;
-    const unsigned length = path_to(s, at, path);
-    play(&c, s->limits, path, length, NULL);
-    const unsigned count = chain_moves(&c, moves);
-    chain_deinit(&c);
-    for (unsigned i = 0; i < count && s->result->verdict <= VERDICT_LEFTOVER; i++) {
-        path[length] = moves[i];
-        visit(s, at, path, length + 1);
-    }
+static bool found(const struct search *s) {
+    return s->result->worst.verdict > VERDICT_LEFTOVER;
 }
 
-void search_run(const struct chain_limits *limits, struct search_result *result) {
-    struct search s = {.limits = limits, .seen = map64_of(1), .result = result};
+void search_run(const struct search_world *world, const void *what, struct search_result *result) {
+    struct search s = {.world = world, .what = what, .seen = map64_of(1), .result = result};
+    struct move path[SEARCH_PATH_MAX];
     memset(result, 0, sizeof *result);
-    add(&s, 0, (struct move){0, 0}, 0);
-    for (size_t at = 0; at < s.count && result->verdict <= VERDICT_LEFTOVER; at++) {
-        expand(&s, at);
+    visit(&s, 0, path, 0);
+    for (size_t at = 0; at < s.count && !found(&s); at++) {
+        const unsigned length = path_to(&s, at, path);
+        for (unsigned i = 0; i < s.nodes[at].move_count && !found(&s); i++) {
+            path[length] = s.nodes[at].moves[i];
+            visit(&s, at, path, length + 1);
+        }
     }
     map64_deinit(&s.seen);
     mem_free(s.nodes);
 }
 
-void search_tell(const struct chain_limits *limits, const struct search_result *result, struct story *story) {
-    struct chain c;
-    play(&c, limits, result->path, result->path_len, story);
-    chain_deinit(&c);
+void search_tell(const struct search_world *world, const void *what, const struct search_result *result,
+                 struct story *story) {
+    void *w = play(world, what, result->path, result->path_len, story);
+    (void)world->judge(w);
+    world->destroy(w);
 }
