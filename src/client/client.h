@@ -93,8 +93,11 @@ void client_sent(struct client *c, size_t bytes);
 
 /* ---- what the application does ---- */
 
-/* The message is in the outbox; it is stored when store_durable() >= *id. QoS 0 and sequences taken before: *id 0. */
+/* The message is in the outbox; it is stored when client_publish_stored(). QoS 0: *id 0. Of a sequence that was taken
+ * before: 0, or the id of the message to wait for while that one is not stored. */
 int client_publish(struct client *c, const struct quartet_publication *p, uint64_t *id, struct error *text);
+/* store_durable() >= id (B0). */
+bool client_publish_stored(const struct client *c, uint64_t id);
 uint64_t client_last_sequence(const struct client *c);
 /* The oldest message that is neither acknowledged nor given up; UINT64_MAX: none. And whether this one is such. */
 uint64_t client_oldest(struct client *c);

@@ -1,0 +1,158 @@
+/* CONNECT and CONNACK: what is asked for, what is allowed, and whether the broker still knows the session.
+ *
+ * Session Present 0 where we know of a session is handled by each part for itself; what they record is in the log
+ * before the record that says that this CONNACK was seen. SUBSCRIBE waits for all of it, so that a broker whose session
+ * is new has nothing to send before our old packet ids are forgotten for good (R3). */
+#include "client/state.h"
+
+/* 3.1.1 knows one flag for both: the session begins anew and ends with the connection. */
+static bool connect_clean(const struct client *c) {
+    const struct quartet_options *o = &c->options;
+    if (c->protocol == PROTOCOL_311) {
+        return o->clean_start || o->end_session || c->client_id[0] == '\0';
+    }
+    return o->clean_start && !c->connected_once;
+}
+
+static void connect_properties(const struct client *c, struct properties *p) {
+    const struct quartet_options *o = &c->options;
+    properties_clear(p);
+    if (!o->end_session) {
+        p->present |= PROPERTY_SESSION_EXPIRY_INTERVAL;
+        p->session_expiry_interval_s = o->session_expiry_s != 0 ? o->session_expiry_s : UINT32_MAX;
+    }
+    if (o->receive_maximum != UINT16_MAX) {
+        p->present |= PROPERTY_RECEIVE_MAXIMUM;
+        p->receive_maximum = o->receive_maximum;
+    }
+    p->present |= PROPERTY_MAXIMUM_PACKET_SIZE;
+    p->maximum_packet_size = o->packet_bytes_max;
+}
+
+void connect_send(struct client *c) {
+    const struct quartet_options *o = &c->options;
+    c->clean = connect_clean(c);
+    c->ask_again = c->uncertain;
+    c->uncertain = true;
+    lsn_t lsn = client_record_in(c);
+    struct packet_connect p = {.protocol = (uint8_t)c->protocol,
+                               .clean_start = c->clean,
+                               .has_will = o->will.topic != NULL,
+                               .has_username = o->username != NULL,
+                               .has_password = o->password != NULL,
+                               .keep_alive_s = o->keep_alive_s == QUARTET_NO_KEEP_ALIVE ? 0 : o->keep_alive_s,
+                               .client_id = span_str(c->client_id),
+                               .will = c->will};
+    if (p.has_username) {
+        p.username = span_str(o->username);
+    }
+    if (p.has_password) {
+        p.password = span_of(o->password, o->password_bytes);
+        p.has_username = p.has_username || c->protocol == PROTOCOL_311;
+    }
+    connect_properties(c, &p.properties);
+    packet_encode_connect(output_begin(c, lsn), &p);
+    output_end(c);
+}
+
+bool connect_answer_is_311(const struct client *c, const struct packet_frame *frame) {
+    return c->phase == PHASE_OPENED && c->protocol == PROTOCOL_5 && frame->type == PACKET_CONNACK &&
+           frame->body.len == 2 && frame->body.ptr[1] != 0;
+}
+
+static bool wants_311(uint8_t reason) {
+    return reason == REASON_UNSUPPORTED_PROTOCOL_VERSION || reason == 1;
+}
+
+static void connect_refused(struct client *c, uint8_t reason) {
+    bool auto_protocol = c->options.protocol == 0 && c->protocol == PROTOCOL_5;
+    client_end(c, QUARTET_REFUSED, reason, -1, "the broker refuses the connection: %s",
+               reason >= REASON_UNSPECIFIED_ERROR ? reason_text(reason) : "return code of 3.1.1");
+    if (auto_protocol && wants_311(reason)) {
+        c->protocol = PROTOCOL_311;
+        c->retry_now = true;
+    }
+}
+
+static void connect_allowed(struct client *c, const struct properties *p) {
+    const struct quartet_options *o = &c->options;
+    bool v5 = c->protocol == PROTOCOL_5;
+    struct allowed *a = &c->allowed;
+    *a = (struct allowed){.receive_maximum = v5 ? UINT16_MAX : RECEIVE_MAXIMUM_311,
+                          .maximum_qos = 2,
+                          .retain = true,
+                          .wildcards = true,
+                          .shared = true,
+                          .identifiers = v5,
+                          .packet_bytes_max = UINT32_MAX};
+    uint32_t keep_alive_s = o->keep_alive_s == QUARTET_NO_KEEP_ALIVE ? 0 : o->keep_alive_s;
+    if (v5) {
+#define CONNECT_TAKE(NAME, field, to) (to) = (p->present & PROPERTY_##NAME) != 0 ? (p->field) : (to)
+        CONNECT_TAKE(RECEIVE_MAXIMUM, receive_maximum, a->receive_maximum);
+        CONNECT_TAKE(MAXIMUM_QOS, maximum_qos, a->maximum_qos);
+        CONNECT_TAKE(RETAIN_AVAILABLE, retain_available != 0, a->retain);
+        CONNECT_TAKE(WILDCARD_SUBSCRIPTION_AVAILABLE, wildcard_subscription_available != 0, a->wildcards);
+        CONNECT_TAKE(SHARED_SUBSCRIPTION_AVAILABLE, shared_subscription_available != 0, a->shared);
+        CONNECT_TAKE(SUBSCRIPTION_IDENTIFIER_AVAILABLE, subscription_identifier_available != 0, a->identifiers);
+        CONNECT_TAKE(MAXIMUM_PACKET_SIZE, maximum_packet_size, a->packet_bytes_max);
+        CONNECT_TAKE(SERVER_KEEP_ALIVE, server_keep_alive_s, keep_alive_s);
+#undef CONNECT_TAKE
+    }
+    if (o->send_window != 0 && o->send_window < a->receive_maximum) {
+        a->receive_maximum = o->send_window;
+    }
+    c->keep_alive_ms = (uint64_t)keep_alive_s * 1000;
+}
+
+/* False: the broker has broken a rule, and the connection ends. */
+static bool connect_checked(struct client *c, const struct packet_connack *p) {
+    if (p->session_present && c->clean) {
+        client_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-3.2.2-2",
+                                          "Session Present 1 in answer to a clean start"});
+        return false;
+    }
+    bool assigned = c->protocol == PROTOCOL_5 && (p->properties.present & PROPERTY_ASSIGNED_CLIENT_IDENTIFIER) != 0;
+    if (assigned && c->client_id[0] == '\0') {
+        struct span id = p->properties.assigned_client_identifier;
+        c->client_id = client_keep(c, id.ptr, id.len);
+    }
+    return true;
+}
+
+static void connect_event(struct client *c) {
+    struct quartet_event event = {
+        .kind = QUARTET_EVENT_CONNECTED, .session_present = c->session_present, .server = c->servers[c->server]};
+    event_push(c, &event, "", 0);
+}
+
+void connect_answer(struct client *c, const struct packet_connack *p) {
+    if (p->reason != 0) {
+        connect_refused(c, p->reason);
+        return;
+    }
+    if (!connect_checked(c, p)) {
+        return;
+    }
+    bool session_gone = !p->session_present;
+    c->phase = PHASE_LIVE;
+    c->live_since = c->now;
+    c->received_at = c->now;
+    c->connected_once = true;
+    c->progress = false;
+    c->taken_over = false;
+    c->session_present = p->session_present;
+    c->counters.connected = true;
+    c->counters.connections++;
+    c->counters.error = QUARTET_OK;
+    c->counters.reason = 0;
+    connect_allowed(c, &p->properties);
+    connect_event(c);
+    receive_connected(c, session_gone);
+    send_connected(c, session_gone);
+    subscribe_connected(c, session_gone);
+    c->session_known = true;
+    c->uncertain = false;
+    (void)client_record_in(c);
+    subscribe_pump(c);
+    send_pump(c);
+}

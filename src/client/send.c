@@ -1,0 +1,537 @@
+/* The way out: publications into the queue, flows with the broker, and what becomes of them when it has forgotten the
+ * session.
+ *
+ * The decision about lost flows, record by record. SESSION{out, disconnected_at} is staged when CONNACK says that the
+ * session is gone; from then on flows are held, also after a crash and whatever a later CONNACK says. RESEND: the same
+ * record with 0, then the flows go out under the ids that SENT gave them: to the broker they are new. DROP: DONE of
+ * each flow, then the record with 0; a crash between them leaves fewer flows and the same question. Flows that were
+ * released have ended: the broker had the message. */
+#include "client/state.h"
+#include "topic/topic.h"
+
+enum { PUBLISH_BYTES_MAX = 268435455, MUTANT_RESEND_MS = 1000 };
+
+/* ---- publications ---- */
+
+static int publish_invalid(struct error *text, const char *what) {
+    (void)error_set(text, ERROR_INVALID, 0, "%s", what);
+    return QUARTET_INVALID;
+}
+
+static int publish_check(const struct client *c, const struct quartet_publication *p, struct error *text) {
+    if (p->topic == NULL || !client_text_valid(p->topic) || !topic_name_valid(span_str(p->topic))) {
+        return publish_invalid(text, "topic is no topic name: 1 to 65,535 bytes of UTF-8 without wildcards");
+    }
+    if (p->qos < 0 || p->qos > 2) {
+        return publish_invalid(text, "qos is neither 0, 1 nor 2");
+    }
+    if (p->payload_bytes > 0 && p->payload == NULL) {
+        return publish_invalid(text, "payload is NULL but payload_bytes is not 0");
+    }
+    if (!client_properties_check(&p->properties, text)) {
+        return QUARTET_INVALID;
+    }
+    if (strlen(p->topic) + c->scratch.len + p->payload_bytes > PUBLISH_BYTES_MAX - 64) {
+        return publish_invalid(text, "the message is larger than a packet of MQTT can be");
+    }
+    return QUARTET_OK;
+}
+
+static uint64_t sending_bytes(const struct sending *s) {
+    return s->queue_bytes + s->open.bytes + s->volatile_bytes;
+}
+
+static int publish_room(const struct client *c, size_t bytes, struct error *text) {
+    uint64_t used = sending_bytes(&c->sending);
+    if (used > 0 && used + bytes > c->options.outbox_bytes) {
+        (void)error_set(text, ERROR_NO_SPACE, 0, "the outbox holds %llu bytes; outbox_bytes is %llu",
+                        (unsigned long long)used, (unsigned long long)c->options.outbox_bytes);
+        return QUARTET_FULL;
+    }
+    if (store_pressure(c->store) == STORE_FULL) {
+        (void)error_set(text, ERROR_NO_SPACE, 0, "the store has no room for more messages");
+        return QUARTET_STORE_FULL;
+    }
+    return QUARTET_OK;
+}
+
+static int publish_state(const struct client *c, struct error *text) {
+    if (store_failed(c->store)) {
+        (void)error_set(text, ERROR_IO, 0, "%s", c->store->error.text);
+        return QUARTET_STORE_FAILED;
+    }
+    return QUARTET_OK;
+}
+
+static wall_ms_t publish_expires_at(const struct client *c, const struct quartet_properties *p) {
+    return p->has_expiry ? c->wall + (wall_ms_t)p->expiry_s * 1000 : 0;
+}
+
+static bool send_may(const struct client *c) {
+    return c->phase == PHASE_LIVE && outbox_bytes(&c->out) <= OUTBOX_PUMP_BYTES;
+}
+
+/* Takes the message's reference. */
+static void publish_queue(struct client *c, struct message *m, const struct quartet_publication *p) {
+    struct sending *s = &c->sending;
+    struct record_target target = {s->session, (uint8_t)p->qos, p->retain};
+    struct record record = {.kind = RECORD_MESSAGE,
+                            .message = {.origin = s->session,
+                                        .sequence = client_mutant(c, MUTANT_SEQUENCE) ? 0 : p->sequence,
+                                        .accepted_at = c->wall,
+                                        .parts = {m->qos, m->retain, m->expires_at, message_topic(m),
+                                                  message_properties(m), message_payload(m)},
+                                        .targets = &target,
+                                        .target_count = 1}};
+    m->lsn = client_stage_out(c, &record);
+    s->last_message = m->lsn;
+    struct delivery d = {m, m->lsn, 0, (uint8_t)p->qos, p->retain};
+    queue_push(&s->queue, &d);
+    s->queue_bytes += message_bytes(m);
+}
+
+static void publish_volatile(struct client *c, struct message *m, bool retain) {
+    struct volatile_out *v = fifo_push(&c->sending.volatiles);
+    *v = (struct volatile_out){m, retain};
+    c->sending.volatile_bytes += message_bytes(m);
+    c->sending.volatile_taken++;
+}
+
+/* A sequence that was taken before: the id is that of the message to wait for, while it is not on disk. */
+static bool publish_repeats(const struct client *c, const struct quartet_publication *p, uint64_t *id) {
+    if (p->sequence == 0 || p->sequence > c->sending.last_sequence) {
+        return false;
+    }
+    *id = store_durable(c->store) < c->sending.last_sequence_lsn ? c->sending.last_sequence_lsn : 0;
+    return true;
+}
+
+static struct message *publish_message(struct client *c, const struct quartet_publication *p) {
+    struct message_parts parts = {.qos = (uint8_t)p->qos,
+                                  .retain = p->retain,
+                                  .expires_at = publish_expires_at(c, &p->properties),
+                                  .topic = span_str(p->topic),
+                                  .properties = buf_span(&c->scratch),
+                                  .payload = span_of(p->payload, p->payload_bytes)};
+    return message_create(&parts);
+}
+
+int client_publish(struct client *c, const struct quartet_publication *p, uint64_t *id, struct error *text) {
+    *id = 0;
+    c->scratch.len = 0;
+    int error = publish_state(c, text);
+    error = error != QUARTET_OK ? error : publish_check(c, p, text);
+    if (error != QUARTET_OK || publish_repeats(c, p, id)) {
+        return error;
+    }
+    client_properties_encode(&c->scratch, &p->properties);
+    error = publish_room(c, sizeof(struct message) + strlen(p->topic) + c->scratch.len + p->payload_bytes, text);
+    if (error != QUARTET_OK) {
+        return error;
+    }
+    struct message *m = publish_message(c, p);
+    if (p->qos == 0) {
+        publish_volatile(c, m, p->retain);
+    } else {
+        publish_queue(c, m, p);
+        *id = m->lsn;
+    }
+    if (p->sequence != 0) {
+        c->sending.last_sequence = p->sequence;
+        c->sending.last_sequence_lsn = *id;
+    }
+    send_pump(c);
+    return QUARTET_OK;
+}
+
+bool client_publish_stored(const struct client *c, uint64_t id) {
+    return client_barrier(c, MUTANT_B0, id) <= store_durable(c->store);
+}
+
+uint64_t client_last_sequence(const struct client *c) {
+    return c->sending.last_sequence;
+}
+
+/* ---- what is open ---- */
+
+static lsn_t queue_first(struct client *c) {
+    struct sending *s = &c->sending;
+    const struct delivery *d = queue_peek(&s->queue, c->store, s->session, WINDOW_MESSAGES);
+    return d != NULL ? d->message_lsn : UINT64_MAX;
+}
+
+uint64_t client_oldest(struct client *c) {
+    uint64_t open = open_set_first(&c->sending.open);
+    return open != UINT64_MAX ? open : queue_first(c);
+}
+
+bool client_pending(struct client *c, uint64_t id) {
+    return open_set_has(&c->sending.open, id) || (id <= c->sending.last_message && id >= queue_first(c));
+}
+
+uint64_t client_volatile_taken(const struct client *c) {
+    return c->sending.volatile_taken;
+}
+
+uint64_t client_volatile_left(const struct client *c) {
+    return c->sending.volatile_left;
+}
+
+/* ---- QoS 0 ---- */
+
+static void volatile_mark(struct client *c) {
+    struct sending *s = &c->sending;
+    if (!s->marked && s->volatile_left < s->volatile_sent) {
+        s->marked = true;
+        s->mark_position = c->out.stream_end;
+        s->mark_sent = s->volatile_sent;
+    }
+}
+
+void send_left(struct client *c) {
+    struct sending *s = &c->sending;
+    if (s->marked && c->out.stream_begin >= s->mark_position) {
+        s->volatile_left = s->mark_sent;
+        s->marked = false;
+        volatile_mark(c);
+    }
+}
+
+static bool message_expired(const struct client *c, const struct message *m) {
+    return m->expires_at != 0 && m->expires_at <= c->wall;
+}
+
+static void volatile_pump(struct client *c) {
+    struct sending *s = &c->sending;
+    struct volatile_out *front;
+    while (send_may(c) && (front = fifo_front(&s->volatiles)) != NULL) {
+        struct volatile_out v = *front;
+        fifo_pop(&s->volatiles);
+        s->volatile_bytes -= message_bytes(v.message);
+        s->volatile_sent++;
+        if (!message_expired(c, v.message) && output_refuses(c, v.message, 0, v.retain) == 0) {
+            struct publish_fields fields = {.retain = v.retain};
+            output_publish(c, v.message, &fields, 0);
+        }
+        message_unref(v.message);
+    }
+    volatile_mark(c);
+}
+
+/* ---- flows ---- */
+
+/* The flow is over, for better or worse (B5). */
+static void flow_end(struct client *c, struct flight *f, int error, uint8_t reason, const char *text) {
+    struct sending *s = &c->sending;
+    lsn_t id = f->message_lsn;
+    if (!client_mutant(c, MUTANT_B5)) {
+        struct record record = {.kind = RECORD_DONE, .flow = {s->session, f->packet_id}};
+        (void)client_stage_out(c, &record);
+    }
+    (void)open_set_end(&s->open, id);
+    qos_out_end(&s->flows, f);
+    c->progress = true;
+    if (error == QUARTET_OK && reason < REASON_UNSPECIFIED_ERROR) {
+        c->counters.published++;
+    }
+    event_published(c, id, error, reason, text);
+}
+
+static void flow_send(struct client *c, struct flight *f, lsn_t sent) {
+    uint8_t refused = output_refuses(c, f->message, f->qos, f->retain);
+    if (refused != 0) {
+        flow_end(c, f, QUARTET_REFUSED, refused, "the broker does not take such messages");
+        return;
+    }
+    struct publish_fields fields = {
+        .packet_id = f->packet_id, .qos = f->qos, .dup = f->sent_before, .retain = f->retain};
+    output_publish(c, f->message, &fields, client_barrier(c, MUTANT_B1, sent));
+}
+
+/* A broker that has a session which we know nothing of may hold the id since then, and would take a new message for a
+ * repeat. PUBREL frees it, and is answered also when it was not held. */
+static void flow_free_foreign(struct client *c, const struct flight *f) {
+    struct sending *s = &c->sending;
+    if (!s->foreign) {
+        return;
+    }
+    if (s->begun++ >= s->flows.ids_max) {
+        s->foreign = false;
+    } else if (f->qos == 2) {
+        output_ack(c, PACKET_PUBREL, f->packet_id, 0, 0);
+    }
+}
+
+/* A queued message gets its packet id (B1). Takes the delivery's reference. */
+static void flow_begin(struct client *c, struct delivery *d) {
+    struct sending *s = &c->sending;
+    struct flight_parts parts = {d->message, d->message_lsn, d->target, d->qos, d->retain};
+    struct flight *f = qos_out_begin(&s->flows, &parts);
+    struct record record = {.kind = RECORD_SENT, .sent = {s->session, f->packet_id, f->message_lsn, f->target}};
+    lsn_t sent = client_stage_out(c, &record);
+    open_set_add(&s->open, d->message_lsn, (uint32_t)message_bytes(d->message));
+    flow_free_foreign(c, f);
+    flow_send(c, f, sent);
+}
+
+/* A message leaves the queue without a flow: told, and recorded so that it does not come back. */
+static void queue_drop(struct client *c, struct delivery *d, int error, uint8_t reason, const char *text) {
+    struct record record = {.kind = RECORD_DROPPED, .dropped = {c->sending.session, d->message_lsn, d->target}};
+    (void)client_stage_out(c, &record);
+    event_published(c, d->message_lsn, error, reason, text);
+    message_unref(d->message);
+}
+
+static void queue_pump(struct client *c) {
+    struct sending *s = &c->sending;
+    while (send_may(c) && qos_out_ready(&s->flows) &&
+           queue_peek(&s->queue, c->store, s->session, WINDOW_MESSAGES) != NULL) {
+        struct delivery d = queue_pop(&s->queue);
+        s->queue_bytes -= message_bytes(d.message);
+        uint8_t refused = output_refuses(c, d.message, d.qos, d.retain);
+        if (message_expired(c, d.message)) {
+            queue_drop(c, &d, QUARTET_TIMEOUT, REASON_UNSPECIFIED_ERROR, "the message expired before it was sent");
+        } else if (refused != 0) {
+            queue_drop(c, &d, QUARTET_REFUSED, refused, "the broker does not take such messages");
+        } else {
+            flow_begin(c, &d);
+        }
+    }
+}
+
+/* False: the store has failed. */
+static bool flows_resend(struct client *c) {
+    struct sending *s = &c->sending;
+    while (send_may(c) && qos_out_must_resend(&s->flows)) {
+        struct flight *f = qos_out_resend_next(&s->flows);
+        if (f->message == NULL) {
+            f->message = store_message(c->store, f->message_lsn);
+            if (f->message == NULL) {
+                return false;
+            }
+        }
+        if (s->fresh) {
+            f->sent_before = false;
+        }
+        flow_send(c, f, s->last_lsn);
+    }
+    return true;
+}
+
+void send_pump(struct client *c) {
+    struct sending *s = &c->sending;
+    if (c->phase != PHASE_LIVE) {
+        return;
+    }
+    if (s->volatiles.count > 0) {
+        volatile_pump(c);
+    }
+    if (!s->lost && (s->flows.resend_count == 0 || flows_resend(c))) {
+        queue_pump(c);
+    }
+}
+
+/* ---- acknowledgements ---- */
+
+static enum qos_out_answer ack_ask(struct qos_out *out, enum packet_type type, const struct packet_ack *p,
+                                   struct flight **f) {
+    if (type == PACKET_PUBACK) {
+        return qos_out_puback(out, p->packet_id, f);
+    }
+    if (type == PACKET_PUBREC) {
+        return qos_out_pubrec(out, p->packet_id, p->reason, f);
+    }
+    return qos_out_pubcomp(out, p->packet_id, f);
+}
+
+/* B3: PUBREL leaves when "PUBREC seen" is durable. */
+static void ack_released(struct client *c, packet_id_t packet_id) {
+    struct record record = {.kind = RECORD_RECEIVED, .flow = {c->sending.session, packet_id}};
+    lsn_t lsn = client_stage_out(c, &record);
+    c->progress = true;
+    output_ack(c, PACKET_PUBREL, packet_id, 0, client_barrier(c, MUTANT_B3, lsn));
+}
+
+/* Of PUBCOMP only the fact counts: "not found" ends the flow as well. */
+static uint8_t ack_reason(enum packet_type type, const struct packet_ack *p) {
+    return type == PACKET_PUBCOMP ? 0 : p->reason;
+}
+
+void send_ack(struct client *c, enum packet_type type, const struct packet_ack *p) {
+    struct sending *s = &c->sending;
+    struct flight *f = NULL;
+    uint8_t unknown = c->protocol == PROTOCOL_5 ? REASON_PACKET_IDENTIFIER_NOT_FOUND : REASON_SUCCESS;
+    if (s->lost) {
+        return; /* the flows are not this session's: it has none */
+    }
+    switch (ack_ask(&s->flows, type, p, &f)) {
+    case QOS_OUT_IGNORED:
+        break;
+    case QOS_OUT_DONE:
+        flow_end(c, f, QUARTET_OK, ack_reason(type, p), "");
+        break;
+    case QOS_OUT_RELEASED:
+        ack_released(c, p->packet_id);
+        break;
+    case QOS_OUT_AGAIN:
+        output_ack(c, PACKET_PUBREL, p->packet_id, 0, client_barrier(c, MUTANT_B3, s->last_lsn));
+        break;
+    case QOS_OUT_UNKNOWN:
+        output_ack(c, PACKET_PUBREL, p->packet_id, unknown, s->last_lsn);
+        break;
+    case QOS_OUT_WRONG:
+        client_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-4.3.2-2", "PUBREC for a message of QoS 1"});
+        break;
+    }
+}
+
+/* ---- a connection, and whether the session is there ---- */
+
+static void pubrels_resend(struct client *c) {
+    struct sending *s = &c->sending;
+    if (client_mutant(c, MUTANT_REL_RESEND)) {
+        return;
+    }
+    for (struct link *l = s->flows.released.next; l != &s->flows.released; l = l->next) {
+        const struct flight *f = container_of(l, struct flight, link);
+        output_ack(c, PACKET_PUBREL, f->packet_id, 0, client_barrier(c, MUTANT_B3, s->last_lsn));
+    }
+}
+
+static void released_end(struct client *c) {
+    struct link *head = &c->sending.flows.released;
+    while (!list_empty(head)) {
+        flow_end(c, container_of(head->next, struct flight, link), QUARTET_OK, 0, "");
+    }
+}
+
+static uint64_t published_count(const struct client *c, int qos) {
+    uint64_t count = 0;
+    const struct link *head = &c->sending.flows.published;
+    for (struct link *l = head->next; l != head; l = l->next) {
+        count += container_of(l, struct flight, link)->qos >= qos;
+    }
+    return count;
+}
+
+/* What becomes of flows when nobody has decided: QoS 1 alone may always come twice; and a session that we ourselves
+ * asked to end was not lost. */
+static enum quartet_lost_policy lost_policy(const struct client *c) {
+    const struct quartet_options *o = &c->options;
+    bool own_will = c->clean || o->end_session;
+    if (o->session_lost == QUARTET_LOST_HOLD && (own_will || published_count(c, 2) == 0)) {
+        return QUARTET_LOST_RESEND;
+    }
+    return o->session_lost;
+}
+
+static void lost_resend(struct client *c) {
+    if (c->sending.lost) {
+        c->sending.lost = false;
+        (void)client_record_out(c);
+    }
+    c->sending.fresh = true;
+}
+
+static void lost_drop(struct client *c) {
+    struct sending *s = &c->sending;
+    if (!s->lost) {
+        s->lost = true;
+        (void)client_record_out(c);
+    }
+    while (!list_empty(&s->flows.published)) {
+        struct flight *f = container_of(s->flows.published.next, struct flight, link);
+        flow_end(c, f, QUARTET_SESSION_LOST, REASON_UNSPECIFIED_ERROR, "the broker forgot the session");
+    }
+    s->lost = false;
+    (void)client_record_out(c);
+}
+
+static void lost_hold(struct client *c) {
+    struct sending *s = &c->sending;
+    if (!s->lost) {
+        s->lost = true;
+        s->lost_told = false;
+        (void)client_record_out(c);
+    }
+    if (!s->lost_told) {
+        s->lost_told = true;
+        struct quartet_event event = {
+            .kind = QUARTET_EVENT_SESSION_LOST, .error = QUARTET_SESSION_LOST, .count = published_count(c, 1)};
+        event_push(c, &event, "", 0);
+    }
+}
+
+static void send_lost(struct client *c) {
+    released_end(c);
+    if (list_empty(&c->sending.flows.published)) {
+        if (c->sending.lost) {
+            c->sending.lost = false;
+            (void)client_record_out(c);
+        }
+        return;
+    }
+    enum quartet_lost_policy policy = lost_policy(c);
+    if (policy == QUARTET_LOST_RESEND) {
+        lost_resend(c);
+    } else if (policy == QUARTET_LOST_DROP) {
+        lost_drop(c);
+    } else {
+        lost_hold(c);
+    }
+}
+
+void send_connected(struct client *c, bool session_gone) {
+    struct sending *s = &c->sending;
+    s->foreign = (s->foreign && !session_gone) || (!c->session_known && c->session_present);
+    if ((session_gone && !client_mutant(c, MUTANT_LOST)) || s->lost) {
+        send_lost(c);
+    }
+    qos_out_connected(&s->flows, c->allowed.receive_maximum);
+    pubrels_resend(c);
+}
+
+int client_session_lost(struct client *c, enum quartet_lost_policy decision) {
+    struct sending *s = &c->sending;
+    if (!s->lost || (decision != QUARTET_LOST_RESEND && decision != QUARTET_LOST_DROP)) {
+        return QUARTET_INVALID;
+    }
+    if (decision == QUARTET_LOST_RESEND) {
+        lost_resend(c);
+    } else {
+        lost_drop(c);
+    }
+    if (c->phase == PHASE_LIVE) {
+        qos_out_connected(&s->flows, c->allowed.receive_maximum);
+        send_pump(c);
+    }
+    return QUARTET_OK;
+}
+
+void send_disconnected(struct client *c, bool was_live) {
+    struct sending *s = &c->sending;
+    s->fresh = s->fresh && !was_live;
+    s->marked = false;
+    s->volatile_left = s->volatile_sent;
+}
+
+void send_mutant_resend(struct client *c) {
+    struct sending *s = &c->sending;
+    if (c->now - c->mutant_resent_at >= MUTANT_RESEND_MS && s->flows.count > 0) {
+        c->mutant_resent_at = c->now;
+        qos_out_connected(&s->flows, s->flows.quota_max);
+        pubrels_resend(c);
+        send_pump(c);
+    }
+}
+
+void send_deinit(struct client *c) {
+    struct sending *s = &c->sending;
+    for (struct volatile_out *v; (v = fifo_front(&s->volatiles)) != NULL; fifo_pop(&s->volatiles)) {
+        message_unref(v->message);
+    }
+    fifo_deinit(&s->volatiles);
+    queue_deinit(&s->queue);
+    qos_out_deinit(&s->flows);
+    open_set_deinit(&s->open);
+}
