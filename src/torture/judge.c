@@ -48,10 +48,13 @@ struct party {
     uint32_t connects; /* CONNACKs that came */
     bool known;        /* a CONNACK came, so a session is owed */
     bool resumed;      /* this connection continues a session */
-    bool repeats;      /* PUBLISH came more than once on this connection */
+    bool repeats;      /* the client sent a packet again on this connection */
+    bool excused;      /* ... though 5.0 lets nobody do so on a live one [MQTT-4.4.0-1]: the broker may close */
+    uint32_t repeated; /* the message of that packet */
     bool told;         /* a DISCONNECT came on this connection */
     uint32_t last;     /* of a subscriber: the highest message so far */
     bool any;          /* ... and there was one */
+    uint32_t said;     /* the message of the last packet that the client sent, or WIRE_NO_MESSAGE */
 };
 
 /* What became of one message on its first hop. */
@@ -120,10 +123,13 @@ static struct judge_finding *find(struct judge *j, enum judge_column column, uin
     return f;
 }
 
-/* A violation by the present record; each standard has its own number for the rule. */
+/* A violation by the present record; each standard has its own number for the rule. What concerns no message is told
+ * with the last one that its client spoke of. */
 static void violation(struct judge *j, const struct wire_record *r, const char *in_311, const char *in_5,
                       const char *text) {
-    struct judge_finding *f = find(j, JUDGE_VIOLATION, r->who, r->message, text);
+    const struct party *p = j->parties[r->who];
+    uint32_t message = r->message != WIRE_NO_MESSAGE ? r->message : p->repeats ? p->repeated : p->said;
+    struct judge_finding *f = find(j, JUDGE_VIOLATION, r->who, message, text);
     f->statement = j->terms->protocol == PROTOCOL_5 ? in_5 : in_311;
 }
 
@@ -175,7 +181,8 @@ static void party_connection(struct judge *j, struct party *p) {
     p->connection = ++j->epoch;
     p->order.head = p->order.count = 0;
     p->resent = p->live = 0;
-    p->resumed = p->repeats = p->told = false;
+    p->said = WIRE_NO_MESSAGE;
+    p->resumed = p->repeats = p->excused = p->told = false;
 }
 
 static bool reached(const struct wire_record *r) {
@@ -235,7 +242,7 @@ static void on_connack(struct judge *j, struct party *p, const struct wire_recor
 static void on_event(struct judge *j, struct party *p, const struct wire_record *r) {
     if (r->event == EVENT_OPENED) {
         party_connection(j, p);
-    } else if (r->event == EVENT_CLOSED && !p->told) {
+    } else if (r->event == EVENT_CLOSED && !p->told && !p->excused) {
         /* A receiver that must acknowledge every repeat may not answer it by closing. */
         if (p->repeats) {
             violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-10", "the connection is closed instead of an acknowledgement");
@@ -247,6 +254,9 @@ static void on_event(struct judge *j, struct party *p, const struct wire_record 
 
 static void on_disconnect(struct judge *j, struct party *p, const struct wire_record *r) {
     p->told = true;
+    if (p->excused) {
+        return;
+    }
     if (p->repeats) {
         violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-10", "DISCONNECT instead of the acknowledgement of a repeat");
     } else {
@@ -256,13 +266,21 @@ static void on_disconnect(struct judge *j, struct party *p, const struct wire_re
 
 /* ---- publisher and broker ---- */
 
+static void client_repeats(struct judge *j, struct party *p, const struct wire_record *r) {
+    p->repeats = true;
+    p->repeated = r->message;
+    p->excused = p->excused || (r->fate == WIRE_REPEATED && j->terms->protocol == PROTOCOL_5);
+}
+
 static void publisher_sends(struct judge *j, struct party *p, const struct wire_record *r) {
     struct id_state *s = id_of(p, r->packet_id);
     if (r->type == PACKET_PUBLISH) {
         fate_of(j, r->message)->sent = true;
         if (reached(r)) {
-            p->repeats = p->repeats || s->asked > 0 || r->dup;
             s->asked++;
+            if (r->dup) {
+                client_repeats(j, p, r);
+            }
             if (!s->pending) {
                 s->pending = true;
                 queue_push(&p->order, r->packet_id);
@@ -270,7 +288,9 @@ static void publisher_sends(struct judge *j, struct party *p, const struct wire_
         }
     } else if (r->type == PACKET_PUBREL && reached(r)) {
         s->released++;
-        p->repeats = p->repeats || s->released > 1;
+        if (r->fate == WIRE_REPEATED) {
+            client_repeats(j, p, r);
+        }
     }
 }
 
@@ -412,10 +432,13 @@ static void on_pubrel(struct judge *j, struct party *p, const struct wire_record
     }
 }
 
-static void subscriber_sends(struct party *p, const struct wire_record *r) {
+static void subscriber_sends(struct judge *j, struct party *p, const struct wire_record *r) {
     struct id_state *s = id_of(p, r->packet_id);
     if (!reached(r)) {
         return;
+    }
+    if (r->fate == WIRE_REPEATED) {
+        client_repeats(j, p, r);
     }
     if (r->type == PACKET_PUBREC) {
         s->asked++;
@@ -439,7 +462,7 @@ static void on_flow_packet(struct judge *j, struct party *p, const struct wire_r
     if (r->way == WIRE_TO_BROKER && r->who == 0) {
         publisher_sends(j, p, r);
     } else if (r->way == WIRE_TO_BROKER) {
-        subscriber_sends(p, r);
+        subscriber_sends(j, p, r);
     } else if (r->type == PACKET_PUBREC) {
         on_pubrec(j, p, r);
     } else if (r->type == PACKET_PUBCOMP) {
@@ -462,6 +485,9 @@ static bool fits(const struct wire_record *r) {
 static void on_record(struct judge *j, const struct wire_record *r) {
     struct party *p = party_of(j, r->who);
     bool flow = r->type >= PACKET_PUBLISH && r->type <= PACKET_PUBCOMP;
+    if (r->way == WIRE_TO_BROKER && flow && reached(r)) {
+        p->said = r->message;
+    }
     if (r->way == WIRE_EVENT) {
         on_event(j, p, r);
     } else if (r->statement != NULL) {
@@ -542,17 +568,22 @@ void judge_run(struct judge *j, const struct wire *wire, const struct judge_term
 
 /* ---- the way there ---- */
 
+static bool speaks_of(const struct wire_record *r, const struct judge_finding *f) {
+    return r->message != WIRE_NO_MESSAGE && (r->message == f->message || r->message == f->other);
+}
+
 /* True when a record belongs to the story of a finding. */
 static bool tells(const struct wire_record *r, const struct judge_finding *f) {
     if (r->way == WIRE_EVENT) {
-        return f->message != WIRE_NO_MESSAGE || r->who == f->who;
+        bool all = r->event == EVENT_KILLED || r->event == EVENT_POWER || r->event == EVENT_CALM;
+        return all || f->message != WIRE_NO_MESSAGE || r->who == f->who;
     }
     bool connection = r->type == PACKET_CONNECT || r->type == PACKET_CONNACK || r->type == PACKET_DISCONNECT;
     if (connection) {
         return f->message != WIRE_NO_MESSAGE || r->who == f->who;
     }
     bool party = r->who == 0 || f->who == 0 || r->who == f->who;
-    return party && r->message != WIRE_NO_MESSAGE && (r->message == f->message || r->message == f->other);
+    return party && speaks_of(r, f);
 }
 
 size_t judge_excerpt(struct buf *out, const struct wire *wire, const struct judge_finding *f) {
@@ -560,8 +591,7 @@ size_t judge_excerpt(struct buf *out, const struct wire *wire, const struct judg
     size_t first = 0;
     size_t last = f->column == JUDGE_LOST || f->column == JUDGE_STUCK || f->record >= wire->count ? wire->count
                                                                                                   : f->record + 1;
-    while (f->message != WIRE_NO_MESSAGE && first < last &&
-           (wire->records[first].message != f->message && wire->records[first].message != f->other)) {
+    while (f->message != WIRE_NO_MESSAGE && first < last && !speaks_of(&wire->records[first], f)) {
         first++;
     }
     for (size_t i = first < last ? first : 0; i < last; i++) {

@@ -59,6 +59,18 @@ static void schedule_death(struct client *c) {
     t->kill_kind = c->lane->strike.row.kind;
 }
 
+/* Who sends a PUBLISH again sets DUP [MQTT-3.3.1-1]. */
+static void pass_often(struct client *c, struct span bytes, struct wire_record *r, int times) {
+    pass(c, bytes, r);
+    for (int i = 1; i < times; i++) {
+        size_t at = c->out.len;
+        r->fate = WIRE_REPEATED;
+        r->dup = r->type == PACKET_PUBLISH;
+        pass(c, bytes, r);
+        c->out.ptr[at] |= r->dup ? 8 : 0;
+    }
+}
+
 static void strike_sent(struct client *c, struct span bytes, struct wire_record *r) {
     const struct strike *s = &c->lane->strike;
     note_strike(c);
@@ -87,10 +99,7 @@ static void strike_sent(struct client *c, struct span bytes, struct wire_record 
         mute(c, answer_to(r->type), r->packet_id);
         break;
     case LOSS_REPEATED:
-        for (int i = 0; i < s->row.times; i++) {
-            r->fate = i == 0 ? WIRE_PASSED : WIRE_REPEATED;
-            pass(c, bytes, r);
-        }
+        pass_often(c, bytes, r, s->row.times);
         break;
     case LOSS_NONE:
         pass(c, bytes, r);

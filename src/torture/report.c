@@ -2,8 +2,6 @@
 
 #include <stdlib.h>
 
-#define STORIES_SHOWN 6
-
 void report_catalogue(FILE *out, const char *only) {
     struct fault_table table;
     fault_table_init(&table, only);
@@ -101,14 +99,17 @@ static void print_story(FILE *out, const struct torture *t, const struct story *
 }
 
 static void print_people(FILE *out, const struct torture *t) {
-    size_t shown = t->options->trace || t->story_count < STORIES_SHOWN ? t->story_count : STORIES_SHOWN;
+    bool shown[JUDGE_COLUMNS] = {false};
     print_table(out, t);
-    if (shown > 0) {
-        (void)fprintf(out, "\nWhat led there, the shortest first (%zu of %zu kept%s)\n", shown, t->story_count,
-                      shown < t->story_count ? "; --trace prints all" : "");
+    if (t->story_count > 0) {
+        (void)fprintf(out, "\nWhat led there, the shortest first%s\n",
+                      t->options->trace ? "" : "; one of each column, --trace prints more");
     }
-    for (size_t i = 0; i < shown; i++) {
-        print_story(out, t, &t->stories[i]);
+    for (size_t i = 0; i < t->story_count; i++) {
+        if (t->options->trace || !shown[t->stories[i].finding.column]) {
+            print_story(out, t, &t->stories[i]);
+        }
+        shown[t->stories[i].finding.column] = true;
     }
     (void)fprintf(out, "\n%s: %llu messages, %llu deliveries, %llu runs, %llu cuts, %llu SIGKILLs, %llu power cuts",
                   t->failed ? "UNFINISHED" : torture_clean(t) ? "clean" : "BROKEN", (unsigned long long)t->messages,

@@ -74,6 +74,10 @@ void wire_print(struct buf *out, const struct wire_record *r) {
                                          "calm: no more faults"};
     static const char *const ways[] = {"--", "->", "<-"};
     char who[24];
+    if (r->event == EVENT_KILLED || r->event == EVENT_POWER || r->event == EVENT_CALM) {
+        text_add(out, "%10.3f ms  ---- %s ----\n", (double)r->time_ns / 1e6, events[r->event]);
+        return;
+    }
     if (r->who == 0) {
         (void)snprintf(who, sizeof(who), "publisher");
     } else {
