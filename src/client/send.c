@@ -190,7 +190,7 @@ static void volatile_mark(struct client *c) {
 
 void send_left(struct client *c) {
     struct sending *s = &c->sending;
-    if (s->marked && c->out.stream_begin >= s->mark_position) {
+    while (s->marked && c->out.stream_begin >= s->mark_position) {
         s->volatile_left = s->mark_sent;
         s->marked = false;
         volatile_mark(c);
