@@ -2,6 +2,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "tool/format.h"
 #include "tool/options.h"
 #include "topic/topic.h"
 
@@ -68,13 +69,17 @@ static bool check_store(struct tool_options *o, struct error *error) {
         }
     }
     if (o->store == NULL) {
-        return !(o->stored_is_enough || o->flush) || wrong(error, "--stored and --flush need --store DIR");
+        return !(o->stored_is_enough || o->flush || o->numbered) ||
+               wrong(error, "--stored, --flush and --numbered need --store DIR");
     }
     if (o->client_id == NULL) {
         return wrong(error, "--store needs a client identifier that stays the same: give -i");
     }
     if (o->stored_is_enough && (o->flush || o->qos == 0)) {
         return wrong(error, o->flush ? "--stored and --flush exclude each other" : "--stored needs -q 1 or -q 2");
+    }
+    if (o->numbered && (o->payload != TOOL_PAYLOAD_LINES || o->qos == 0)) {
+        return wrong(error, "--numbered needs -l, and -q 1 or -q 2");
     }
     o->keep_session = true;
     return true;
@@ -89,6 +94,9 @@ static bool check_sub(const struct tool_options *o, struct error *error) {
     }
     if (o->random_filter < 0.1) {
         return wrong(error, "--random-filter must be between 0.1 and 100");
+    }
+    if (o->format != NULL && !tool_format_check(o->format, error)) {
+        return false;
     }
     if (o->ack == TOOL_ACK_COMMAND && o->ack_command == NULL) {
         return wrong(error, "--ack command needs --ack-cmd COMMAND");
@@ -119,6 +127,9 @@ static bool check_program(const struct tool_options *o, struct error *error) {
     }
     if (o->program == TOOL_RR && o->response_topic == NULL) {
         return wrong(error, "give the topic of the response with -e");
+    }
+    if (o->program == TOOL_RR && o->format != NULL && !tool_format_check(o->format, error)) {
+        return false;
     }
     return check_publication(o, error) && (o->program == TOOL_PUB || check_topic("-e", o->response_topic, error));
 }

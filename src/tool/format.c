@@ -76,7 +76,7 @@ static bool check_percent(const char **at, struct error *error) {
            error_set(error, ERROR_INVALID, 0, "-F: a width of %%%c is greater than %d", s.letter, FORMAT_WIDTH_MAX);
 }
 
-bool format_check(const char *format, struct error *error) {
+bool tool_format_check(const char *format, struct error *error) {
     while (*format != 0) {
         char c = *format++;
         if (c == '%') {
@@ -243,7 +243,7 @@ static void print_spec(struct context *c, const struct spec *s) {
         break;
     case 'j':
     case 'J':
-        c->good = message_json(c->out, m, c->when, s->letter == 'J', c->pretty) && c->good;
+        c->good = tool_message_json(c->out, m, c->when, s->letter == 'J', c->pretty) && c->good;
         break;
     case 'U':
         print_unix_time(c->out, c->when);
@@ -294,8 +294,8 @@ static void print_at(struct buf *out, char letter, const struct timespec *when) 
     }
 }
 
-bool format_print(struct buf *out, const char *format, const struct quartet_message *m, const struct timespec *when,
-                  bool pretty) {
+bool tool_format_print(struct buf *out, const char *format, const struct quartet_message *m,
+                       const struct timespec *when, bool pretty) {
     struct context c = {.out = out, .m = m, .when = when, .pretty = pretty, .good = true};
     while (*format != 0) {
         char letter = *format++;

@@ -17,8 +17,8 @@
 #define FORMAT_WIDTH_MAX 65535
 
 /* Whether the format is well-formed; false with a sentence. */
-bool format_check(const char *format, struct error *error);
+bool tool_format_check(const char *format, struct error *error);
 /* Appends the message as a well-formed format says. False when a %J found a payload that is not JSON; it appends
  * nothing then, but the rest is there. */
-bool format_print(struct buf *out, const char *format, const struct quartet_message *m, const struct timespec *when,
-                  bool pretty);
+bool tool_format_print(struct buf *out, const char *format, const struct quartet_message *m,
+                       const struct timespec *when, bool pretty);

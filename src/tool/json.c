@@ -5,19 +5,19 @@
 
 #include "base/must.h"
 
-void json_begin(struct json_writer *w, struct buf *out, bool pretty) {
+void tool_json_begin(struct tool_json_writer *w, struct buf *out, bool pretty) {
     w->out = out;
     w->pretty = pretty;
     w->depth = 0;
 }
 
-static void indent(struct json_writer *w, unsigned depth) {
+static void indent(struct tool_json_writer *w, unsigned depth) {
     for (unsigned i = 0; i < depth; i++) {
         buf_u8(w->out, '\t');
     }
 }
 
-void json_open(struct json_writer *w, char bracket) {
+void tool_json_open(struct tool_json_writer *w, char bracket) {
     must(w->depth < sizeof w->is_object);
     w->is_object[w->depth] = bracket == '{';
     w->has_member[w->depth] = false;
@@ -28,7 +28,7 @@ void json_open(struct json_writer *w, char bracket) {
     }
 }
 
-void json_close(struct json_writer *w) {
+void tool_json_close(struct tool_json_writer *w) {
     must(w->depth > 0);
     w->depth--;
     if (!w->is_object[w->depth]) {
@@ -44,7 +44,7 @@ void json_close(struct json_writer *w) {
     buf_u8(w->out, '}');
 }
 
-void json_key(struct json_writer *w, struct span key) {
+void tool_json_key(struct tool_json_writer *w, struct span key) {
     bool *some = &w->has_member[w->depth - 1];
     if (*some) {
         buf_bytes(w->out, w->pretty ? SPAN(",\n") : SPAN(","));
@@ -53,11 +53,11 @@ void json_key(struct json_writer *w, struct span key) {
     if (w->pretty) {
         indent(w, w->depth);
     }
-    json_string(w, key);
+    tool_json_string(w, key);
     buf_bytes(w->out, w->pretty ? SPAN(":\t") : SPAN(":"));
 }
 
-void json_element(struct json_writer *w) {
+void tool_json_element(struct tool_json_writer *w) {
     bool *some = &w->has_member[w->depth - 1];
     if (*some) {
         buf_bytes(w->out, w->pretty ? SPAN(", ") : SPAN(","));
@@ -85,7 +85,7 @@ static char short_escape(uint8_t c) {
     }
 }
 
-void json_string(struct json_writer *w, struct span text) {
+void tool_json_string(struct tool_json_writer *w, struct span text) {
     buf_u8(w->out, '"');
     for (size_t i = 0; i < text.len; i++) {
         uint8_t c = text.ptr[i];
@@ -104,12 +104,12 @@ void json_string(struct json_writer *w, struct span text) {
     buf_u8(w->out, '"');
 }
 
-void json_text(struct json_writer *w, const char *literal) {
+void tool_json_text(struct tool_json_writer *w, const char *literal) {
     buf_bytes(w->out, span_str(literal));
 }
 
-void json_integer(struct json_writer *w, uint64_t number) {
+void tool_json_integer(struct tool_json_writer *w, uint64_t number) {
     char text[24];
     (void)snprintf(text, sizeof text, "%" PRIu64, number);
-    json_text(w, text);
+    tool_json_text(w, text);
 }

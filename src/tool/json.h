@@ -6,7 +6,7 @@
 
 #define JSON_DEPTH_MAX 1000 /* of a value that is read */
 
-struct json_writer {
+struct tool_json_writer {
     struct buf *out;
     bool pretty;    /* a line for each member of an object, indented by tabs */
     unsigned depth; /* open objects and arrays */
@@ -14,16 +14,17 @@ struct json_writer {
     bool has_member[JSON_DEPTH_MAX + 8];
 };
 
-void json_begin(struct json_writer *w, struct buf *out, bool pretty);
-/* Opens an object ('{') or an array ('['); json_close() closes the innermost. At most 8 around a value that is read. */
-void json_open(struct json_writer *w, char bracket);
-void json_close(struct json_writer *w);
+void tool_json_begin(struct tool_json_writer *w, struct buf *out, bool pretty);
+/* Opens an object ('{') or an array ('['); tool_json_close() closes the innermost. At most 8 around a value that is
+ * read. */
+void tool_json_open(struct tool_json_writer *w, char bracket);
+void tool_json_close(struct tool_json_writer *w);
 /* The next member of an object; its value follows. */
-void json_key(struct json_writer *w, struct span key);
+void tool_json_key(struct tool_json_writer *w, struct span key);
 /* The next member of an array; its value follows. */
-void json_element(struct json_writer *w);
-void json_string(struct json_writer *w, struct span text);
-void json_text(struct json_writer *w, const char *literal);
-void json_integer(struct json_writer *w, uint64_t number);
+void tool_json_element(struct tool_json_writer *w);
+void tool_json_string(struct tool_json_writer *w, struct span text);
+void tool_json_text(struct tool_json_writer *w, const char *literal);
+void tool_json_integer(struct tool_json_writer *w, uint64_t number);
 /* Reads one JSON value, which must be all of `text`, and writes it again. False and nothing written when it is none. */
-bool json_copy(struct json_writer *w, struct span text);
+bool tool_json_copy(struct tool_json_writer *w, struct span text);

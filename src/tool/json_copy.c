@@ -13,7 +13,7 @@ enum expected { EXPECT_VALUE = 1, EXPECT_KEY, EXPECT_AFTER, EXPECT_NOTHING };
 
 struct copy {
     struct reader in;
-    struct json_writer *w;
+    struct tool_json_writer *w;
     struct buf text;    /* of the string that is being read */
     unsigned depth_min; /* of the writer before the value */
     enum expected expected;
@@ -129,7 +129,7 @@ static void read_string(struct copy *c) {
 static void write_number(struct copy *c, double number) {
     char text[40];
     if (!isfinite(number)) {
-        json_text(c->w, "null");
+        tool_json_text(c->w, "null");
         return;
     }
     (void)snprintf(text, sizeof text, "%1.15g", number);
@@ -137,7 +137,7 @@ static void write_number(struct copy *c, double number) {
     if (fabs(again - number) > fmax(fabs(again), fabs(number)) * DBL_EPSILON) {
         (void)snprintf(text, sizeof text, "%1.17g", number);
     }
-    json_text(c->w, text);
+    tool_json_text(c->w, text);
 }
 
 static void read_number(struct copy *c) {
@@ -165,7 +165,7 @@ static bool accept_word(struct copy *c, const char *word) {
         return false;
     }
     (void)reader_bytes(&c->in, length);
-    json_text(c->w, word);
+    tool_json_text(c->w, word);
     return true;
 }
 
@@ -175,15 +175,15 @@ static void open_container(struct copy *c, char bracket, char closing) {
         return;
     }
     (void)reader_u8(&c->in);
-    json_open(c->w, bracket);
+    tool_json_open(c->w, bracket);
     skip_space(c);
     if (accept(c, closing)) {
-        json_close(c->w);
+        tool_json_close(c->w);
         c->expected = EXPECT_AFTER;
     } else if (bracket == '{') {
         c->expected = EXPECT_KEY;
     } else {
-        json_element(c->w);
+        tool_json_element(c->w);
         c->expected = EXPECT_VALUE;
     }
 }
@@ -198,7 +198,7 @@ static void read_value(struct copy *c) {
         open_container(c, '[', ']');
     } else if (first == '"') {
         read_string(c);
-        json_string(c->w, buf_span(&c->text));
+        tool_json_string(c->w, buf_span(&c->text));
     } else if (first == '-' || (first >= '0' && first <= '9')) {
         read_number(c);
     } else if (!accept_word(c, "null") && !accept_word(c, "true") && !accept_word(c, "false")) {
@@ -209,7 +209,7 @@ static void read_value(struct copy *c) {
 static void read_key(struct copy *c) {
     skip_space(c);
     read_string(c);
-    json_key(c->w, buf_span(&c->text));
+    tool_json_key(c->w, buf_span(&c->text));
     skip_space(c);
     if (!accept(c, ':')) {
         fail(c);
@@ -227,17 +227,17 @@ static void read_after(struct copy *c) {
     skip_space(c);
     if (accept(c, ',')) {
         if (!in_object) {
-            json_element(c->w);
+            tool_json_element(c->w);
         }
         c->expected = in_object ? EXPECT_KEY : EXPECT_VALUE;
     } else if (accept(c, in_object ? '}' : ']')) {
-        json_close(c->w);
+        tool_json_close(c->w);
     } else {
         fail(c);
     }
 }
 
-bool json_copy(struct json_writer *w, struct span text) {
+bool tool_json_copy(struct tool_json_writer *w, struct span text) {
     static const uint8_t mark[] = {0xEF, 0xBB, 0xBF}; /* a byte order mark may come first */
     size_t length = w->out->len;
     if (text.len >= sizeof mark && memcmp(text.ptr, mark, sizeof mark) == 0) {

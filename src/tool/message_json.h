@@ -9,5 +9,5 @@
 
 /* Appends the object. `parsed`: the payload stands in it as the JSON that it is, not as a string; false and nothing
  * appended when it is none. */
-bool message_json(struct buf *out, const struct quartet_message *m, const struct timespec *when, bool parsed,
-                  bool pretty);
+bool tool_message_json(struct buf *out, const struct quartet_message *m, const struct timespec *when, bool parsed,
+                       bool pretty);

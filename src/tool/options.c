@@ -122,6 +122,11 @@ static bool take_ack(struct tool_options *o, struct option_values *values, struc
     return take_word("--ack", values->texts[0], words, 3, TOOL_ACK_PRINTED, &o->ack, error);
 }
 
+static bool take_session_lost(struct tool_options *o, struct option_values *values, struct error *error) {
+    static const char *const words[] = {"hold", "resend", "drop"};
+    return take_word("--session-lost", values->texts[0], words, 3, QUARTET_LOST_HOLD, &o->session_lost, error);
+}
+
 static bool take_ack_command(struct tool_options *o, struct option_values *values, struct error *error) {
     (void)error;
     o->ack = TOOL_ACK_COMMAND;
@@ -223,6 +228,9 @@ static const struct option_row option_rows[] = {
     FLAG(NULL, "--exactly-once", PUB | SUB, exactly_once, "each message exactly once: -q 2 -c -x -1, needs --store"),
     FLAG(NULL, "--stored", PUB, stored_is_enough, "with --store: end when all is on disk; a later run sends it"),
     FLAG(NULL, "--flush", PUB, flush, "with --store: publish nothing new, send what is stored"),
+    FLAG(NULL, "--numbered", PUB, numbered, "with --store and -l: a line that an earlier run has taken is left out"),
+    CALL(NULL, "--session-lost", PUB | SUB, take_session_lost, "WHAT",
+         "when the broker has forgotten the session: hold, resend or drop what was on its way (hold)"),
     CALL(NULL, "--ack-cmd", SUB, take_ack_command, "COMMAND",
          "a message is done when this command has succeeded; it reads the payload from standard input"),
     NUMBER(NULL, "--ack-pause", SUB, ack_pause_ms, 0, 3600000, "MS", "pause before it is tried again (1000)"),

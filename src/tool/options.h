@@ -112,6 +112,8 @@ struct tool_options {
     const char *ack_command;
     uint64_t ack_pause_ms; /* before a command that failed is run again */
     bool stored_is_enough;
+    bool numbered;         /* the number of a line is the sequence of its message */
+    uint64_t session_lost; /* enum quartet_lost_policy */
     bool flush;
 
     bool no_delay; /* what the library does anyway */

@@ -1,0 +1,235 @@
+#include "tool/ack.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/mem.h"
+
+extern char **environ;
+
+void tool_ack_deinit(struct tool_acks *a) {
+    for (size_t i = 0; i < a->count; i++) {
+        quartet_message_free(a->waiting[i]);
+    }
+    mem_free(a->waiting);
+}
+
+void tool_ack_add(struct tool_acks *a, struct quartet_message *m) {
+    a->waiting = mem_resize(a->waiting, (a->count + 1) * sizeof(struct quartet_message *));
+    a->waiting[a->count++] = quartet_message_keep(m);
+}
+
+static void first_is_done(struct tool_acks *a) {
+    int code = quartet_done(a->s->quartet, a->waiting[0]);
+    if (code != QUARTET_OK) {
+        tool_loop_fail(a->s, "a message cannot be marked as done", code);
+    }
+    quartet_message_free(a->waiting[0]);
+    a->count--;
+    memmove(a->waiting, a->waiting + 1, a->count * sizeof(struct quartet_message *));
+    a->done++;
+}
+
+/* ---- the command's environment ---- */
+
+struct environment {
+    char **items; /* ours first, then the process's own */
+    size_t ours;
+};
+
+static void set(struct environment *e, const char *name, const char *value) {
+    struct buf text = {0};
+    buf_bytes(&text, SPAN("QUARTET_"));
+    buf_bytes(&text, span_str(name));
+    buf_u8(&text, '=');
+    buf_bytes(&text, span_str(value));
+    buf_u8(&text, 0);
+    e->items = mem_resize(e->items, (e->ours + 1) * sizeof(char *));
+    e->items[e->ours++] = (char *)text.ptr;
+}
+
+static void set_number(struct environment *e, const char *name, uint64_t number) {
+    char text[24];
+    (void)snprintf(text, sizeof text, "%llu", (unsigned long long)number);
+    set(e, name, text);
+}
+
+static void set_hex(struct environment *e, const char *name, const uint8_t *bytes, size_t count, const char *after) {
+    struct buf text = {0};
+    for (size_t i = 0; i < count; i++) {
+        char digits[4];
+        (void)snprintf(digits, sizeof digits, "%02x", bytes[i]);
+        buf_bytes(&text, span_str(digits));
+    }
+    buf_bytes(&text, span_str(after));
+    buf_u8(&text, 0);
+    set(e, name, (const char *)text.ptr);
+    buf_deinit(&text);
+}
+
+/* QUARTET_ID is the message's name: the same however often it is tried, also after a crash. */
+static void set_id(struct environment *e, const struct quartet_position *p) {
+    char sequence[32];
+    (void)snprintf(sequence, sizeof sequence, ":%llu", (unsigned long long)p->sequence);
+    set_hex(e, "ID", p->epoch, sizeof p->epoch, sequence);
+}
+
+static struct environment environment_of(const struct quartet_message *m) {
+    struct environment e = {0};
+    const struct quartet_properties *p = &m->properties;
+    set(&e, "TOPIC", m->topic);
+    set_number(&e, "QOS", (uint64_t)m->qos);
+    set_number(&e, "RETAIN", m->retain ? 1 : 0);
+    set_number(&e, "REDELIVERED", m->redelivered ? 1 : 0);
+    set_number(&e, "BYTES", m->payload_bytes);
+    if (m->position.sequence != 0) {
+        set_id(&e, &m->position);
+    }
+    if (p->content_type != NULL) {
+        set(&e, "CONTENT_TYPE", p->content_type);
+    }
+    if (p->response_topic != NULL) {
+        set(&e, "RESPONSE_TOPIC", p->response_topic);
+    }
+    if (p->correlation_data != NULL) {
+        set_hex(&e, "CORRELATION_DATA", p->correlation_data, p->correlation_bytes, "");
+    }
+    size_t others = 0;
+    while (environ[others] != NULL) {
+        others++;
+    }
+    e.items = mem_resize(e.items, (e.ours + others + 1) * sizeof(char *));
+    memcpy(e.items + e.ours, environ, (others + 1) * sizeof(char *));
+    return e;
+}
+
+static void environment_deinit(struct environment *e) {
+    for (size_t i = 0; i < e->ours; i++) {
+        mem_free(e->items[i]);
+    }
+    mem_free(e->items);
+}
+
+/* ---- running the command ---- */
+
+/* The payload as a file without a name, to be read from its beginning; -1 with errno. */
+static int payload_file(const struct quartet_message *m) {
+    int fd = memfd_create("payload", MFD_CLOEXEC);
+    const char *at = m->payload;
+    size_t left = m->payload_bytes;
+    while (fd >= 0 && left > 0) {
+        ssize_t written = write(fd, at, left);
+        if (written < 0 && errno != EINTR) {
+            (void)close(fd);
+            return -1;
+        }
+        at += written > 0 ? written : 0;
+        left -= written > 0 ? (size_t)written : 0;
+    }
+    return fd < 0 || lseek(fd, 0, SEEK_SET) != 0 ? -1 : fd;
+}
+
+static int spawn(struct tool_acks *a, int input) {
+    char shell[] = "sh", dash[] = "-c";
+    char *arguments[] = {shell, dash, (char *)(uintptr_t)a->s->options->ack_command, NULL};
+    posix_spawn_file_actions_t actions;
+    posix_spawnattr_t attributes;
+    sigset_t none;
+    (void)sigemptyset(&none);
+    (void)posix_spawn_file_actions_init(&actions);
+    (void)posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
+    (void)posix_spawnattr_init(&attributes);
+    (void)posix_spawnattr_setsigmask(&attributes, &none);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    struct environment e = environment_of(a->waiting[0]);
+    int code = posix_spawn(&a->child, "/bin/sh", &actions, &attributes, arguments, e.items);
+    environment_deinit(&e);
+    (void)posix_spawnattr_destroy(&attributes);
+    (void)posix_spawn_file_actions_destroy(&actions);
+    return code;
+}
+
+static void try_later(struct tool_acks *a) {
+    a->again_ms = tool_loop_now_ms() + (int64_t)a->s->options->ack_pause_ms;
+}
+
+void tool_ack_run(struct tool_acks *a) {
+    if (a->s->options->ack != TOOL_ACK_COMMAND || a->child != 0 || a->count == 0 || tool_loop_now_ms() < a->again_ms) {
+        return;
+    }
+    int input = payload_file(a->waiting[0]);
+    int code = input < 0 ? errno : spawn(a, input);
+    if (input >= 0) {
+        (void)close(input);
+    }
+    if (code != 0) {
+        a->child = 0;
+        tool_loop_say(a->s, "the command cannot be run: %s; trying again", strerror(code));
+        try_later(a);
+    }
+}
+
+int tool_ack_timeout_ms(const struct tool_acks *a) {
+    if (a->s->options->ack != TOOL_ACK_COMMAND || a->child != 0 || a->count == 0) {
+        return -1;
+    }
+    int64_t left = a->again_ms - tool_loop_now_ms();
+    return left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
+}
+
+static void command_ended(struct tool_acks *a, int status) {
+    a->child = 0;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 0) {
+        first_is_done(a);
+        return;
+    }
+    tool_loop_say(a->s, "the command has failed (%s %d) for a message of topic %s; trying again in %llu ms",
+                  WIFEXITED(status) ? "status" : "signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
+                  a->waiting[0]->topic, (unsigned long long)a->s->options->ack_pause_ms);
+    try_later(a);
+}
+
+void tool_ack_reap(struct tool_acks *a, bool wait) {
+    int status = 0;
+    if (a->child == 0) {
+        return;
+    }
+    pid_t ended = waitpid(a->child, &status, wait ? 0 : WNOHANG);
+    while (ended < 0 && errno == EINTR) {
+        ended = waitpid(a->child, &status, wait ? 0 : WNOHANG);
+    }
+    if (ended == a->child) {
+        command_ended(a, status);
+    }
+}
+
+/* ---- lines ---- */
+
+void tool_ack_read(struct tool_acks *a) {
+    char bytes[4096];
+    ssize_t got = read(STDIN_FILENO, bytes, sizeof bytes);
+    if (got < 0 && (errno == EINTR || errno == EAGAIN)) {
+        return;
+    }
+    for (ssize_t i = 0; i < got && !a->s->ended; i++) {
+        if (bytes[i] != '\n') {
+            continue;
+        }
+        if (a->count > 0) {
+            first_is_done(a);
+        } else {
+            tool_loop_say(a->s, "a line on standard input says that a message is done, but none waits");
+        }
+    }
+    if (got <= 0) {
+        a->input_over = true;
+        tool_loop_end(a->s, a->count == 0 ? TOOL_EXIT_OK : TOOL_EXIT_FAILED);
+    }
+}

@@ -1,0 +1,302 @@
+#include "tool/loop.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/must.h"
+
+enum { MORE_MAX = 4 };
+
+/* ---- errors ---- */
+
+int tool_exit_of(int error) {
+    static const struct {
+        int error;
+        int exit;
+    } rows[] = {
+        {QUARTET_OK, TOOL_EXIT_OK},
+        {QUARTET_INVALID, TOOL_EXIT_INVALID},
+        {QUARTET_UNSAFE, TOOL_EXIT_INVALID},
+        {QUARTET_TIMEOUT, TOOL_EXIT_TIMEOUT},
+        {QUARTET_PROTOCOL, TOOL_EXIT_PROTOCOL},
+        {QUARTET_SYSTEM, TOOL_EXIT_SYSTEM},
+        {QUARTET_STORE_LOCKED, TOOL_EXIT_SYSTEM},
+        {QUARTET_STORE_DAMAGED, TOOL_EXIT_SYSTEM},
+        {QUARTET_STORE_FORMAT, TOOL_EXIT_SYSTEM},
+        {QUARTET_STORE_FULL, TOOL_EXIT_SYSTEM},
+        {QUARTET_STORE_FAILED, TOOL_EXIT_SYSTEM},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        if (rows[i].error == error) {
+            return rows[i].exit;
+        }
+    }
+    return TOOL_EXIT_FAILED;
+}
+
+void tool_loop_say(const struct tool_loop *s, const char *format, ...) {
+    va_list arguments;
+    if (s->options->quiet) {
+        return;
+    }
+    (void)fprintf(stderr, "quartet %s: ", tool_program_name(s->options->program));
+    va_start(arguments, format);
+    (void)vfprintf(stderr, format, arguments);
+    va_end(arguments);
+    (void)fputc('\n', stderr);
+}
+
+void tool_loop_end(struct tool_loop *s, int status) {
+    if (!s->ended) {
+        s->ended = true;
+        s->status = status;
+    }
+}
+
+void tool_loop_fail(struct tool_loop *s, const char *what, int error) {
+    const char *last = quartet_last_error();
+    tool_loop_say(s, "%s: %s (%s)", what, *last != 0 ? last : quartet_error_text(error), quartet_error_advice(error));
+    tool_loop_end(s, tool_exit_of(error));
+}
+
+int64_t tool_loop_now_ms(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* ---- callbacks of the library ---- */
+
+static void lost(struct tool_loop *s, const struct quartet_event *e) {
+    if (e->error == QUARTET_REFUSED && e->reason != 0) {
+        tool_loop_say(s, "%s refused the connection: %s", e->server, quartet_reason_name(e->protocol, e->reason));
+        tool_loop_end(s, e->reason);
+    } else if (e->final || (!s->was_connected && s->options->store == NULL)) {
+        tool_loop_say(s, "%s: %s", e->server, *e->text != 0 ? e->text : quartet_error_text(e->error));
+        tool_loop_end(s, e->error == QUARTET_OK ? s->status : tool_exit_of(e->error));
+    } else {
+        tool_loop_say(s, "%s: %s; trying again", e->server, *e->text != 0 ? e->text : quartet_error_text(e->error));
+    }
+}
+
+static void hear_event(struct quartet *q, const struct quartet_event *e, void *user) {
+    struct tool_loop *s = user;
+    (void)q;
+    if (s->ended && e->kind != QUARTET_EVENT_PACKET) {
+        return;
+    }
+    switch (e->kind) {
+    case QUARTET_EVENT_PACKET:
+        tool_trace_packet(s, e);
+        return;
+    case QUARTET_EVENT_CONNECTED:
+        s->was_connected = true;
+        break;
+    case QUARTET_EVENT_DISCONNECTED:
+        lost(s, e);
+        break;
+    case QUARTET_EVENT_SESSION_LOST:
+        if (s->options->session_lost == QUARTET_LOST_HOLD) {
+            tool_loop_say(s,
+                          "the broker has forgotten the session while %llu messages were on their way: run again with "
+                          "--session-lost resend (some may arrive twice) or drop (some may be lost)",
+                          (unsigned long long)e->count);
+            tool_loop_end(s, TOOL_EXIT_FAILED);
+        }
+        break;
+    case QUARTET_EVENT_STORE_FAILED:
+        tool_loop_say(s, "the store has failed: %s", e->text);
+        tool_loop_end(s, tool_exit_of(e->error));
+        break;
+    case QUARTET_EVENT_STORED:
+    case QUARTET_EVENT_PUBLISHED:
+    case QUARTET_EVENT_SUBSCRIBED:
+    case QUARTET_EVENT_UNSUBSCRIBED:
+        break;
+    }
+    if (s->on_event != NULL && !s->ended) {
+        s->on_event(s, e);
+    }
+}
+
+static void hear_message(struct quartet *q, struct quartet_message *m, void *user) {
+    struct tool_loop *s = user;
+    (void)q;
+    if (!s->ended) {
+        s->on_message(s, m);
+    } else if (s->options->ack == TOOL_ACK_PRINTED) {
+        /* Not printed, so not done: the next run of this store gets it. */
+        quartet_message_free(quartet_message_keep(m));
+    }
+}
+
+/* ---- opening ---- */
+
+static void write_server(struct buf *server, const struct tool_options *o) {
+    char port[16];
+    if (o->unix_path != NULL) {
+        buf_bytes(server, SPAN("unix://"));
+        buf_bytes(server, span_str(o->unix_path));
+        buf_u8(server, 0);
+        return;
+    }
+    const char *host = o->host == NULL ? "localhost" : o->host;
+    bool literal = strchr(host, ':') != NULL; /* of IPv6 */
+    buf_bytes(server, SPAN("mqtt://"));
+    buf_bytes(server, literal ? SPAN("[") : SPAN(""));
+    buf_bytes(server, span_str(host));
+    buf_bytes(server, literal ? SPAN("]:") : SPAN(":"));
+    (void)snprintf(port, sizeof port, "%u", o->port == 0 ? 1883 : (unsigned)o->port);
+    buf_bytes(server, span_str(port));
+    buf_u8(server, 0);
+}
+
+static struct quartet_will will_of(const struct tool_options *o) {
+    const struct tool_properties *p = &o->properties[TOOL_COMMAND_WILL];
+    return (struct quartet_will){
+        .topic = o->will_topic,
+        .payload = o->will_payload,
+        .payload_bytes = o->will_payload == NULL ? 0 : strlen(o->will_payload),
+        .qos = (int)o->will_qos,
+        .retain = o->will_retain,
+        .delay_s = tool_property_present(p, PROPERTY_WILL_DELAY_INTERVAL) ? p->values.will_delay_interval_s : 0,
+        .properties = tool_properties_of_message(p),
+    };
+}
+
+/* How long the session lives: the flags of mosquitto's tools in the words of the library. */
+static void set_session(struct quartet_options *q, const struct tool_options *o) {
+    const struct tool_properties *p = &o->properties[TOOL_COMMAND_CONNECT];
+    uint64_t expiry_s = o->session_expiry_s;
+    if (expiry_s == TOOL_UNSET && tool_property_present(p, PROPERTY_SESSION_EXPIRY_INTERVAL)) {
+        expiry_s = p->values.session_expiry_interval_s;
+    }
+    if (expiry_s == TOOL_UNSET || q->protocol == 4) {
+        expiry_s = o->keep_session ? TOOL_NEVER : 0;
+    }
+    q->clean_start = !o->keep_session;
+    q->end_session = expiry_s == 0;
+    q->session_expiry_s = expiry_s == TOOL_NEVER ? 0 : (uint32_t)expiry_s;
+}
+
+static struct quartet_options options_of(struct tool_loop *s) {
+    const struct tool_options *o = s->options;
+    const struct tool_properties *p = &o->properties[TOOL_COMMAND_CONNECT];
+    struct quartet_options q = {
+        .client_id = o->client_id,
+        .username = o->username,
+        .password = o->password,
+        .password_bytes = o->password == NULL ? 0 : strlen(o->password),
+        .protocol = tool_protocol(o),
+        .keep_alive_s = (uint16_t)o->keep_alive_s,
+        .receive_maximum = tool_property_present(p, PROPERTY_RECEIVE_MAXIMUM) ? p->values.receive_maximum : 0,
+        .packet_bytes_max = tool_property_present(p, PROPERTY_MAXIMUM_PACKET_SIZE) ? p->values.maximum_packet_size : 0,
+        .send_window = (uint16_t)(o->send_window > UINT16_MAX ? UINT16_MAX : o->send_window),
+        .will = will_of(o),
+        .store = o->store,
+        .guarantee = o->exactly_once ? QUARTET_EXACTLY_ONCE : QUARTET_AS_ASKED,
+        .session_lost = (enum quartet_lost_policy)o->session_lost,
+        .manual_done = o->ack != TOOL_ACK_PRINTED,
+        .on_message = s->on_message == NULL ? NULL : hear_message,
+        .on_event = hear_event,
+        .user = s,
+        .trace = o->trace != TOOL_TRACE_NONE || o->debug,
+        .bind_address = o->bind_address,
+    };
+    set_session(&q, o);
+    return q;
+}
+
+static int open_signals(void) {
+    sigset_t set;
+    (void)sigemptyset(&set);
+    (void)sigaddset(&set, SIGINT);
+    (void)sigaddset(&set, SIGTERM);
+    (void)sigaddset(&set, SIGCHLD);
+    must(sigprocmask(SIG_BLOCK, &set, NULL) == 0);
+    return signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);
+}
+
+bool tool_loop_open(struct tool_loop *s) {
+    struct buf server = {0};
+    s->deadline_ms = s->options->timeout_s == 0 ? -1 : tool_loop_now_ms() + (int64_t)s->options->timeout_s * 1000;
+    s->signals = open_signals();
+    struct quartet_options options = options_of(s);
+    write_server(&server, s->options);
+    options.servers = (const char *)server.ptr;
+    int code = s->signals < 0 ? QUARTET_SYSTEM : quartet_open(&s->quartet, &options);
+    if (code != QUARTET_OK) {
+        tool_loop_fail(s, "this cannot begin", code);
+    }
+    buf_deinit(&server);
+    return code == QUARTET_OK;
+}
+
+/* ---- the loop ---- */
+
+static int sooner(int a, int b) {
+    return a < 0 ? b : b < 0 || a < b ? a : b;
+}
+
+static int until(int64_t deadline_ms) {
+    int64_t left = deadline_ms < 0 ? -1 : deadline_ms - tool_loop_now_ms();
+    return deadline_ms < 0 ? -1 : left < 0 ? 0 : left > 60000 ? 60000 : (int)left;
+}
+
+static void take_signals(struct tool_loop *s) {
+    struct signalfd_siginfo info;
+    while (read(s->signals, &info, sizeof info) == (ssize_t)sizeof info) {
+        if (info.ssi_signo != SIGCHLD) {
+            s->reason = 0x04; /* the will is published */
+            tool_loop_end(s, TOOL_EXIT_OK);
+        }
+        if (s->on_signal != NULL) {
+            s->on_signal(s, (int)info.ssi_signo);
+        }
+    }
+}
+
+void tool_loop_turn(struct tool_loop *s, struct pollfd *more, nfds_t count, int timeout_ms) {
+    struct pollfd fds[2 + MORE_MAX];
+    must(count <= MORE_MAX);
+    fds[0] = (struct pollfd){.fd = quartet_fd(s->quartet), .events = POLLIN};
+    fds[1] = (struct pollfd){.fd = s->signals, .events = POLLIN};
+    for (nfds_t i = 0; i < count; i++) {
+        more[i].revents = 0;
+        fds[2 + i] = more[i];
+    }
+    int timeout = sooner(timeout_ms, sooner(until(s->deadline_ms), quartet_timeout_ms(s->quartet)));
+    if (poll(fds, 2 + count, timeout) < 0) {
+        return; /* a signal: look again */
+    }
+    for (nfds_t i = 0; i < count; i++) {
+        more[i].revents = fds[2 + i].revents;
+    }
+    take_signals(s);
+    int code = quartet_handle(s->quartet);
+    if (code != QUARTET_OK && !s->ended) {
+        tool_loop_fail(s, "the client cannot go on", code);
+    }
+    if (s->deadline_ms >= 0 && tool_loop_now_ms() >= s->deadline_ms && !s->ended) {
+        tool_loop_say(s, "the time of -W is over");
+        s->reason = 0x04;
+        tool_loop_end(s, TOOL_EXIT_TIMEOUT);
+    }
+}
+
+int tool_loop_close(struct tool_loop *s) {
+    if (s->quartet != NULL) {
+        (void)quartet_disconnect(s->quartet, s->reason, 0);
+        quartet_close(s->quartet);
+        s->quartet = NULL;
+    }
+    if (s->signals >= 0) {
+        (void)close(s->signals);
+    }
+    return s->status;
+}
