@@ -1,7 +1,7 @@
 /* The client engine: one MQTT session towards one broker at a time, without I/O.
  *
  *     application  publish --> outbox queue --> qos_out --> wire --> broker       the same session code as the
- * broker's, messages <-- inbox queue <-- qos_in  <-- wire <-- broker       the other way round
+ *                  messages <-- inbox queue <-- qos_in  <-- wire <-- broker       broker's, the other way round
  *
  * Bytes, time and "durable up to lsn" go in; staged records, bytes that may leave, messages and events come out. It
  * calls no socket, file, clock, random or thread function, and no function of the application. Not thread-safe:
@@ -18,19 +18,36 @@
  *     PUBLISH came        MESSAGE{origin in, packet id, target in}    durable before PUBREC or PUBACK, and
  *                                                                     before the application sees it         B2
  *     PUBREL came         FREED{in, id}                               durable before PUBCOMP                 B4
- *     done                DROPPED{in, message}                        in order; may be lost with a crash:
+ *     done                DROPPED{in, message}                        in any order; may be lost with a crash:
  *                                                                     delivered again, same position         B6
  *     SUBACK came         SUBSCRIBED{in, filter}                      so that a restart does not ask again
+ *     CONNECT leaves      SESSION{in}: not sure                       durable before its first byte
+ *     CONNACK came        FREED, UNSUBSCRIBED when the session is
+ *                         gone; then SESSION{in}: sure                durable before SUBSCRIBE               R3
+ *     flows are lost      SESSION{out}: lost, or no more              see send.c
  *
  * A message's name (its id towards the application, the sequence of its position) is the lsn of its MESSAGE record. The
  * memory store gives lsns too and everything is durable at once, so that there is one way through this code.
  *
- * Session Present 0 with flows of ours open or ids held: held ids are forgotten (R3, FREED); flows wait for the
- * decision (QUARTET_LOST_*): a released flow has ended (the broker had the message), a published one is sent again as
- * new or is dropped. Session Present 1 when we know of no session: nothing is wrong; what comes is taken.
+ * Session Present 0 with flows of ours open or ids held: held ids are forgotten (R3, FREED); a flow that was released
+ * has ended (the broker had the message), one that is published waits for the decision (QUARTET_LOST_*): it is sent
+ * again as new, under its id, or is dropped. QUARTET_LOST_HOLD resends when that cannot break what was promised: when
+ * all of them are QoS 1, or when it was we who asked the broker to forget (clean_start, end_session). While flows are
+ * held, nothing of QoS 1 and 2 is sent. Session Present 1 when we know of no session: nothing is wrong; what comes is
+ * taken, and before a packet id is first used for a PUBLISH of QoS 2, a PUBREL frees it at the broker.
  *
- * Limits: packets of the broker are checked as by the broker (packet/), the inbox is bounded by withholding PUBREC and
- * PUBACK and by Receive Maximum; nothing a broker sends makes it allocate without bound or deliver twice. */
+ * What an MQTT client cannot know: when CONNACK is cut off, and the broker had forgotten the session, the next CONNACK
+ * says that a session is present. It is taken for the old one; 5.0: subscriptions are then asked for once more, with
+ * Retain Handling 1.
+ *
+ * Publications that will never be sent are told by QUARTET_EVENT_PUBLISHED: expired before their flow began
+ * (QUARTET_TIMEOUT), or of a kind that this broker does not take (QUARTET_REFUSED and the reason code: QoS, RETAIN,
+ * size). A flow that has begun is finished also when its message expires (R10).
+ *
+ * Limits: packets of the broker are checked as by the broker (packet/). The inbox is bounded: from inbox_bytes on,
+ * PUBREC and PUBACK are withheld, in order (R8); at twice that, or when the store is full, the connection ends with
+ * QUARTET_FULL until there is room; QoS 0 beyond inbox_bytes is dropped. A broker that makes us answer and does not
+ * read loses the connection at 16 MiB. Nothing a broker sends makes it allocate without bound or deliver twice. */
 #pragma once
 
 #include <sys/uio.h>
@@ -50,7 +67,7 @@ struct client_setup {
     const struct quartet_options *options; /* checked and complete: client_options_complete() */
     struct store *store;                   /* loaded by client_create(); outlives the client */
     uint8_t epoch[16];                     /* of the store */
-    uint64_t seed;                         /* for pauses and the first packet id */
+    uint64_t seed;                         /* for pauses and hash tables */
     packet_id_t ids_max;                   /* 65,535; less in the simulator */
     enum mutant mutant;                    /* MUTANT_NONE but in the simulator */
 };
@@ -128,10 +145,13 @@ bool client_done(struct client *c, uint64_t sequence);
 /* Everything up to `sequence` is done; before anything was taken. */
 int client_resume(struct client *c, uint64_t sequence);
 
-/* The next event; its text is valid until the next call about this client. */
+/* The next event; its text is valid until the next call about this client. Without options.on_event only those are kept
+ * that src/lib needs: refusals, lost sessions, packets. QUARTET_EVENT_STORED is made there. */
 bool client_event(struct client *c, struct quartet_event *event);
 
 int client_session_lost(struct client *c, enum quartet_lost_policy decision);
 /* DISCONNECT with this reason and no connection any more. */
 void client_disconnect(struct client *c, uint8_t reason);
 void client_status(const struct client *c, struct quartet_status *status);
+/* Equal for equal protocol states wherever they lie in memory; clocks and counters are not in it. For the simulator. */
+uint64_t client_digest(const struct client *c);

@@ -346,7 +346,7 @@ int client_resume(struct client *c, uint64_t sequence) {
 /* R3: packet ids live as long as their session. Recorded before the broker can use them anew. */
 static void held_forget(struct client *c) {
     struct receiving *r = &c->receiving;
-    for (packet_id_t id = 0; (id = qos_in_next(&r->held, (uint32_t)id + 1)) != 0;) {
+    for (packet_id_t id; (id = qos_in_next(&r->held, 1)) != 0;) {
         (void)qos_in_free(&r->held, id);
         struct record record = {.kind = RECORD_FREED, .flow = {r->session, id}};
         (void)client_stage_in(c, &record);
