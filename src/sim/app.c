@@ -64,6 +64,14 @@ void app_started(struct world *w, struct peer *p) {
     if (a->next_row > a->row_count) {
         world_fail(w, "app", "c%d: the library has seen sequence %u, the application wrote %u", p->index, a->next_row,
                    a->row_count);
+        return;
+    }
+    for (unsigned i = 0; i < a->next_row; i++) {
+        struct app_row *row = &a->rows[i];
+        if (!row->stored && w->oracle.messages[row->message].qos > 0) {
+            row->stored = true;
+            oracle_stored(w, row->message);
+        }
     }
 }
 
@@ -74,6 +82,7 @@ void app_died(struct app *a) {
     a->next_row = a->hand_count = 0;
     a->last_taken = 0;
     a->again_at = 0;
+    a->nothing = true;
 }
 
 /* ---- publishing ---- */
@@ -138,10 +147,9 @@ static void hand_over(struct world *w, struct peer *p) {
 
 void app_watch(struct world *w, struct peer *p) {
     struct app *a = &p->app;
-    const lsn_t durable = store_durable(p->machine.store);
     for (unsigned i = 0; i < a->row_count; i++) {
         struct app_row *row = &a->rows[i];
-        if (!row->stored && row->id != 0 && barrier(w->plan->client_mutant, MUTANT_B0, row->id) <= durable) {
+        if (!row->stored && row->id != 0 && client_publish_stored(p->client, row->id)) {
             row->stored = true;
             world_trace(w, "c%d is told that m%d is stored", p->index, row->message);
             audit_stored(w, p, i + 1);
@@ -215,6 +223,7 @@ static void take(struct world *w, struct peer *p) {
     struct app *a = &p->app;
     struct client_delivery d;
     if (!client_take(p->client, &d)) {
+        a->nothing = true;
         return;
     }
     const int message = oracle_identify(w, message_topic(d.message), message_payload(d.message));
@@ -291,14 +300,8 @@ bool app_can(struct world *w, const struct peer *p, enum action a) {
         const unsigned stored = rows_stored(w, &p->app);
         return p->client != NULL && stored > 0 && !p->app.rows[stored - 1].noted;
     }
-    case ACTION_APP_TAKE: {
-        struct quartet_status status;
-        if (p->client == NULL || p->app.hand_count >= p->plan->hand) {
-            return false;
-        }
-        client_status(p->client, &status);
-        return status.inbox_messages > p->app.hand_count || (w->plan->qos_mask & 1) != 0;
-    }
+    case ACTION_APP_TAKE:
+        return p->client != NULL && p->app.hand_count < p->plan->hand && !p->app.nothing;
     case ACTION_APP_EFFECT:
         return p->client != NULL && p->app.hand_count > 0;
     case ACTION_SUBSCRIBE:
@@ -342,7 +345,7 @@ void app_act(struct world *w, struct peer *p, enum action a) {
     default:
         must_fail("an action of an application", __FILE__, __LINE__, __func__);
     }
-    p->dirty = true;
+    p->dirty = p->dirty || a != ACTION_APP_TAKE || !app->nothing;
 }
 
 bool app_describe(const struct world *w, const struct peer *p, char *out, size_t bytes) {

@@ -56,6 +56,7 @@ struct app {
     struct app_taken hand[SIM_HAND_MAX];
     unsigned hand_count;
     uint64_t last_taken;
+    bool nothing;       /* to take, when it last looked, and nothing has happened since */
     mono_ms_t again_at; /* the library was full: not before */
 };
 

@@ -137,6 +137,17 @@ static void calm_tick(struct world *w) {
     }
 }
 
+static void calm_checkpoints(struct world *w) {
+    if (w->node.up) {
+        node_checkpoint(w, false);
+    }
+    for (unsigned i = 0; i < w->client_count; i++) {
+        if (world_is_real(w, (int)i) && w->peers[i].client != NULL) {
+            world_act(w, ACTION_PEER_CHECKPOINT, (int)i);
+        }
+    }
+}
+
 /* Until all has completed (G6). */
 static void settle(struct world *w) {
     char text[200] = "";
@@ -144,8 +155,8 @@ static void settle(struct world *w) {
     for (unsigned round = 0; round < CALM_ROUNDS_MAX && !w->failed; round++) {
         if (calm_round(w)) {
             idle = 0;
-            if (w->node.up && round % 8 == 7) {
-                node_checkpoint(w, false);
+            if (round % 8 == 7) {
+                calm_checkpoints(w);
             }
             continue;
         }
@@ -157,9 +168,7 @@ static void settle(struct world *w) {
             break;
         }
         calm_tick(w);
-        if (w->node.up) {
-            node_checkpoint(w, false);
-        }
+        calm_checkpoints(w);
     }
     if (!w->failed) {
         unfinished(w, text, sizeof text);

@@ -330,7 +330,7 @@ static void check_order(struct world *w, const struct sim_delivery *d) {
 /* RETAIN is set only on what a SUBSCRIBE fetched, or where the subscription wants it as published. */
 static void check_retain(struct world *w, const struct sim_delivery *d, unsigned copies) {
     const struct sim_message *m = message_at(w, d->message);
-    unsigned allowed = 0;
+    unsigned allowed = w->oracle.resent[d->client][d->message];
     for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
         const struct sim_subscription *s = &w->oracle.subscriptions[i];
         if (is_current(w, s, d->client) && match_qos(s, m) >= 0) {
@@ -354,6 +354,7 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
     w->counts.deliveries++;
     a->copies[d->qos]++;
     if (w->oracle.loose[d->client] || m->doubtful) {
+        a->retained = (uint8_t)(a->retained + d->retain);
         return;
     }
     if (named.possible + named.retained == 0) {

@@ -240,7 +240,7 @@ static void turn_begin(struct world *w, struct peer *p) {
         p->told_folded = folded;
         client_stored(p->client);
     }
-    p->dirty = false;
+    p->dirty = p->app.nothing = false;
     p->machine.sealed = false;
 }
 

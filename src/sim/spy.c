@@ -152,7 +152,9 @@ static void out_publish(struct world *w, struct peer *p, const struct mini_packe
 
 static void out_pubrel(struct world *w, struct peer *p, const struct mini_packet *k) {
     struct spy_flow *f = &p->spy.flows[k->id];
-    audit_packet(w, p, k);
+    if (f->state >= SPY_RECEIVED) { /* else it clears an id that somebody may have left held */
+        audit_packet(w, p, k);
+    }
     if (f->state == SPY_PUBLISHED) {
         world_fail(w, "B3", "c%d releases m%d (id %u) before PUBREC has come", p->index, f->message, k->id);
     } else if (f->state == SPY_RECEIVED) {
@@ -167,7 +169,9 @@ static void flow_end(struct world *w, struct spy_flow *f) {
 
 static void in_answer(struct world *w, struct peer *p, const struct mini_packet *k) {
     struct spy_flow *f = &p->spy.flows[k->id];
-    if (f->state == SPY_NONE) {
+    const bool fits = k->type == MINI_PUBCOMP ? f->state == SPY_RELEASED
+                                              : f->state != SPY_NONE && f->qos == (k->type == MINI_PUBACK ? 1 : 2);
+    if (!fits) { /* it answers a packet of an earlier flow */
         return;
     }
     if (k->type == MINI_PUBCOMP) {
@@ -368,7 +372,10 @@ static void read_along(struct world *w, struct peer *p, struct span bytes, bool 
     struct spy *s = &p->spy;
     uint8_t *buffer = out ? s->out : s->in;
     size_t *len = out ? &s->out_len : &s->in_len;
-    must(bytes.len <= SIM_PIPE_BYTES - *len);
+    if (w->failed) {
+        return;
+    }
+    must(bytes.len <= SPY_BYTES - *len);
     memcpy(buffer + *len, bytes.ptr, bytes.len);
     *len += bytes.len;
     while (!w->failed) {

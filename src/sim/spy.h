@@ -11,6 +11,7 @@
 #include "sim/plan.h"
 
 #define SIM_SPY_OWED_MAX 64
+#define SPY_BYTES (SIM_PIPE_BYTES + MINI_PACKET_BYTES)
 
 enum spy_state { SPY_NONE = 0, SPY_PUBLISHED, SPY_RECEIVED, SPY_RELEASED };
 
@@ -57,7 +58,7 @@ struct spy {
     struct spy_owed owed[SIM_SPY_OWED_MAX];
     unsigned owed_count;
     struct spy_request requests[SIM_IDS_MAX];
-    uint8_t out[SIM_PIPE_BYTES], in[SIM_PIPE_BYTES]; /* parts of packets */
+    uint8_t out[SPY_BYTES], in[SPY_BYTES]; /* parts of packets */
     size_t out_len, in_len;
 };
 
