@@ -47,11 +47,15 @@ struct store *store_local_open(const struct disk *disk, struct table *table, con
     l->segment_count = complete.segments_max;
     l->segments = mem_zero(l->segment_count, sizeof *l->segments);
     lock_init(&l->lock);
-    if (!local_recover(l, error)) {
+    bool ok = local_recover(l, error);
+    if (ok && !local_table_reserve(l) && store_failed(&l->base)) {
+        *error = l->base.error;
+        ok = false;
+    }
+    if (!ok) {
         store_local_close(&l->base);
         return NULL;
     }
-    (void)local_table_reserve(l);
     return &l->base;
 }
 

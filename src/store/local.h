@@ -124,7 +124,7 @@ enum store_step local_fail(struct local *l, const struct error *error);
  * disk has no space; FAILED with the error. */
 enum store_step local_make_step(struct local *l, struct error *error);
 /* Reserves room in the table for folding what the journal holds and will hold soon; false (and table_short) when the
- * disk has none. Any thread, without the lock. */
+ * disk has none, false when that fails otherwise, and then the store with it. Any thread, without the lock. */
 bool local_table_reserve(struct local *l);
 /* A segment has all its zeros: SPARE when the table knows of its file, else MADE. The lock is held. */
 void local_segment_made(struct local *l, struct segment *s);

@@ -193,7 +193,7 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all) {
             return files_step(l);
         }
         bool reserved = !atomic_load_explicit(&l->table_short, memory_order_relaxed) || local_table_reserve(l);
-        return reserved ? STORE_STEP_IDLE : STORE_STEP_WAIT;
+        return reserved ? STORE_STEP_IDLE : store_failed(store) ? STORE_STEP_FAILED : STORE_STEP_WAIT;
     }
     return cp->read < cp->end - cp->from ? read_chunk(l) : fold_image(l);
 }

@@ -105,7 +105,11 @@ static enum store_step reserve_step(struct local *l) {
  * bytes may be written again. */
 static enum store_step frame_write(struct local *l) {
     struct commit *c = &l->commit;
-    if (!frame_place(l, frame_bytes(c->frame->payload_bytes))) {
+    bool placed = frame_place(l, frame_bytes(c->frame->payload_bytes));
+    if (store_failed(&l->base)) {
+        return STORE_STEP_FAILED;
+    }
+    if (!placed) {
         enum store_step step = reserve_step(l);
         return step == STORE_STEP_IDLE ? STORE_STEP_WAIT : step;
     }

@@ -80,7 +80,8 @@ static bool part_of(const struct scan *scan, uint32_t file) {
 
 /* The table finds no space: a journal file that holds nothing which the table lacks is cut to its first block. It is
  * not removed, for a file that is missing is damage; so is one whose header says that it was longer, hence the zeros.
- * One file stays as it is, for the journal cannot begin without. False, with the error as it was, when there is none. */
+ * One file stays as it is, for the journal cannot begin without. False, with the error as it was, when there is none.
+ */
 static bool make_room(struct scan *scan, struct error *error) {
     static const uint8_t zeros[BLOCK_BYTES];
     const struct disk *disk = scan->disk;

@@ -179,8 +179,8 @@ static bool file_begin(const struct disk *disk, uint32_t index, struct error *er
     if (file == NULL) {
         return false;
     }
-    bool ok = disk->write(disk->user, file, 0, span_of(zeros, sizeof zeros), error) &&
-              disk->sync(disk->user, file, error);
+    bool ok =
+        disk->write(disk->user, file, 0, span_of(zeros, sizeof zeros), error) && disk->sync(disk->user, file, error);
     disk->close(disk->user, file);
     return ok;
 }

@@ -39,6 +39,9 @@ bool local_table_reserve(struct local *l) {
     uint64_t journal = atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
     uint64_t bytes = 2 * (journal + SEGMENTS_SPARE_MIN * l->options.segment_bytes);
     bool ok = l->table->ops->reserve == NULL || l->table->ops->reserve(l->table, bytes, &error);
+    if (!ok && error.kind != ERROR_NO_SPACE) {
+        (void)local_fail(l, &error);
+    }
     atomic_store_explicit(&l->table_short, !ok, memory_order_relaxed);
     return ok;
 }

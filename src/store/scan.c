@@ -201,7 +201,8 @@ static bool files_there(const struct scan *s, const struct row_meta *meta, struc
         return true;
     }
     if (count > 1) {
-        (void)snprintf(more, sizeof more, " (and %" PRIu32 " more of %" PRIu32 " journal files)", count - 1, meta->files);
+        (void)snprintf(more, sizeof more, " (and %" PRIu32 " more of %" PRIu32 " journal files)", count - 1,
+                       meta->files);
     }
     return error_set(error, ERROR_DAMAGED, 0,
                      "%s%s is missing or empty, and records from lsn %" PRIu64

@@ -309,6 +309,15 @@ static uint64_t pages_free(const struct lmdb_table *t) {
     return pages;
 }
 
+/* 0, or the number of the error. A file system that cannot reserve is taken as it is. */
+static int reserve_blocks(int file, uint64_t from, uint64_t bytes) {
+    int code;
+    do {
+        code = fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)bytes) == 0 ? 0 : errno;
+    } while (code == EINTR);
+    return code == EOPNOTSUPP || code == ENOSYS ? 0 : code == EFBIG ? ENOSPC : code;
+}
+
 /* Blocks behind the end of the file become the table's, so that a full disk cannot cut its writes short. When the disk
  * has not so many, free pages inside the file count too. */
 static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
@@ -321,15 +330,13 @@ static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
     if (code != 0) {
         return fail(error, "look at", code);
     }
-    off_t used = (off_t)(((uint64_t)info.me_last_pgno + 1) * stat.ms_psize);
-    if (fallocate(file, FALLOC_FL_KEEP_SIZE, used, (off_t)bytes) == 0 || errno == EOPNOTSUPP) {
-        return true;
+    uint64_t used = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
+    code = reserve_blocks(file, used, bytes);
+    if (code == ENOSPC || code == EDQUOT) {
+        uint64_t inside = pages_free(of(t)) * stat.ms_psize;
+        code = inside >= bytes ? 0 : reserve_blocks(file, used, bytes - inside);
     }
-    uint64_t inside = pages_free(of(t)) * stat.ms_psize;
-    if (inside >= bytes || fallocate(file, FALLOC_FL_KEEP_SIZE, used, (off_t)(bytes - inside)) == 0) {
-        return true;
-    }
-    return fail(error, "reserve room for", errno);
+    return code == 0 || fail(error, "reserve room for", code);
 }
 
 static const struct table_ops lmdb_ops = {

@@ -388,6 +388,49 @@ static void options_that_make_no_sense_are_refused(void **state) {
     }
 }
 
+static enum error_kind reserve_fails_with;
+
+static bool reserve_or_fail(struct table *t, uint64_t bytes, struct error *error) {
+    (void)t;
+    (void)bytes;
+    return reserve_fails_with == ERROR_NONE || error_set(error, reserve_fails_with, 0, "the reserve fails");
+}
+
+/* No room for the table is a full disk; an error of the disk is the end, wherever it comes. */
+static void a_reserve_of_the_table_that_fails_ends_the_store(void **state) {
+    (void)state;
+    for (int when = 0; when < 3; when++) {
+        struct run r;
+        run_init(&r, 24);
+        r.table = table_memory_open(r.disk.table);
+        struct table_ops ops = *r.table->ops;
+        ops.reserve = reserve_or_fail;
+        r.table->ops = &ops;
+        reserve_fails_with = when == 0 ? ERROR_IO : when == 1 ? ERROR_NONE : ERROR_NO_SPACE;
+        r.store = store_local_open(&r.ops, r.table, &r.options, &r.error);
+        assert_int_equal(r.store == NULL, when == 0);
+        if (when == 2) {
+            assert_int_equal(store_pressure(r.store), STORE_FULL);
+            assert_int_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_WAIT);
+            reserve_fails_with = ERROR_IO;
+            assert_int_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_FAILED);
+        } else if (when == 1) {
+            reserve_fails_with = ERROR_IO;
+            stage_some(&r);
+            stage_some(&r);
+            enum store_step step;
+            do {
+                step = store_local_commit_step(r.store);
+            } while (step == STORE_STEP_MORE);
+            assert_int_equal(step, STORE_STEP_FAILED);
+            assert_int_equal(store_durable(r.store), 0);
+        }
+        assert_true(r.store == NULL || store_failed(r.store));
+        assert_int_equal((r.store != NULL ? r.store->error : r.error).kind, ERROR_IO);
+        run_deinit(&r);
+    }
+}
+
 /* When the checkpoint is behind and no more segments are allowed, publishers are slowed down first, then refused. */
 static void pressure_when_the_checkpoint_is_behind(void **state) {
     (void)state;
@@ -445,6 +488,7 @@ int main(void) {
         cmocka_unit_test(the_first_record_after_a_pause_wakes_the_commit),
         cmocka_unit_test(giant_records),
         cmocka_unit_test(options_that_make_no_sense_are_refused),
+        cmocka_unit_test(a_reserve_of_the_table_that_fails_ends_the_store),
         cmocka_unit_test(pressure_when_the_checkpoint_is_behind),
         cmocka_unit_test(much_that_is_staged_is_pressure),
     };

@@ -41,12 +41,12 @@ static void take(struct table *t, struct table_txn *x, enum table_tree tree, uin
 }
 
 /* Trees of several levels, large values, rows that came and went, long lists of free pages. */
-static void make_table(uint64_t seed) {
+static void make_table(uint64_t seed, int rounds) {
     struct prng prng = prng_of(seed);
     (void)temporary_make();
     temporary_path(path, sizeof path, "table.mdb");
     struct table *t = opened();
-    for (int round = 0; round < 12; round++) {
+    for (int round = 0; round < rounds; round++) {
         struct table_txn *x = t->ops->begin(t, true, &error);
         for (int i = 0; i < 400; i++) {
             uint32_t number = (uint32_t)prng_below(&prng, 5000);
@@ -73,7 +73,7 @@ static uint64_t file_bytes(void) {
 static void a_sound_table_passes(void **state) {
     (void)state;
     for (uint64_t seed = 1; seed <= 6; seed++) {
-        make_table(seed);
+        make_table(seed, 12);
         if (!table_pages_check(path, &error)) {
             print_error("seed %llu: %s\n", (unsigned long long)seed, error.text);
             fail();
@@ -166,7 +166,7 @@ static void write_file(struct span bytes) {
 /* A file that ends early is refused, with its size, unless nothing that is used is missing. */
 static void a_table_that_was_cut_is_refused(void **state) {
     (void)state;
-    make_table(77);
+    make_table(77, 4);
     struct buf whole = bytes_of_file();
     uint64_t refused = 0;
     for (uint64_t bytes = 1; bytes < whole.len; bytes += bytes < 3 * PAGE ? 1365 : PAGE) {
@@ -204,7 +204,7 @@ static int fate(void) {
 
 static uint64_t damage_pages(uint64_t seed, bool bits) {
     struct prng prng = prng_of(seed);
-    make_table(seed);
+    make_table(seed, 5);
     struct buf whole = bytes_of_file();
     uint64_t refused = 0;
     for (int round = 0; round < 60; round++) {
@@ -246,10 +246,135 @@ static void no_damage_ends_in_a_signal(void **state) {
     assert_true(refused > 40);
 }
 
+/* Pages that a transaction took and gave back were never written: the file may end before them. */
+static void free_pages_behind_the_end_are_not_missed(void **state) {
+    (void)state;
+    make_table(78, 4);
+    struct table *t = opened();
+    struct table_txn *x = t->ops->begin(t, true, &error);
+    for (uint32_t i = 0; i < 20; i++) {
+        put(t, x, TABLE_MESSAGES, 9000 + i, 59000);
+    }
+    for (uint32_t i = 0; i < 20; i++) {
+        take(t, x, TABLE_MESSAGES, 9000 + i);
+    }
+    assert_true(t->ops->commit(x, &error));
+    t->ops->close(t);
+    uint64_t last = 0;
+    struct buf whole = bytes_of_file();
+    for (size_t meta = 0; meta < 2; meta++) {
+        uint64_t page;
+        memcpy(&page, whole.ptr + meta * PAGE + 16 + 120, sizeof page);
+        last = page > last ? page : last;
+    }
+    buf_deinit(&whole);
+    assert_true((last + 1) * PAGE > file_bytes());
+    assert_true(table_pages_check(path, &error));
+    assert_true(readable());
+    temporary_remove(temporary);
+}
+
+static void poke(uint64_t at, uint16_t value) {
+    int fd = open(path, O_WRONLY);
+    assert_int_equal(pwrite(fd, &value, sizeof value, (off_t)at), sizeof value);
+    (void)close(fd);
+}
+
+/* Writes two bytes, looks, and writes back what was there. */
+static bool passes_with(const struct buf *whole, uint64_t at, uint16_t value) {
+    uint16_t was;
+    memcpy(&was, whole->ptr + at, sizeof was);
+    poke(at, value);
+    bool ok = table_pages_check(path, &error);
+    assert_true(ok || (error.kind == ERROR_DAMAGED && strstr(error.text, "at byte") != NULL));
+    poke(at, was);
+    return ok;
+}
+
+static uint16_t number_at(const struct buf *whole, uint64_t at) {
+    uint16_t value;
+    memcpy(&value, whole->ptr + at, sizeof value);
+    return value;
+}
+
+/* One field of a page after the other; a page that is free may be anything. */
+static void every_field_of_a_page_is_looked_at(void **state) {
+    (void)state;
+    make_table(79, 3);
+    struct buf whole = bytes_of_file();
+    unsigned used[3] = {0, 0, 0};
+    for (uint64_t page = 2 * PAGE; page < whole.len; page += PAGE) {
+        uint16_t kind = number_at(&whole, page + 10);
+        if ((kind != 1 && kind != 2) || passes_with(&whole, page + 10, 3 - kind)) {
+            continue;
+        }
+        uint64_t node = page + number_at(&whole, page + 16);
+        used[kind]++;
+        assert_false(passes_with(&whole, page, 1));                /* its number */
+        assert_false(passes_with(&whole, page + 10, kind | 0x20)); /* its kind */
+        assert_false(passes_with(&whole, page + 12, 16));          /* no rows */
+        assert_false(passes_with(&whole, page + 12, PAGE));        /* more rows than there is room for */
+        assert_false(passes_with(&whole, page + 14, PAGE + 2));    /* rows outside */
+        assert_false(passes_with(&whole, page + 16, 16));          /* a row in the header, */
+        assert_false(passes_with(&whole, page + 16, PAGE - 2));    /* at the end, */
+        assert_false(passes_with(&whole, page + 16, 0xfff0));      /* behind it */
+        assert_false(passes_with(&whole, node + 6, 0xffff));       /* a key that is too long */
+        assert_false(passes_with(&whole, node, 0xfff0));           /* a value, or a page, beyond all */
+        if (kind == 2) {
+            assert_false(passes_with(&whole, node + 6, 0)); /* no key */
+            assert_false(passes_with(&whole, node + 4, 4)); /* a value of another kind */
+        }
+        if (kind == 2 && number_at(&whole, page + 12) >= 20) { /* the first two rows change places */
+            uint16_t second = number_at(&whole, page + 18);
+            poke(page + 16, second);
+            assert_false(passes_with(&whole, page + 18, number_at(&whole, page + 16)));
+            poke(page + 16, number_at(&whole, page + 16));
+        }
+    }
+    assert_true(used[1] >= 3 && used[2] > 30);
+    assert_true(table_pages_check(path, &error));
+    buf_deinit(&whole);
+    temporary_remove(temporary);
+}
+
+/* Two rows cannot share the pages of a large value. */
+static void a_page_is_used_once(void **state) {
+    (void)state;
+    (void)temporary_make();
+    temporary_path(path, sizeof path, "table.mdb");
+    struct table *t = opened();
+    struct table_txn *x = t->ops->begin(t, true, &error);
+    put(t, x, TABLE_MESSAGES, 1, 30000);
+    put(t, x, TABLE_MESSAGES, 2, 30000);
+    assert_true(t->ops->commit(x, &error));
+    t->ops->close(t);
+    struct buf whole = bytes_of_file();
+    unsigned shared = 0;
+    for (uint64_t page = 2 * PAGE; page < whole.len; page += PAGE) {
+        uint64_t nodes[2] = {page + number_at(&whole, page + 16), page + number_at(&whole, page + 18)};
+        if (number_at(&whole, page + 10) == 2 && number_at(&whole, page + 12) == 20 &&
+            number_at(&whole, nodes[0] + 4) == 1 && number_at(&whole, nodes[1] + 4) == 1) {
+            shared++;
+            assert_false(passes_with(&whole, nodes[0] + 12, number_at(&whole, nodes[1] + 12)));
+            assert_non_null(strstr(error.text, "used twice"));
+            assert_false(passes_with(&whole, nodes[0], 0xfff0)); /* a value that is larger than its pages */
+        }
+    }
+    assert_int_equal(shared, 1);
+    assert_true(table_pages_check(path, &error));
+    buf_deinit(&whole);
+    temporary_remove(temporary);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_sound_table_passes),       cmocka_unit_test(no_table_passes),
-        cmocka_unit_test(a_link_is_not_followed),     cmocka_unit_test(a_table_that_was_cut_is_refused),
+        cmocka_unit_test(a_sound_table_passes),
+        cmocka_unit_test(no_table_passes),
+        cmocka_unit_test(a_link_is_not_followed),
+        cmocka_unit_test(a_table_that_was_cut_is_refused),
+        cmocka_unit_test(free_pages_behind_the_end_are_not_missed),
+        cmocka_unit_test(every_field_of_a_page_is_looked_at),
+        cmocka_unit_test(a_page_is_used_once),
         cmocka_unit_test(no_damage_ends_in_a_signal),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
