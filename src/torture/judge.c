@@ -164,15 +164,16 @@ static void queue_push(struct queue *q, uint16_t id) {
     q->ids[q->count++] = id;
 }
 
-/* Takes an id out of the queue; false when others were before it. */
-static bool queue_take(struct queue *q, uint16_t id) {
-    size_t at = q->head;
-    while (at < q->count && q->ids[at] != id) {
-        at++;
+/* Takes an id out of the queue, and with it those before it, which it has overtaken; false when there were any. */
+static bool queue_take(struct party *p, uint16_t id) {
+    struct queue *q = &p->order;
+    bool first = true;
+    must(q->head < q->count);
+    while (q->ids[q->head] != id) {
+        id_of(p, q->ids[q->head++])->pending = false;
+        must(q->head < q->count);
+        first = false;
     }
-    must(at < q->count);
-    bool first = at == q->head;
-    memmove(&q->ids[q->head + 1], &q->ids[q->head], (at - q->head) * sizeof(*q->ids));
     q->head++;
     return first;
 }
@@ -301,7 +302,7 @@ static void on_pubrec(struct judge *j, struct party *p, const struct wire_record
         s->answered++;
         if (s->pending) {
             s->pending = false;
-            if (!queue_take(&p->order, r->packet_id)) {
+            if (!queue_take(p, r->packet_id)) {
                 violation(j, r, "MQTT-4.6.0-3", "MQTT-4.6.0-3", "PUBREC out of the order of the PUBLISH packets");
             }
         } else if (s->answered > s->asked) {
@@ -419,7 +420,7 @@ static void on_pubrel(struct judge *j, struct party *p, const struct wire_record
         bool owed = p->resumed && s->answered == 1 && (s->recorded || s->flow >= FLOW_RELEASED);
         if (s->pending) {
             s->pending = false;
-            if (!queue_take(&p->order, r->packet_id)) {
+            if (!queue_take(p, r->packet_id)) {
                 violation(j, r, "MQTT-4.6.0-4", "MQTT-4.6.0-4", "PUBREL out of the order of the PUBREC packets");
             }
         } else if (s->answered > s->asked && !owed) {

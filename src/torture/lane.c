@@ -3,6 +3,7 @@
 #include "torture/torture.h"
 
 #define PING_AFTER_NS (150 * NS_PER_MS)
+#define AWAY_NS (20000 * NS_PER_MS) /* a client that cannot connect for so long never will */
 #define FORGOTTEN_PATIENCE_NS (300 * NS_PER_MS)
 
 void lane_init(struct torture *t, struct lane *lane, uint16_t number) {
@@ -142,6 +143,9 @@ static bool patience_over(struct lane *lane) {
     const struct torture *t = lane->torture;
     int64_t patience = (int64_t)t->options->patience_ms * NS_PER_MS;
     int64_t quiet = t->now_ns - lane->active_ns;
+    if (!all_up(lane) && quiet < AWAY_NS) {
+        return false;
+    }
     if (lane->forgotten && patience > FORGOTTEN_PATIENCE_NS) {
         patience = FORGOTTEN_PATIENCE_NS;
     }

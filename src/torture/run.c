@@ -318,6 +318,23 @@ static void keep_story(struct torture *t, const struct lane *lane, const struct 
     *story = (struct story){lane->row, lane->run, *finding, lane->protocol, lines, text};
 }
 
+/* Says at once what a run has shown. */
+static void tell(const struct torture *t, const struct lane *lane, const struct judgement *judgement) {
+    char name[64];
+    if (!t->options->progress || judgement_clean(judgement)) {
+        return;
+    }
+    (void)fprintf(stderr, "%6.0f s  run %llu, %s:", (double)(t->now_ns - t->started_ns) / 1e9,
+                  (unsigned long long)lane->run, fault_name(&t->stats[lane->row].row, name, sizeof(name)));
+    for (size_t column = 0; column < JUDGE_COLUMNS; column++) {
+        if (judgement->counts[column] > 0) {
+            (void)fprintf(stderr, " %llu %s", (unsigned long long)judgement->counts[column],
+                          judge_column_text((enum judge_column)column));
+        }
+    }
+    (void)fputs("\n", stderr);
+}
+
 static void judge_lane(struct torture *t, struct lane *lane) {
     struct judgement judgement;
     const struct judge_terms terms = {.protocol = lane->protocol,
@@ -327,6 +344,7 @@ static void judge_lane(struct torture *t, struct lane *lane) {
     struct row_stats *stats = &t->stats[lane->row];
     size_t told[JUDGE_COLUMNS] = {0};
     judge_run(t->judge, &lane->wire, &terms, &judgement);
+    tell(t, lane, &judgement);
     stats->runs += lane->strike.struck;
     stats->missed += !lane->strike.struck;
     t->runs++;

@@ -78,7 +78,8 @@ void subscriber_take(struct client *c, const struct packet *packet) {
     } else if (packet->type == PACKET_SUBACK) {
         s->subscribed = packet->suback.reasons.len == 1 && packet->suback.reasons.ptr[0] == 2;
         if (!s->subscribed) {
-            torture_fail(c->lane->torture, "the broker does not grant QoS 2");
+            torture_fail(c->lane->torture, "the broker does not grant QoS 2, it answers SUBSCRIBE with 0x%02X",
+                         packet->suback.reasons.len > 0 ? packet->suback.reasons.ptr[0] : 0U);
         }
     }
 }

@@ -1,0 +1,526 @@
+/* The judge is judged: recorded wires, each with one fault of a broker, and the same without. Each column of the table
+ * is seen other than zero, and what is allowed is seen to be allowed. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "torture/judge.h"
+
+enum { PUBLISHER = 0, SUBSCRIBER = 1, MESSAGES = 3 };
+
+/* A wire under construction, and its verdict. */
+struct trial {
+    struct wire wire;
+    struct judge *judge;
+    struct judgement judgement;
+    struct judge_terms terms;
+    uint16_t connections[2];
+};
+
+static int set_up(void **state) {
+    static struct trial t;
+    t = (struct trial){.judge = judge_create(), .terms = {PROTOCOL_311, MESSAGES, 1, 2}};
+    *state = &t;
+    return 0;
+}
+
+static int tear_down(void **state) {
+    struct trial *t = *state;
+    wire_deinit(&t->wire);
+    judge_destroy(t->judge);
+    return 0;
+}
+
+/* ---- the wire ---- */
+
+static void add(struct trial *t, struct wire_record r) {
+    r.time_ns = (int64_t)t->wire.count * 1000;
+    r.connection = t->connections[r.who];
+    wire_add(&t->wire, &r);
+}
+
+static void event(struct trial *t, uint8_t who, enum wire_event what) {
+    add(t, (struct wire_record){.who = who, .event = (uint8_t)what, .message = WIRE_NO_MESSAGE});
+}
+
+static struct wire_record packet(enum wire_way way, uint8_t who, enum packet_type type, uint16_t id, uint32_t message) {
+    return (struct wire_record){
+        .way = (uint8_t)way, .who = who, .type = (uint8_t)type, .packet_id = id, .message = message};
+}
+
+static void sends(struct trial *t, uint8_t who, enum packet_type type, uint16_t id, uint32_t message) {
+    add(t, packet(WIRE_TO_BROKER, who, type, id, message));
+}
+
+static void gets(struct trial *t, uint8_t who, enum packet_type type, uint16_t id, uint32_t message) {
+    add(t, packet(WIRE_TO_CLIENT, who, type, id, message));
+}
+
+static void gets_again(struct trial *t, uint16_t id, uint32_t message) {
+    struct wire_record r = packet(WIRE_TO_CLIENT, SUBSCRIBER, PACKET_PUBLISH, id, message);
+    r.dup = true;
+    add(t, r);
+}
+
+static void loses(struct trial *t, enum wire_way way, uint8_t who, enum packet_type type, uint16_t id, uint32_t message) {
+    struct wire_record r = packet(way, who, type, id, message);
+    r.fate = WIRE_LOST;
+    add(t, r);
+}
+
+static void connects(struct trial *t, uint8_t who, bool session) {
+    t->connections[who]++;
+    event(t, who, EVENT_OPENED);
+    struct wire_record r = packet(WIRE_TO_CLIENT, who, PACKET_CONNACK, 0, WIRE_NO_MESSAGE);
+    r.session = session;
+    add(t, r);
+}
+
+static void both_connect(struct trial *t) {
+    connects(t, PUBLISHER, false);
+    connects(t, SUBSCRIBER, false);
+}
+
+static void published(struct trial *t, uint16_t id, uint32_t message) {
+    sends(t, PUBLISHER, PACKET_PUBLISH, id, message);
+    gets(t, PUBLISHER, PACKET_PUBREC, id, message);
+    sends(t, PUBLISHER, PACKET_PUBREL, id, message);
+    gets(t, PUBLISHER, PACKET_PUBCOMP, id, message);
+}
+
+static void delivered(struct trial *t, uint16_t id, uint32_t message) {
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, id, message);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, id, message);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, id, message);
+    sends(t, SUBSCRIBER, PACKET_PUBCOMP, id, message);
+}
+
+static void all_published(struct trial *t) {
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        published(t, 1, i);
+    }
+}
+
+/* ---- the verdict ---- */
+
+/* What the judge says of one column; all others must be 0. */
+static uint64_t only(struct trial *t, enum judge_column column) {
+    judge_run(t->judge, &t->wire, &t->terms, &t->judgement);
+    for (size_t i = 0; i < JUDGE_COLUMNS; i++) {
+        if (i != column) {
+            assert_int_equal(t->judgement.counts[i], 0);
+        }
+    }
+    return t->judgement.counts[column];
+}
+
+static void clean(struct trial *t) {
+    assert_int_equal(only(t, JUDGE_LOST), 0);
+    assert_true(judgement_clean(&t->judgement));
+    assert_int_equal(t->judgement.deliveries, MESSAGES);
+}
+
+/* One violation, of this statement. */
+static void breaks(struct trial *t, const char *statement) {
+    assert_int_equal(only(t, JUDGE_VIOLATION), 1);
+    assert_string_equal(t->judgement.findings[0].statement, statement);
+}
+
+static void all_well(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        published(t, (uint16_t)(i + 1), i);
+        delivered(t, 7, i);
+    }
+    clean(t);
+}
+
+static void lost(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    all_published(t);
+    delivered(t, 1, 0);
+    delivered(t, 1, 2);
+    assert_int_equal(only(t, JUDGE_LOST), 1);
+    assert_int_equal(t->judgement.findings[0].message, 1);
+}
+
+static void duplicated(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    all_published(t);
+    delivered(t, 1, 0);
+    delivered(t, 2, 1);
+    delivered(t, 3, 1);
+    delivered(t, 4, 2);
+    assert_int_equal(only(t, JUDGE_DUPLICATED), 1);
+    assert_int_equal(t->judgement.findings[0].message, 1);
+}
+
+static void out_of_order(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    all_published(t);
+    delivered(t, 1, 0);
+    delivered(t, 2, 2);
+    delivered(t, 3, 1);
+    assert_int_equal(only(t, JUDGE_REORDERED), 1);
+    assert_int_equal(t->judgement.findings[0].message, 1);
+    assert_int_equal(t->judgement.findings[0].other, 2);
+}
+
+static void stuck_at_the_publisher(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    published(t, 1, 0);
+    published(t, 1, 1);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 2);
+    gets(t, PUBLISHER, PACKET_PUBREC, 1, 2);
+    sends(t, PUBLISHER, PACKET_PUBREL, 1, 2);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        delivered(t, 1, i);
+    }
+    assert_int_equal(only(t, JUDGE_STUCK), 1);
+    assert_int_equal(t->judgement.findings[0].message, 2);
+}
+
+static void stuck_at_the_subscriber(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    all_published(t);
+    delivered(t, 1, 0);
+    delivered(t, 1, 1);
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, 1, 2);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 1, 2);
+    assert_int_equal(only(t, JUDGE_STUCK), 1);
+}
+
+static void forgotten(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        published(t, 1, i);
+        delivered(t, 1, i);
+    }
+    connects(t, SUBSCRIBER, false);
+    assert_int_equal(only(t, JUDGE_FORGOTTEN), 1);
+    assert_string_equal(t->judgement.findings[0].statement, "MQTT-3.2.2-2");
+}
+
+/* A message that was never taken over is stuck, not lost. */
+static void not_taken_over(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    published(t, 1, 0);
+    published(t, 1, 1);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 2);
+    delivered(t, 1, 0);
+    delivered(t, 1, 1);
+    assert_int_equal(only(t, JUDGE_STUCK), 1);
+}
+
+/* A lost PUBREC was sent all the same: from then on the message is the broker's. */
+static void lost_although_pubrec_was_lost(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    published(t, 1, 0);
+    published(t, 1, 1);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 2);
+    loses(t, WIRE_TO_CLIENT, PUBLISHER, PACKET_PUBREC, 1, 2);
+    event(t, PUBLISHER, EVENT_RST);
+    connects(t, PUBLISHER, true);
+    published(t, 1, 2);
+    delivered(t, 1, 0);
+    delivered(t, 1, 1);
+    assert_int_equal(only(t, JUDGE_LOST), 1);
+}
+
+/* The subscriber lost its PUBREC, gets the PUBLISH again, and takes it once. */
+static void a_repeat_is_no_duplicate(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    all_published(t);
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, 5, 0);
+    loses(t, WIRE_TO_BROKER, SUBSCRIBER, PACKET_PUBREC, 5, 0);
+    event(t, SUBSCRIBER, EVENT_SILENCE);
+    connects(t, SUBSCRIBER, true);
+    gets_again(t, 5, 0);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 5, 0);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 5, 0);
+    sends(t, SUBSCRIBER, PACKET_PUBCOMP, 5, 0);
+    delivered(t, 6, 1);
+    delivered(t, 5, 2);
+    clean(t);
+}
+
+/* The mistake of the probe `dup`: the id is not forgotten at PUBREL, and the next message on it is swallowed. */
+static void a_new_message_on_an_open_id_is_lost(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    all_published(t);
+    delivered(t, 1, 0);
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, 2, 1);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 2, 1);
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, 2, 2);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 2, 2);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 2, 2);
+    judge_run(t->judge, &t->wire, &t->terms, &t->judgement);
+    assert_int_equal(t->judgement.counts[JUDGE_LOST], 1);
+    assert_int_equal(t->judgement.counts[JUDGE_VIOLATION], 1);
+    assert_string_equal(t->judgement.findings[0].statement, "MQTT-2.3.1-4");
+}
+
+/* ---- what a broker must not send ---- */
+
+static void well_so_far(struct trial *t) {
+    both_connect(t);
+    for (uint32_t i = 0; i < MESSAGES; i++) {
+        published(t, 1, i);
+        delivered(t, 1, i);
+    }
+}
+
+static void pubrec_that_nobody_asked_for(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    gets(t, PUBLISHER, PACKET_PUBREC, 9, WIRE_NO_MESSAGE);
+    breaks(t, "MQTT-4.3.3-2");
+}
+
+static void pubcomp_that_nobody_asked_for(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    gets(t, PUBLISHER, PACKET_PUBCOMP, 1, 2);
+    breaks(t, "MQTT-4.3.3-11");
+}
+
+static void pubrel_that_nobody_asked_for(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 9, WIRE_NO_MESSAGE);
+    breaks(t, "MQTT-4.3.3-4");
+}
+
+static void pubrec_out_of_order(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 0);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 2, 1);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 3, 2);
+    gets(t, PUBLISHER, PACKET_PUBREC, 3, 2);
+    gets(t, PUBLISHER, PACKET_PUBREC, 1, 0);
+    gets(t, PUBLISHER, PACKET_PUBREC, 2, 1);
+    for (uint16_t i = 0; i < MESSAGES; i++) {
+        sends(t, PUBLISHER, PACKET_PUBREL, (uint16_t)(i + 1), i);
+        gets(t, PUBLISHER, PACKET_PUBCOMP, (uint16_t)(i + 1), i);
+        delivered(t, 1, i);
+    }
+    breaks(t, "MQTT-4.6.0-3");
+}
+
+static void pubrel_out_of_order(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    all_published(t);
+    for (uint16_t i = 0; i < MESSAGES; i++) {
+        gets(t, SUBSCRIBER, PACKET_PUBLISH, (uint16_t)(i + 1), i);
+        sends(t, SUBSCRIBER, PACKET_PUBREC, (uint16_t)(i + 1), i);
+    }
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 2, 1);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 1, 0);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 3, 2);
+    breaks(t, "MQTT-4.6.0-4");
+}
+
+static void sent_again_without_dup(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    t->terms.messages++;
+    published(t, 1, 3);
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, 5, 3);
+    event(t, SUBSCRIBER, EVENT_RST);
+    connects(t, SUBSCRIBER, true);
+    delivered(t, 5, 3);
+    breaks(t, "MQTT-3.3.1-1");
+}
+
+static void sent_again_on_a_live_connection(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    t->terms.messages++;
+    published(t, 1, 3);
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, 5, 3);
+    gets_again(t, 5, 3);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 5, 3);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 5, 3);
+    breaks(t, "MQTT-4.4.0-1");
+}
+
+static void publish_after_pubrel(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    t->terms.messages++;
+    published(t, 1, 3);
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, 5, 3);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 5, 3);
+    loses(t, WIRE_TO_CLIENT, SUBSCRIBER, PACKET_PUBREL, 5, 3);
+    event(t, SUBSCRIBER, EVENT_RST);
+    connects(t, SUBSCRIBER, true);
+    gets_again(t, 5, 3);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 5, 3);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 5, 3);
+    breaks(t, "MQTT-4.3.3-6");
+}
+
+static void sent_again_in_another_order(void **state) {
+    struct trial *t = *state;
+    t->terms.receive_maximum = 0;
+    both_connect(t);
+    all_published(t);
+    for (uint16_t i = 0; i < MESSAGES; i++) {
+        gets(t, SUBSCRIBER, PACKET_PUBLISH, (uint16_t)(i + 1), i);
+    }
+    event(t, SUBSCRIBER, EVENT_RST);
+    connects(t, SUBSCRIBER, true);
+    gets_again(t, 3, 2);
+    gets_again(t, 1, 0);
+    gets_again(t, 3, 2);
+    for (uint16_t i = 0; i < MESSAGES; i++) {
+        sends(t, SUBSCRIBER, PACKET_PUBREC, (uint16_t)(i + 1), i);
+        gets(t, SUBSCRIBER, PACKET_PUBREL, (uint16_t)(i + 1), i);
+    }
+    breaks(t, "MQTT-4.6.0-1");
+}
+
+static void beyond_the_receive_maximum(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    both_connect(t);
+    all_published(t);
+    for (uint16_t i = 0; i < MESSAGES; i++) {
+        gets(t, SUBSCRIBER, PACKET_PUBLISH, (uint16_t)(i + 1), i);
+    }
+    for (uint16_t i = 0; i < MESSAGES; i++) {
+        sends(t, SUBSCRIBER, PACKET_PUBREC, (uint16_t)(i + 1), i);
+        gets(t, SUBSCRIBER, PACKET_PUBREL, (uint16_t)(i + 1), i);
+    }
+    breaks(t, "MQTT-3.3.4-9");
+}
+
+static void closed_without_cause(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    event(t, SUBSCRIBER, EVENT_CLOSED);
+    assert_int_equal(only(t, JUDGE_VIOLATION), 1);
+    assert_null(t->judgement.findings[0].statement);
+}
+
+static void closed_for_a_repeat(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    t->terms.messages++;
+    connects(t, PUBLISHER, true);
+    struct wire_record again = packet(WIRE_TO_BROKER, PUBLISHER, PACKET_PUBLISH, 1, 3);
+    again.dup = true;
+    add(t, again);
+    event(t, PUBLISHER, EVENT_CLOSED);
+    connects(t, PUBLISHER, true);
+    published(t, 1, 3);
+    delivered(t, 1, 3);
+    breaks(t, "MQTT-4.3.3-2");
+    assert_int_equal(t->judgement.findings[0].message, 3);
+}
+
+/* In 5.0 nobody may send anything again on a live connection, so a broker may close it. */
+static void closed_for_a_repeat_that_is_not_allowed(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    struct wire_record again = packet(WIRE_TO_BROKER, SUBSCRIBER, PACKET_PUBREC, 1, 2);
+    again.fate = WIRE_REPEATED;
+    add(t, again);
+    event(t, SUBSCRIBER, EVENT_CLOSED);
+    clean(t);
+}
+
+static void session_present_on_the_first_connect(void **state) {
+    struct trial *t = *state;
+    connects(t, SUBSCRIBER, true);
+    well_so_far(t);
+    judge_run(t->judge, &t->wire, &t->terms, &t->judgement);
+    assert_int_equal(t->judgement.counts[JUDGE_VIOLATION], 1);
+    assert_string_equal(t->judgement.findings[0].statement, "MQTT-3.2.2-3");
+}
+
+static void a_payload_that_nobody_published(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    struct wire_record strange = packet(WIRE_TO_CLIENT, SUBSCRIBER, PACKET_PUBLISH, 5, WIRE_NO_MESSAGE);
+    strange.damaged = true;
+    add(t, strange);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 5, WIRE_NO_MESSAGE);
+    judge_run(t->judge, &t->wire, &t->terms, &t->judgement);
+    assert_true(t->judgement.counts[JUDGE_VIOLATION] >= 1);
+}
+
+/* ---- the way there ---- */
+
+static void a_trace_begins_with_its_message(void **state) {
+    struct trial *t = *state;
+    struct buf text = {0};
+    well_so_far(t);
+    t->terms.messages++;
+    published(t, 4, 3);
+    event(t, SUBSCRIBER, EVENT_RST);
+    assert_int_equal(only(t, JUDGE_LOST), 1);
+    assert_int_equal(judge_excerpt(&text, &t->wire, &t->judgement.findings[0]), 5);
+    buf_u8(&text, 0);
+    assert_non_null(strstr((const char *)text.ptr, "PUBLISH id 4 message 3"));
+    assert_non_null(strstr((const char *)text.ptr, "PUBCOMP id 4 message 3"));
+    assert_null(strstr((const char *)text.ptr, "message 2"));
+    buf_deinit(&text);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(all_well),
+        TEST(lost),
+        TEST(duplicated),
+        TEST(out_of_order),
+        TEST(stuck_at_the_publisher),
+        TEST(stuck_at_the_subscriber),
+        TEST(forgotten),
+        TEST(not_taken_over),
+        TEST(lost_although_pubrec_was_lost),
+        TEST(a_repeat_is_no_duplicate),
+        TEST(a_new_message_on_an_open_id_is_lost),
+        TEST(pubrec_that_nobody_asked_for),
+        TEST(pubcomp_that_nobody_asked_for),
+        TEST(pubrel_that_nobody_asked_for),
+        TEST(pubrec_out_of_order),
+        TEST(pubrel_out_of_order),
+        TEST(sent_again_without_dup),
+        TEST(sent_again_on_a_live_connection),
+        TEST(publish_after_pubrel),
+        TEST(sent_again_in_another_order),
+        TEST(beyond_the_receive_maximum),
+        TEST(closed_without_cause),
+        TEST(closed_for_a_repeat),
+        TEST(closed_for_a_repeat_that_is_not_allowed),
+        TEST(session_present_on_the_first_connect),
+        TEST(a_payload_that_nobody_published),
+        TEST(a_trace_begins_with_its_message),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
