@@ -249,6 +249,10 @@ static void act(struct walk *x, const struct branch *b) {
 static bool at_once(struct walk *x) {
     struct world_option options[WORLD_OPTIONS_MAX];
     struct world *w = x->w;
+    if (w->node.up && machine_has_new_file(&w->node.machine)) {
+        node_checkpoint(w, false);
+        return true;
+    }
     unsigned count = world_options(w, options);
     for (unsigned i = 0; i < count; i++) {
         const enum action a = options[i].action;

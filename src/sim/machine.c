@@ -18,6 +18,7 @@ static bool table_may_commit(void *user, struct error *error) {
 static void steps_clear(struct machine *m) {
     m->committing = m->frame_done = m->checkpointing = m->sealed = false;
     m->journal_at_checkpoint = UINT64_MAX;
+    m->files_told = 0;
 }
 
 void machine_init(struct machine *m, struct choices *choices) {
@@ -79,6 +80,10 @@ bool machine_wants_checkpoint(const struct machine *m) {
     return m->checkpointing || store_local_journal_bytes(m->store) != m->journal_at_checkpoint;
 }
 
+bool machine_has_new_file(const struct machine *m) {
+    return store_local_files_made(m->store) != m->files_told;
+}
+
 bool machine_commit(struct machine *m) {
     const bool staged = store_local_staged(m->store);
     const enum store_step step = store_local_commit_step(m->store);
@@ -88,7 +93,9 @@ bool machine_commit(struct machine *m) {
 }
 
 bool machine_checkpoint(struct machine *m, bool all) {
+    const uint64_t files = store_local_files_made(m->store);
     const enum store_step step = store_local_checkpoint_step(m->store, all);
+    m->files_told = files;
     m->checkpointing = step == STORE_STEP_MORE;
     if (step == STORE_STEP_IDLE && machine_state(m) == MACHINE_WELL) {
         m->journal_at_checkpoint = store_local_journal_bytes(m->store);
@@ -179,7 +186,7 @@ uint64_t machine_digest(const struct machine *m) {
         t->ops->close(t);
         return sum;
     }
-    const uint64_t rest[] = {store_durable(m->store), store_folded(m->store), m->committing, m->checkpointing,
-                             store_local_staged(m->store)};
+    const uint64_t rest[] = {store_durable(m->store), store_folded(m->store),       m->committing,
+                             m->checkpointing,        store_local_staged(m->store), machine_has_new_file(m)};
     return hash_bytes(span_of(rest, sizeof rest), hash64(sum, tables_digest(m->table)));
 }

@@ -19,6 +19,7 @@ struct machine {
     bool frame_done; /* since the last frame became durable nothing was staged: what commits do now is housework */
     bool checkpointing;
     bool sealed;                    /* nothing was staged since the last seal */
+    uint64_t files_told;            /* journal files made that the table knows of */
     uint64_t journal_at_checkpoint; /* journal bytes when a checkpoint last had nothing to do */
 };
 
@@ -42,6 +43,8 @@ bool machine_wants_commit(const struct machine *m);
 /* True when what it wants to commit is no record, but the store's own preparation: its time is no choice. */
 bool machine_is_housework(const struct machine *m);
 bool machine_wants_checkpoint(const struct machine *m);
+/* True when a journal file waits for a checkpoint step before it can be used: housework, too. */
+bool machine_has_new_file(const struct machine *m);
 /* One disk operation; true when there was something to do. The owner looks at machine_state() then. */
 bool machine_commit(struct machine *m);
 bool machine_checkpoint(struct machine *m, bool all);

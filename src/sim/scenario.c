@@ -81,7 +81,8 @@ static void settle(struct scenario *s) {
     bool any = true;
     while (any && w->node.up) {
         any = turns(w);
-        while (!s->disk_stopped && w->node.up && node_wants_commit(w) && node_commit(w)) {
+        while (!s->disk_stopped && w->node.up && node_wants_commit(w) &&
+               (node_commit(w) || node_checkpoint(w, false))) {
             any = true;
         }
     }
