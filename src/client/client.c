@@ -101,6 +101,9 @@ static bool client_alive(const struct client *c) {
 static void send_disconnect(struct client *c, uint8_t reason, const char *text) {
     struct packet_disconnect p = {.reason = reason};
     properties_clear(&p.properties);
+    if (!packet_reason_allowed(PACKET_DISCONNECT, PACKET_FROM_CLIENT, reason)) {
+        p.reason = reason >= REASON_UNSPECIFIED_ERROR ? REASON_PROTOCOL_ERROR : REASON_SUCCESS;
+    }
     if (c->protocol == PROTOCOL_311 && reason >= REASON_UNSPECIFIED_ERROR) {
         return;
     }
@@ -116,7 +119,7 @@ void client_end(struct client *c, int error, uint8_t reason, int disconnect, con
     if (!client_alive(c)) {
         return;
     }
-    c->ending = (struct ending){.error = error, .reason = reason};
+    c->ending = (struct ending){.error = error, .reason = reason, .protocol = (int)c->protocol};
     va_list arguments;
     va_start(arguments, format);
     (void)vsnprintf(c->ending.text, sizeof c->ending.text, format, arguments);
@@ -197,6 +200,7 @@ void client_closed(struct client *c, int error, const char *text) {
     struct quartet_event event = {.kind = QUARTET_EVENT_DISCONNECTED,
                                   .error = c->ending.error,
                                   .reason = c->ending.reason,
+                                  .protocol = c->ending.protocol,
                                   .final = c->over,
                                   .server = c->servers[c->server]};
     connection_forget(c, was_live);
@@ -242,7 +246,7 @@ static void client_ping(struct client *c) {
         return;
     }
     if (c->pinging && c->now >= c->pinged_at + (mono_ms_t)c->keep_alive_ms) {
-        client_end(c, QUARTET_NETWORK, 0, REASON_KEEP_ALIVE_TIMEOUT, "the broker has not answered PINGREQ");
+        client_end(c, QUARTET_NETWORK, 0, -1, "the broker has not answered PINGREQ");
     } else if (!c->pinging && c->now >= ping_due(c)) {
         packet_encode_pingreq(output_begin(c, 0));
         output_end(c);

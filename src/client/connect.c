@@ -68,6 +68,9 @@ static void connect_refused(struct client *c, uint8_t reason) {
     bool auto_protocol = c->options.protocol == 0 && c->protocol == PROTOCOL_5;
     client_end(c, QUARTET_REFUSED, reason, -1, "the broker refuses the connection: %s",
                reason >= REASON_UNSPECIFIED_ERROR ? reason_text(reason) : "return code of 3.1.1");
+    if (reason < REASON_UNSPECIFIED_ERROR) {
+        c->ending.protocol = PROTOCOL_311;
+    }
     if (auto_protocol && wants_311(reason)) {
         c->protocol = PROTOCOL_311;
         c->retry_now = true;

@@ -425,37 +425,32 @@ static enum quartet_lost_policy lost_policy(const struct client *c) {
     return o->session_lost;
 }
 
-static void lost_resend(struct client *c) {
-    if (c->sending.lost) {
-        c->sending.lost = false;
+/* The mark comes before all else that is recorded of the loss. */
+static void lost_set(struct client *c, bool lost) {
+    if (c->sending.lost != lost) {
+        c->sending.lost = lost;
+        c->sending.lost_told = false;
         (void)client_record_out(c);
     }
-    c->sending.fresh = true;
 }
 
 static void lost_drop(struct client *c) {
-    struct sending *s = &c->sending;
-    if (!s->lost) {
-        s->lost = true;
-        (void)client_record_out(c);
+    struct link *head = &c->sending.flows.published;
+    while (!list_empty(head)) {
+        flow_end(c, container_of(head->next, struct flight, link), QUARTET_SESSION_LOST, REASON_UNSPECIFIED_ERROR,
+                 "the broker forgot the session");
     }
-    while (!list_empty(&s->flows.published)) {
-        struct flight *f = container_of(s->flows.published.next, struct flight, link);
-        flow_end(c, f, QUARTET_SESSION_LOST, REASON_UNSPECIFIED_ERROR, "the broker forgot the session");
-    }
-    s->lost = false;
-    (void)client_record_out(c);
+    lost_set(c, false);
 }
 
-static void lost_hold(struct client *c) {
-    struct sending *s = &c->sending;
-    if (!s->lost) {
-        s->lost = true;
-        s->lost_told = false;
-        (void)client_record_out(c);
-    }
-    if (!s->lost_told) {
-        s->lost_told = true;
+static void lost_resend(struct client *c) {
+    lost_set(c, false);
+    c->sending.fresh = true;
+}
+
+static void lost_tell(struct client *c) {
+    if (!c->sending.lost_told) {
+        c->sending.lost_told = true;
         struct quartet_event event = {
             .kind = QUARTET_EVENT_SESSION_LOST, .error = QUARTET_SESSION_LOST, .count = published_count(c, 1)};
         event_push(c, &event, "", 0);
@@ -463,21 +458,18 @@ static void lost_hold(struct client *c) {
 }
 
 static void send_lost(struct client *c) {
-    released_end(c);
-    if (list_empty(&c->sending.flows.published)) {
-        if (c->sending.lost) {
-            c->sending.lost = false;
-            (void)client_record_out(c);
-        }
-        return;
-    }
     enum quartet_lost_policy policy = lost_policy(c);
+    if (list_empty(&c->sending.flows.published)) {
+        policy = QUARTET_LOST_RESEND;
+    }
+    lost_set(c, policy != QUARTET_LOST_RESEND);
+    released_end(c);
     if (policy == QUARTET_LOST_RESEND) {
         lost_resend(c);
     } else if (policy == QUARTET_LOST_DROP) {
         lost_drop(c);
     } else {
-        lost_hold(c);
+        lost_tell(c);
     }
 }
 

@@ -48,6 +48,7 @@ enum phase {
 struct ending {
     int error;      /* enum quartet_error; QUARTET_OK: not known yet */
     uint8_t reason; /* the broker's, or ours */
+    int protocol;   /* whose reason codes these are */
     char text[192];
 };
 

@@ -369,7 +369,10 @@ void subscribe_disconnected(struct client *c) {
     for (struct link *l; (l = list_pop_front(&all->asked)) != NULL;) {
         struct subscription *s = container_of(l, struct subscription, todo_link);
         s->is_asked = false;
-        s->again = s->want.present;
+        if (s->asked.present) { /* perhaps */
+            s->have = s->asked;
+            s->again = true;
+        }
         (void)subscription_settle(c, s);
     }
 }
