@@ -6,14 +6,10 @@
 #include "base/must.h"
 #include "lib/lib.h"
 
-enum { EVENTS_PER_BATCH = 64, MESSAGES_PER_BATCH = 64 };
+enum { MESSAGES_PER_BATCH = 64 };
 
-/* Events with copies of their texts: offsets into `texts`, while that grows. */
 struct batch {
-    struct quartet_event events[EVENTS_PER_BATCH];
-    size_t texts_at[EVENTS_PER_BATCH][3];
-    size_t event_count;
-    struct buf texts;
+    struct event_list events;
     struct client_delivery deliveries[MESSAGES_PER_BATCH];
     uint64_t done[MESSAGES_PER_BATCH]; /* sequences; 0: not done */
     size_t delivery_count;
@@ -46,49 +42,70 @@ uint8_t lib_refusal(const struct quartet *q, uint64_t id) {
 
 /* ---- taking: lock held ---- */
 
-static size_t copy_text(struct batch *b, const char *text) {
-    size_t at = b->texts.len;
+static size_t copy_text(struct event_list *list, const char *text) {
+    size_t at = list->texts.len;
     const char *copied = text != NULL ? text : "";
-    buf_bytes(&b->texts, span_of(copied, strlen(copied) + 1));
+    buf_bytes(&list->texts, span_of(copied, strlen(copied) + 1));
     return at;
 }
 
-static void add_event(struct batch *b, const struct quartet_event *e) {
-    size_t *at = b->texts_at[b->event_count];
-    at[0] = copy_text(b, e->text);
-    at[1] = copy_text(b, e->server);
-    at[2] = copy_text(b, e->client_id);
-    b->events[b->event_count++] = *e;
+static void add_event(struct quartet *q, const struct quartet_event *e) {
+    struct event_list *list = &q->events;
+    if (q->options.on_event == NULL && e->kind != QUARTET_EVENT_SESSION_LOST) {
+        return;
+    }
+    if (list->count == list->capacity) {
+        list->capacity = list->capacity > 0 ? list->capacity * 2 : 16;
+        list->events = mem_resize(list->events, list->capacity * sizeof *list->events);
+        list->texts_at = mem_resize(list->texts_at, list->capacity * sizeof *list->texts_at);
+    }
+    size_t *at = list->texts_at[list->count];
+    at[0] = copy_text(list, e->text);
+    at[1] = copy_text(list, e->server);
+    at[2] = copy_text(list, e->client_id);
+    list->events[list->count] = *e;
+    list->events[list->count++].time_ns = e->time_ns != 0 ? e->time_ns : wall_ns();
+}
+
+void lib_events_deinit(struct event_list *list) {
+    mem_free(list->events);
+    mem_free(list->texts_at);
+    buf_deinit(&list->texts);
 }
 
 /* The events that the store makes: the engine does not know who waits for the disk. */
-static void take_store_events(struct quartet *q, struct batch *b) {
+static void collect_store_events(struct quartet *q) {
     uint64_t durable = store_durable(q->store.store);
     uint64_t stored = durable < q->no_wait_last ? durable : q->no_wait_last;
     if (stored > q->no_wait_told) {
         q->no_wait_told = stored;
-        add_event(b, &(struct quartet_event){.kind = QUARTET_EVENT_STORED, .id = stored});
+        add_event(q, &(struct quartet_event){.kind = QUARTET_EVENT_STORED, .id = stored});
     }
     if (!q->store_told && store_failed(q->store.store)) {
         q->store_told = true;
-        const struct error *error = &q->store.store->error;
-        add_event(b, &(struct quartet_event){
-                         .kind = QUARTET_EVENT_STORE_FAILED, .error = QUARTET_STORE_FAILED, .text = error->text});
+        add_event(q, &(struct quartet_event){.kind = QUARTET_EVENT_STORE_FAILED,
+                                             .error = QUARTET_STORE_FAILED,
+                                             .text = q->store.store->error.text});
     }
 }
 
-static void take_events(struct quartet *q, struct batch *b) {
+void lib_collect(struct quartet *q) {
     struct quartet_event e;
-    take_store_events(q, b);
-    while (b->event_count < EVENTS_PER_BATCH && client_event(q->client, &e)) {
+    while (client_event(q->client, &e)) {
         if (e.kind == QUARTET_EVENT_PUBLISHED && e.reason >= 0x80) {
             note_refusal(q, &e);
         }
         if (e.kind != QUARTET_EVENT_STORE_FAILED || !q->store_told) {
             q->store_told = q->store_told || e.kind == QUARTET_EVENT_STORE_FAILED;
-            add_event(b, &e);
+            add_event(q, &e);
         }
     }
+}
+
+static void take_events(struct quartet *q, struct batch *b) {
+    collect_store_events(q);
+    b->events = q->events;
+    q->events = (struct event_list){0};
 }
 
 static void take_messages(struct quartet *q, struct batch *b) {
@@ -121,14 +138,13 @@ static void tell_event(struct quartet *q, struct quartet_event *e) {
     }
 }
 
-static void tell_events(struct quartet *q, struct batch *b) {
-    for (size_t i = 0; i < b->event_count && !is_closing(q); i++) {
-        struct quartet_event *e = &b->events[i];
-        const char *texts = (const char *)b->texts.ptr;
-        e->text = texts + b->texts_at[i][0];
-        e->server = texts + b->texts_at[i][1];
-        e->client_id = texts + b->texts_at[i][2];
-        e->time_ns = e->time_ns != 0 ? e->time_ns : wall_ns();
+static void tell_events(struct quartet *q, struct event_list *list) {
+    for (size_t i = 0; i < list->count && !is_closing(q); i++) {
+        struct quartet_event *e = &list->events[i];
+        const char *texts = (const char *)list->texts.ptr;
+        e->text = texts + list->texts_at[i][0];
+        e->server = texts + list->texts_at[i][1];
+        e->client_id = texts + list->texts_at[i][2];
         tell_event(q, e);
     }
 }
@@ -167,25 +183,26 @@ static void finish(struct quartet *q, const struct batch *b) {
 
 bool lib_deliver(struct quartet *q) {
     struct batch b;
-    b.event_count = b.delivery_count = 0;
-    b.texts = (struct buf){0};
+    b.delivery_count = 0;
+    b.events = (struct event_list){0};
     lib_enter(q);
+    lib_collect(q);
     if (!q->closing) {
         take_events(q, &b);
         take_messages(q, &b);
     }
-    if (b.event_count == EVENTS_PER_BATCH || b.delivery_count == MESSAGES_PER_BATCH) {
+    if (b.delivery_count == MESSAGES_PER_BATCH) {
         lib_wake(q);
     }
     lib_leave(q);
-    if (b.event_count == 0 && b.delivery_count == 0) {
-        return false;
+    bool any = b.events.count > 0 || b.delivery_count > 0;
+    if (any) {
+        tell_events(q, &b.events);
+        tell_messages(q, &b);
+        lib_enter(q);
+        finish(q, &b);
+        lib_leave(q);
     }
-    tell_events(q, &b);
-    tell_messages(q, &b);
-    buf_deinit(&b.texts);
-    lib_enter(q);
-    finish(q, &b);
-    lib_leave(q);
-    return true;
+    lib_events_deinit(&b.events);
+    return any;
 }

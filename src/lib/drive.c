@@ -38,6 +38,7 @@ void lib_enter(struct quartet *q) {
 }
 
 void lib_leave(struct quartet *q) {
+    lib_collect(q);
     if (q->staged) {
         q->staged = false;
         if (q->store.work != NULL) {

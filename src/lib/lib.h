@@ -43,6 +43,15 @@ struct refusal {
     uint8_t reason;
 };
 
+/* Events that wait for the driving thread. Their texts are at offsets into `texts`, which grows. */
+struct event_list {
+    struct quartet_event *events;
+    size_t (*texts_at)[3]; /* text, server, client_id */
+    size_t count;
+    size_t capacity;
+    struct buf texts;
+};
+
 /* The store of one client. */
 struct lib_store {
     struct store *store; /* a local or a memory one */
@@ -76,11 +85,12 @@ struct quartet {
     bool closing;     /* nothing new begins */
     bool close_later; /* closed from a callback: the driving thread frees the client */
 
-    uint64_t last_id;         /* given last to a QoS 1 or 2 message, or what the store held at the opening */
-    uint64_t no_wait_last;    /* the last id that nobody waited for, */
-    uint64_t no_wait_told;    /* and up to which STORED was told */
-    bool lost_told;           /* the application was told of the lost session */
-    bool store_told;          /* STORE_FAILED was told */
+    uint64_t last_id;      /* given last to a QoS 1 or 2 message, or what the store held at the opening */
+    uint64_t no_wait_last; /* the last id that nobody waited for, */
+    uint64_t no_wait_told; /* and up to which STORED was told */
+    bool lost_told;        /* the application was told of the lost session */
+    bool store_told;       /* STORE_FAILED was told */
+    struct event_list events;
     struct refusal *refusals; /* a ring of REFUSALS_KEPT; NULL while there is none */
     uint64_t refusal_count;   /* ever */
 
@@ -170,6 +180,9 @@ int lib_hopeless(struct quartet *q);
 
 /* Runs the callbacks that are due, up to a number; true when any ran. Lock not held. */
 bool lib_deliver(struct quartet *q);
+/* Takes the engine's events, so that a refusal is known to those who wait as soon as the message is. Lock held. */
+void lib_collect(struct quartet *q);
+void lib_events_deinit(struct event_list *list);
 /* Reason of a refused message; 0 when none is known. Lock held. */
 uint8_t lib_refusal(const struct quartet *q, uint64_t id);
 

@@ -130,6 +130,7 @@ void lib_destroy(struct quartet *q) {
     must(pthread_cond_destroy(&q->stored) == 0);
     must(pthread_cond_destroy(&q->changed) == 0);
     lock_deinit(&q->lock);
+    lib_events_deinit(&q->events);
     mem_free(q->refusals);
     mem_free(q->bind_address);
     mem_free(q);
@@ -140,7 +141,7 @@ static bool close_begins(struct quartet *q, bool later) {
     lock_take(&q->lock);
     bool first = !q->closing;
     q->closing = true;
-    q->close_later = first && later;
+    q->close_later = q->close_later || (first && later);
     lib_wake(q);
     must(pthread_cond_broadcast(&q->changed) == 0);
     must(pthread_cond_broadcast(&q->stored) == 0);

@@ -77,6 +77,9 @@ int lib_wait_changed(struct quartet *q, int timeout_ms, lib_condition look, void
 
 int lib_hopeless(struct quartet *q) {
     struct quartet_status s = {0};
+    if (q->closing) {
+        return lib_fail_closed();
+    }
     if (store_failed(q->store.store)) {
         return lib_store_state(q);
     }
