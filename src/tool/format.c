@@ -42,7 +42,7 @@ static struct spec read_spec(const char **at) {
         (*at)++;
     }
     if (**at == '0') {
-        s.zero = !s.left;
+        s.zero = true;
         (*at)++;
     }
     s.width = read_digits(at);
@@ -103,11 +103,12 @@ static void pad(struct buf *out, size_t length, uint32_t width, char with) {
 }
 
 static void print_padded(struct buf *out, struct span text, const struct spec *s, char with) {
-    if (!s->left) {
+    bool left = s->left && text.len > 0;
+    if (!left) {
         pad(out, text.len, s->width, with);
     }
     buf_bytes(out, text);
-    if (s->left) {
+    if (left) {
         pad(out, text.len, s->width, ' ');
     }
 }

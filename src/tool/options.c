@@ -74,6 +74,7 @@ static bool take_url(struct tool_options *o, struct option_values *values, struc
 }
 
 static bool take_property(struct tool_options *o, struct option_values *values, struct error *error) {
+    o->protocol = 5; /* a later -V may take it back */
     return tool_property_take(o->properties, values->texts, values->count, &values->used, error);
 }
 

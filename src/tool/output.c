@@ -80,6 +80,6 @@ bool tool_output_message(struct tool_output *out, const struct quartet_message *
     } else {
         write_plain(out, m);
     }
-    size_t written = fwrite(out->line.ptr, 1, out->line.len, stdout);
-    return written == out->line.len && fflush(stdout) == 0;
+    size_t length = out->line.len;
+    return length == 0 || (fwrite(out->line.ptr, 1, length, stdout) == length && fflush(stdout) == 0);
 }
