@@ -137,10 +137,11 @@ void client_close(struct client *c, enum wire_event event) {
     c->fd = -1;
 }
 
-/* The broker has closed the connection. Before a CONNACK, that is how a broker that starts or ends looks. */
+/* The broker has closed the connection. Before a CONNACK, that is how a broker that starts or ends looks; one whose disk
+ * has died does well to stop. */
 static void closed_by_broker(struct client *c) {
     const struct strike *s = &c->lane->strike;
-    bool asked = c->muted || c->cut || c->dead || c->wiping;
+    bool asked = c->muted || c->cut || c->dead || c->wiping || c->lane->torture->unpowered;
     if (c->state == CLIENT_UP && !asked) {
         lane_event(c->lane, c, EVENT_CLOSED);
     } else if (c->state == CLIENT_UP && !c->wiping) {

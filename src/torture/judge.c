@@ -27,6 +27,7 @@ struct id_state {
     bool held;       /* of a subscriber: it got PUBLISH, but not PUBREL */
     uint8_t flow;    /* of a subscriber: enum flow */
     uint32_t message;
+    uint32_t holds;    /* of a subscriber: the message with which it is held */
     uint32_t sequence; /* of the flow's first PUBLISH */
 };
 
@@ -52,6 +53,8 @@ struct party {
     bool excused;      /* ... though 5.0 lets nobody do so on a live one [MQTT-4.4.0-1]: the broker may close */
     uint32_t repeated; /* the message of that packet */
     bool told;         /* a DISCONNECT came on this connection */
+    bool waiting;      /* CONNECT was sent on this connection, CONNACK has not come */
+    uint32_t rivals;   /* older connections whose CONNECT was never answered: it may still take over this one */
     uint32_t last;     /* of a subscriber: the highest message so far */
     bool any;          /* ... and there was one */
     uint32_t said;     /* the message of the last packet that the client sent, or WIRE_NO_MESSAGE */
@@ -62,7 +65,8 @@ struct fate {
     bool sent;
     bool owned;
     bool completed;
-    size_t record; /* the last that concerns it */
+    size_t record;      /* the last that concerns it */
+    uint32_t swallower; /* a message whose packet id, still open, swallowed it; or WIRE_NO_MESSAGE */
 };
 
 struct judge {
@@ -240,10 +244,31 @@ static void on_connack(struct judge *j, struct party *p, const struct wire_recor
     p->resumed = r->session;
 }
 
+/* A broker that is dead answers no older CONNECT any more. */
+static void on_death(struct judge *j) {
+    for (unsigned who = 0; who <= j->terms->subscribers; who++) {
+        j->parties[who]->waiting = false;
+        j->parties[who]->rivals = 0;
+    }
+}
+
+/* A close, or a DISCONNECT before it, that the broker owes nobody an explanation for. */
+static bool excused(struct party *p) {
+    if (p->rivals > 0) {
+        p->rivals--;
+        return true;
+    }
+    return p->excused;
+}
+
 static void on_event(struct judge *j, struct party *p, const struct wire_record *r) {
     if (r->event == EVENT_OPENED) {
+        p->rivals += p->waiting;
+        p->waiting = false;
         party_connection(j, p);
-    } else if (r->event == EVENT_CLOSED && !p->told && !p->excused) {
+    } else if (r->event == EVENT_KILLED || r->event == EVENT_POWER) {
+        on_death(j);
+    } else if (r->event == EVENT_CLOSED && !p->told && !excused(p)) {
         /* A receiver that must acknowledge every repeat may not answer it by closing. */
         if (p->repeats) {
             violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-10", "the connection is closed instead of an acknowledgement");
@@ -255,7 +280,7 @@ static void on_event(struct judge *j, struct party *p, const struct wire_record 
 
 static void on_disconnect(struct judge *j, struct party *p, const struct wire_record *r) {
     p->told = true;
-    if (p->excused) {
+    if (excused(p)) {
         return;
     }
     if (p->repeats) {
@@ -409,7 +434,10 @@ static void on_publish(struct judge *j, struct party *p, const struct wire_recor
     }
     if (reached(r) && !s->held) {
         s->held = true;
+        s->holds = r->message;
         deliver(j, p, r);
+    } else if (reached(r) && s->holds != r->message) {
+        fate_of(j, r->message)->swallower = s->holds;
     }
 }
 
@@ -489,6 +517,9 @@ static void on_record(struct judge *j, const struct wire_record *r) {
     if (r->way == WIRE_TO_BROKER && flow && reached(r)) {
         p->said = r->message;
     }
+    if (r->type == PACKET_CONNECT || r->type == PACKET_CONNACK) {
+        p->waiting = r->type == PACKET_CONNECT && reached(r);
+    }
     if (r->way == WIRE_EVENT) {
         on_event(j, p, r);
     } else if (r->statement != NULL) {
@@ -518,8 +549,10 @@ static void begin(struct judge *j) {
         j->delivered = mem_resize(j->delivered, slots);
     }
     if (slots > 0) {
-        memset(j->fates, 0, terms->messages * sizeof(*j->fates));
         memset(j->delivered, 0, slots);
+    }
+    for (uint32_t i = 0; i < terms->messages; i++) {
+        j->fates[i] = (struct fate){.swallower = WIRE_NO_MESSAGE};
     }
     for (unsigned who = 0; who <= terms->subscribers; who++) {
         struct party *p = party_of(j, (uint8_t)who);
@@ -537,7 +570,7 @@ static void end(struct judge *j) {
         j->out->published += fate->sent;
         for (uint8_t who = 1; fate->owned && who <= terms->subscribers; who++) {
             if (j->delivered[(size_t)(who - 1) * terms->messages + i] == 0) {
-                (void)find(j, JUDGE_LOST, who, i, "the broker took it over and never delivered it");
+                find(j, JUDGE_LOST, who, i, "the broker took it over and never delivered it")->other = fate->swallower;
             }
         }
         if (!fate->completed) {
@@ -595,8 +628,9 @@ size_t judge_excerpt(struct buf *out, const struct wire *wire, const struct judg
     while (f->message != WIRE_NO_MESSAGE && first < last && !speaks_of(&wire->records[first], f)) {
         first++;
     }
-    for (size_t i = first < last ? first : 0; i < last; i++) {
-        if (tells(&wire->records[i], f)) {
+    for (size_t i = 0; i < last; i++) {
+        bool death = wire->records[i].event == EVENT_KILLED || wire->records[i].event == EVENT_POWER;
+        if ((i >= first || first == last || death) && tells(&wire->records[i], f)) {
             wire_print(out, &wire->records[i]);
             lines++;
         }

@@ -204,7 +204,7 @@ void lane_step(struct lane *lane) {
         if (lane->mix_left > 0 && !striking(lane)) {
             lane_draw(lane);
         }
-        if ((complete(lane) && t->kill_ns == 0) || patience_over(lane)) {
+        if ((complete(lane) && all_up(lane) && t->kill_ns == 0) || patience_over(lane)) {
             begin_calm(lane);
         }
     } else if (lane->phase == LANE_CALM) {

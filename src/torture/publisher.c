@@ -34,6 +34,7 @@ void publisher_begin(struct client *c) {
     p->sent.count = p->released.count = p->again.count = 0;
     p->next = p->completed = 0;
     p->last_id = 0;
+    p->known = false;
     p->window = c->lane->window;
     p->reuse = c->lane->strike.row.family == FAMILY_REUSE || prng_chance(&c->lane->prng, 1, 2);
     p->ids = (uint16_t)(p->window + (p->reuse ? 0 : 1 + prng_below(&c->lane->prng, 4)));
@@ -148,9 +149,10 @@ static void session_lost(struct publisher *p) {
 void publisher_up(struct client *c, bool session) {
     struct publisher *p = &c->publisher;
     if (!session) {
-        c->lane->forgotten = c->lane->forgotten || c->connection > 1;
+        c->lane->forgotten = c->lane->forgotten || p->known;
         session_lost(p);
     }
+    p->known = true;
     for (size_t i = 0; i < p->released.count; i++) {
         client_acknowledge(c, PACKET_PUBREL, p->released.flows[i].packet_id);
     }

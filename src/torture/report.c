@@ -2,6 +2,9 @@
 
 #include <stdlib.h>
 
+/* The columns as words for programs. */
+static const char *const keys[] = {"lost", "duplicated", "out_of_order", "stuck", "forgotten", "violations"};
+
 void report_catalogue(FILE *out, const char *only) {
     struct fault_table table;
     fault_table_init(&table, only);
@@ -87,7 +90,7 @@ static void print_story(FILE *out, const struct torture *t, const struct story *
         (void)fprintf(out, ": message %u", (unsigned)f->message);
     }
     if (f->other != WIRE_NO_MESSAGE) {
-        (void)fprintf(out, " (after message %u)", (unsigned)f->other);
+        (void)fprintf(out, " (because of message %u)", (unsigned)f->other);
     }
     (void)fprintf(out, ": %s", f->text);
     if (f->statement != NULL) {
@@ -96,6 +99,18 @@ static void print_story(FILE *out, const struct torture *t, const struct story *
     (void)fprintf(out, "\n    MQTT %s, run %llu, fault %s\n", s->protocol == PROTOCOL_5 ? "5.0" : "3.1.1",
                   (unsigned long long)s->run, fault_name(&t->stats[s->row].row, name, sizeof(name)));
     (void)fwrite(s->text.ptr, 1, s->text.len, out);
+}
+
+/* The line that scripts read. */
+static void print_summary(FILE *out, const struct torture *t) {
+    (void)fprintf(out, "summary: torture_runs=%llu torture_messages=%llu torture_cuts=%llu sigkills=%llu power_cuts=%llu",
+                  (unsigned long long)t->runs, (unsigned long long)t->messages, (unsigned long long)t->cuts,
+                  (unsigned long long)t->kills, (unsigned long long)t->power_cuts);
+    for (size_t column = 0; column < JUDGE_COLUMNS; column++) {
+        (void)fprintf(out, " %s=%llu", keys[column],
+                      (unsigned long long)torture_count(t, (enum judge_column)column));
+    }
+    (void)fputs("\n", out);
 }
 
 static void print_people(FILE *out, const struct torture *t) {
@@ -121,11 +136,10 @@ static void print_people(FILE *out, const struct torture *t) {
     }
     (void)fprintf(out, "; %.1f s, seed %llu\n", (double)(clock_ns() - t->started_ns) / 1e9,
                   (unsigned long long)t->options->seed);
+    print_summary(out, t);
 }
 
 /* ---- JSON ---- */
-
-static const char *const keys[] = {"lost", "duplicated", "out_of_order", "stuck", "forgotten", "violations"};
 
 /* The lines of a text as strings. */
 static void json_lines(FILE *out, struct span text) {

@@ -60,6 +60,7 @@ struct publisher {
     uint16_t ids;    /* packet ids 1 to this are used */
     uint16_t last_id;
     bool reuse; /* a packet id carries the next message as soon as it is free */
+    bool known; /* the broker has made a session */
 };
 
 /* A subscriber that keeps what came in the recorder's memory: it answers every PUBLISH and every PUBREL. */

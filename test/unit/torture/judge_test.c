@@ -273,6 +273,8 @@ static void a_new_message_on_an_open_id_is_lost(void **state) {
     assert_int_equal(t->judgement.counts[JUDGE_LOST], 1);
     assert_int_equal(t->judgement.counts[JUDGE_VIOLATION], 1);
     assert_string_equal(t->judgement.findings[0].statement, "MQTT-2.3.1-4");
+    assert_int_equal(t->judgement.findings[1].message, 2);
+    assert_int_equal(t->judgement.findings[1].other, 1);
 }
 
 /* ---- what a broker must not send ---- */
@@ -424,6 +426,20 @@ static void closed_without_cause(void **state) {
     assert_null(t->judgement.findings[0].statement);
 }
 
+/* The client gave up a CONNECT that nobody answered and sent another one: the first may still take over the second. */
+static void closed_by_a_rival_of_its_own(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    t->connections[SUBSCRIBER]++;
+    event(t, SUBSCRIBER, EVENT_OPENED);
+    sends(t, SUBSCRIBER, PACKET_CONNECT, 0, WIRE_NO_MESSAGE);
+    connects(t, SUBSCRIBER, true);
+    event(t, SUBSCRIBER, EVENT_CLOSED);
+    clean(t);
+    event(t, SUBSCRIBER, EVENT_CLOSED);
+    assert_int_equal(only(t, JUDGE_VIOLATION), 1);
+}
+
 static void closed_for_a_repeat(void **state) {
     struct trial *t = *state;
     well_so_far(t);
@@ -516,6 +532,7 @@ int main(void) {
         TEST(sent_again_in_another_order),
         TEST(beyond_the_receive_maximum),
         TEST(closed_without_cause),
+        TEST(closed_by_a_rival_of_its_own),
         TEST(closed_for_a_repeat),
         TEST(closed_for_a_repeat_that_is_not_allowed),
         TEST(session_present_on_the_first_connect),
