@@ -9,7 +9,7 @@
 #include "store/store_memory.h"
 
 #define BLOCK 4096ULL
-#define SEGMENT_BYTES_MIN (8ULL << 20)   /* of one journal file; more when larger packets are allowed */
+#define SEGMENT_BYTES_MIN (1ULL << 20)   /* of one journal file, which has room for two of the largest packets */
 #define SEGMENTS_MAX 16                  /* journal files; at rest there are three */
 #define FRAME_BYTES (1ULL << 20)         /* what one commit takes */
 #define STAGED_BYTES (4ULL << 20)        /* beyond, the store is busy */
@@ -52,10 +52,11 @@ static bool open_local(struct quartet *q, struct error *error) {
     }
     uint64_t two_packets = (2 * (uint64_t)q->options.packet_bytes_max + BLOCK - 1) / BLOCK * BLOCK + 2 * BLOCK;
     s->segment_bytes = two_packets > SEGMENT_BYTES_MIN ? two_packets : SEGMENT_BYTES_MIN;
+    uint64_t half = s->segment_bytes / 2;
     struct store_local_options options = {
         .segment_bytes = s->segment_bytes,
         .segments_max = SEGMENTS_MAX,
-        .frame_bytes_max = FRAME_BYTES,
+        .frame_bytes_max = FRAME_BYTES < half ? FRAME_BYTES : half,
         .staged_bytes_busy = STAGED_BYTES,
         .salt = random_number(),
     };

@@ -23,7 +23,7 @@ static void refused(const struct quartet_options *options, int code, const char 
 static void options_that_make_no_sense_are_named(void **state) {
     (void)state;
     refused(&(struct quartet_options){.servers = "http://x"}, QUARTET_INVALID, "http://x");
-    refused(&(struct quartet_options){.servers = ""}, QUARTET_INVALID, "server");
+    refused(&(struct quartet_options){.servers = "  "}, QUARTET_INVALID, "server");
     refused(&(struct quartet_options){.protocol = 3}, QUARTET_INVALID, "protocol");
     refused(&(struct quartet_options){.client_id = "\xff"}, QUARTET_INVALID, "client_id");
     refused(&(struct quartet_options){.will = {.topic = "a/#"}}, QUARTET_INVALID, "will");
@@ -46,7 +46,7 @@ static void exactly_once_refuses_what_cannot_be(void **state) {
     refused(&o, QUARTET_UNSAFE, "end_session");
     o = good;
     o.client_id = NULL;
-    refused(&o, QUARTET_UNSAFE, "client_id");
+    refused(&o, QUARTET_UNSAFE, "client id");
     refused(&good, QUARTET_SYSTEM, "/nowhere/x");
 }
 
@@ -83,20 +83,12 @@ static void a_damaged_store_is_not_used(void **state) {
     struct quartet *client;
     assert_ok(quartet_open(&client, &options));
     for (unsigned i = 0; i < 3; i++) {
-        assert_ok(publish_number(client, "n", 2, i, NULL)); /* three frames: the first two are known to be durable */
+        assert_ok(publish_number(client, "n", 2, i, NULL));
     }
     quartet_close(client);
-    struct stat before;
-    assert_int_equal(stat(folder_file(folder, "store/table.mdb"), &before), 0);
-    char noise[8193];
-    memset(noise, 'x', sizeof noise - 1);
-    noise[sizeof noise - 1] = '\0';
-    scribble(folder, "store/table.mdb", 0, noise);
+    assert_int_equal(truncate(folder_file(folder, "store/table.mdb"), 4096), 0);
     options.store = folder_file(folder, "store");
-    client = (void *)1;
-    int code = quartet_open(&client, &options);
-    assert_true(code == QUARTET_STORE_DAMAGED || code == QUARTET_STORE_FORMAT);
-    assert_null(client);
+    refused(&options, QUARTET_STORE_DAMAGED, "table.mdb");
     folder_drop(folder);
 }
 
@@ -118,19 +110,22 @@ static void a_store_keeps_its_format_from_others(void **state) {
     char *folder = folder_make();
     struct quartet_options options = in(folder, "store");
     assert_int_equal(mkdir(options.store, 0700), 0);
-    scribble(folder, "store/table.mdb", 0, "this is a text, and a long one, which nobody would take for a table");
+    for (off_t at = 0; at < 40960; at += 20) {
+        scribble(folder, "store/table.mdb", at, "this is not a table\n");
+    }
+    options.store = folder_file(folder, "store");
     refused(&options, QUARTET_STORE_FORMAT, "table.mdb");
     folder_drop(folder);
 }
 
-/* A file system of 40 MiB is full after a while: publishing is refused, and works again when what was sent is gone. */
+/* A file system of 24 MiB is full after a while: publishing is refused, and works again when what was sent is gone. */
 static void a_full_disk_refuses_and_recovers(void **state) {
     (void)state;
     struct broker b;
     broker_init(&b);
     const char *small = folder_file(b.folder, "small");
     assert_int_equal(mkdir(small, 0700), 0);
-    if (mount("none", small, "tmpfs", 0, "size=40m,mode=0700") != 0) {
+    if (mount("none", small, "tmpfs", 0, "size=24m,mode=0700") != 0) {
         print_message("SKIPPED a full disk: this needs the right to mount\n");
         broker_deinit(&b);
         skip();
@@ -142,6 +137,7 @@ static void a_full_disk_refuses_and_recovers(void **state) {
                                       .servers = b.url,
                                       .retry_max_ms = 20,
                                       .retry_min_ms = 5};
+    options.packet_bytes_max = 256 << 10;
     struct quartet_publication p = {.topic = "n", .payload = payload, .payload_bytes = sizeof payload, .qos = 1};
     struct quartet *client;
     assert_ok(quartet_open(&client, &options));
