@@ -89,7 +89,7 @@ static int serve(sqlite3 *db, struct quartet *client, const char *filter) {
     }
     while (code == QUARTET_OK && !stopped) {
         struct quartet_message *m;
-        code = quartet_next(client, &m, 200);
+        code = quartet_next(client, &m, 100);
         code = code == QUARTET_OK ? take(db, client, m) : code == QUARTET_EMPTY ? QUARTET_OK : code;
     }
     return code;
@@ -114,6 +114,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "database: %s cannot be opened\n", argv[1]);
         return 1;
     }
+    sqlite3_busy_timeout(db, 10000);
     run(db, schema);
     int code = quartet_open(&client, &options);
     if (code == QUARTET_OK) {

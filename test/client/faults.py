@@ -17,6 +17,7 @@ import os
 import pathlib
 import random
 import re
+import shutil
 import signal
 import socket
 import sqlite3
@@ -47,12 +48,16 @@ class Failed(Exception):
 class World:
     """A broker, two applications, and their stores, in one folder."""
 
-    def __init__(self, build):
+    def __init__(self, build, template=None):
         self.build = build
         self.broker = brokers.Broker(conf=brokers.SMALL_STORE)
         self.url = f"mqtt://127.0.0.1:{self.broker.port}"
         self.database = os.path.join(self.broker.scratch, "effects.db")
         self.processes = {}
+        if template is not None:
+            for name in ("data", "inbox"):
+                shutil.copytree(template.path(name), self.path(name))
+            shutil.copy(template.database, self.database)
 
     def words(self, name):
         if name == "sqlite":
@@ -122,11 +127,14 @@ class Faults:
     def __init__(self, options):
         self.build, self.options = options.build, options
         self.end = time.monotonic() + options.seconds if options.seconds else None
+        self.template = World(self.build)
+        self.template.up()
+        self.template.subscribe()
+        self.template.broker.stop()
 
     def run(self, world, victim=None, strace=(), everybody=False):
         """The scripted run; True when the victim was killed. Whoever was killed is started again."""
         world.up()
-        world.subscribe()
         for name in ("sqlite", "outbox"):
             world.start(name, strace if victim in (name, "both") else ())
         end, killed = time.monotonic() + LIMIT_S, 0
@@ -173,7 +181,7 @@ class Faults:
         """(victim, system call) -> the most calls by one thread: strace counts each thread for itself."""
         counts = {}
         for victim in ("sqlite", "outbox"):
-            world = World(self.build)
+            world = World(self.build, self.template)
             try:
                 log = world.path("strace")
                 self.run(world, victim, ("-o", log, "-e", "trace=" + ",".join("?" + c for c in CALLS)))
@@ -190,7 +198,7 @@ class Faults:
     def one(self, point, everybody):
         if self.end is not None and time.monotonic() > self.end:
             return None
-        world = World(self.build)
+        world = World(self.build, self.template)
         try:
             strace = ("-o", "/dev/null", "-e", f"trace=?{point.syscall}", "-e",
                       f"inject=?{point.syscall}:signal=KILL:when={point.n}")
@@ -210,6 +218,8 @@ class Faults:
             points = [p for p in points if all(w in ("", str(v)) for w, v in zip(want, p))]
         total = len(points)
         random.Random(self.options.seed).shuffle(points)
+        self.template.processes.clear()  # they have ended; a process cannot be handed to a worker
+        self.template.broker.process = None
         with concurrent.futures.ProcessPoolExecutor(self.options.jobs) as pool:
             futures = [(p, pool.submit(self.one, p, i % 3 == 2)) for i, p in enumerate(points)]
             results = [(p, f.result()) for p, f in futures]
@@ -217,6 +227,7 @@ class Faults:
         failed = [(p, problem) for p, (_, problem) in results if problem]
         for point, problem in failed:
             print(f"FAILED at {':'.join(map(str, point))}: {problem}")
+        shutil.rmtree(self.template.broker.scratch, ignore_errors=True)
         killed = sum(bool(k) for _, (k, _) in results)
         print(f"{len(results)} runs of {total} points, {killed} applications killed, {len(failed)} failed")
         print(f"summary: fault_points={len(results)} sigkills={killed} passed={len(results) - len(failed)} failed={len(failed)}")
