@@ -60,16 +60,21 @@ PEER_UNUSED static void peer_create(struct peer *p) {
     client_time(p->client, p->now, p->wall);
 }
 
-/* Options are set by the caller before or after; then peer_create(). */
-PEER_UNUSED static void peer_init(struct peer *p) {
+/* Without a store: the caller sets one. */
+static void peer_prepare(struct peer *p) {
     memset(p, 0, sizeof *p);
-    fake_init(&p->fake);
-    p->store = &p->fake.store;
     p->now = 1000;
     p->wall = 1700000000000;
     p->protocol = PROTOCOL_5;
     p->ids_max = UINT16_MAX;
     p->options.client_id = "c";
+}
+
+/* With the fake store. The caller may change options; then peer_create(). */
+PEER_UNUSED static void peer_init(struct peer *p) {
+    peer_prepare(p);
+    fake_init(&p->fake);
+    p->store = &p->fake.store;
 }
 
 PEER_UNUSED static void peer_deinit(struct peer *p) {
