@@ -14,7 +14,8 @@
 #define FILE_NAME "table.mdb"
 
 enum { READERS_MAX = 512, KEY_MAX = 511 };
-#define SPACE_MIN (8ULL << 20) /* with less, a short write is taken for what it is */
+#define WHOLE_BYTES_MAX (1ULL << 30) /* of a table: the start looks at all of its pages, which takes half a second */
+#define SPACE_MIN (8ULL << 20)       /* with less, a short write is taken for what it is */
 
 static const char *const tree_names[TABLE_TREES] = {
     [TABLE_META] = "meta",         [TABLE_SESSIONS] = "sessions",     [TABLE_SUBSCRIPTIONS] = "subscriptions",
@@ -386,7 +387,7 @@ static int open_env(struct lmdb_table *t, const char *file, uint64_t bytes_max) 
 
 /* LMDB sees only a file whose pages it can follow without harm. */
 static bool open_file(struct lmdb_table *t, const char *file, uint64_t bytes_max, struct error *error) {
-    if (!table_pages_check(file, error)) {
+    if (!table_pages_check(file, WHOLE_BYTES_MAX, error)) {
         return false;
     }
     int code = open_env(t, file, bytes_max);

@@ -58,6 +58,7 @@ struct level {
 struct pages {
     int fd;
     uint64_t file_bytes;
+    uint64_t whole_bytes_max;
     uint64_t page_bytes;
     uint64_t page_last;
     uint8_t *used; /* a bit for each page inside the file */
@@ -67,6 +68,7 @@ struct pages {
     /* of the tree under way: */
     bool of_free;    /* it is the tree of free pages, */
     bool of_main;    /* or the main tree */
+    bool leafless;   /* its leaves are not read */
     struct span key; /* the last key; empty: none yet */
     uint8_t key_kept[KEY_BYTES_MAX];
     struct error *error;
@@ -303,6 +305,17 @@ static bool branch_next(struct pages *p, struct level *level, uint64_t *below) {
     return true;
 }
 
+/* The branch above the leaves, which are not read. */
+static bool leaves_pass(struct pages *p, struct level *level) {
+    uint64_t below;
+    while (level->next < level->count) {
+        if (!branch_next(p, level, &below) || !mark(p, below, 1, true)) {
+            return false;
+        }
+    }
+    return true;
+}
+
 static bool tree_look(struct pages *p, const struct tree *tree) {
     unsigned depth = 0;
     p->key = span_of(NULL, 0);
@@ -323,6 +336,9 @@ static bool tree_look(struct pages *p, const struct tree *tree) {
                 return false;
             }
             level->next = level->count;
+        }
+        if (p->leafless && depth + 2 == tree->depth && !leaves_pass(p, level)) {
+            return false;
         }
         if (level->next < level->count) {
             depth++;
@@ -384,14 +400,16 @@ static bool look(struct pages *p) {
     p->of_main = true;
     bool ok = tree_look(p, &core[1]);
     p->of_main = false;
+    p->leafless = p->file_bytes > p->whole_bytes_max;
     for (size_t i = 0; ok && i < p->tree_count; i++) {
         ok = tree_look(p, &p->trees[i]);
     }
+    p->leafless = false;
     p->of_free = true;
     return ok && tree_look(p, &core[0]);
 }
 
-bool table_pages_check(const char *file, struct error *error) {
+bool table_pages_check(const char *file, uint64_t whole_bytes_max, struct error *error) {
     struct stat status;
     int fd;
     do {
@@ -409,6 +427,7 @@ bool table_pages_check(const char *file, struct error *error) {
         p->fd = fd;
         p->error = error;
         p->file_bytes = (uint64_t)status.st_size;
+        p->whole_bytes_max = whole_bytes_max;
         p->page_bytes = (uint64_t)sysconf(_SC_PAGESIZE);
         ok = look(p);
         for (unsigned i = 0; i < DEPTH_MAX; i++) {

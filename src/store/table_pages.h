@@ -3,12 +3,16 @@
  * before LMDB does: that each is inside the file, what the tree says it is, used once, and has its keys in order, and
  * that none of them is called free. What the values are is not known here; the checksums of the rows are for that.
  *
- * Nobody may write the file meanwhile. Reads all pages of trees once, of large values only the beginnings. Memory: a
+ * Nobody may write the file meanwhile. Reads all pages of trees once (some GiB in a second when they are cached), of
+ * large values only the beginnings. So that the start of a very large store does not wait for its disk, the leaves of a
+ * file beyond `whole_bytes_max` are not read: that they are inside of it is then all that is known of them. Memory: a
  * bit for each page, and one page for each level of a tree. */
 #pragma once
+
+#include <stdint.h>
 
 #include "base/error.h"
 
 /* ERROR_DAMAGED names the file, the page and what helps. True, too, when there is no file, an empty one, or one that is
  * of no kind known here: LMDB will say what it thinks of it. */
-bool table_pages_check(const char *file, struct error *error);
+bool table_pages_check(const char *file, uint64_t whole_bytes_max, struct error *error);
