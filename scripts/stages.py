@@ -41,6 +41,7 @@ class Stage:
 
 # The unit tests that start threads; only these, and the broker, are built with the thread sanitizer.
 THREADED = ("base_ring", "net_waker", "store_local_threads", "topic_trie_threads")
+THREADED_CLIENTS = ("live", "callback", "hostile")  # test/client/NAME_test.c
 
 
 def build(preset, *targets):
@@ -52,10 +53,11 @@ def build(preset, *targets):
 STAGES = (
     Stage("house", "the checks of the checks; layers, cycles, sizes, documents", "scripts/check-house", owes=("passed",)),
     Stage("format", "clang-format", "scripts/check-format"),
-    Stage("build-release", "as it is shipped", build("release", "quartetd", "quartet")),
+    Stage("build-release", "as it is shipped", build("release", "quartetd", "quartet", "libquartet", "example_sqlite", "client_outbox")),
     Stage("build-dev", "with the address and undefined-behaviour sanitizers", build("dev")),
     Stage("build-tsan", "the broker and the threaded unit tests, with the thread sanitizer",
-          build("tsan", "quartetd", *(f"unit_{name}_test" for name in THREADED))),
+          build("tsan", "quartetd", *(f"unit_{name}_test" for name in THREADED),
+                *(f"client_{name}_test" for name in THREADED_CLIENTS))),
     Stage("scenarios", "texts of who sends what and what must be seen",
           f"{QUARTET} sim --scenario test/scenario/*.txt", ("build-release",), ("scenarios",)),
     Stage("mutants", "every barrier and rule left out once: the tests must notice",
@@ -66,7 +68,8 @@ STAGES = (
           f"{QUARTET} sim --exhaustive all", ("build-release",), ("states", "worlds", "whole")),
     Stage("unit", "unit tests of the dev build", "scripts/unit-tests dev", ("build-dev",), ("passed",)),
     Stage("unit-threads", "the threaded unit tests of the tsan build",
-          f"scripts/unit-tests tsan -R '/({'|'.join(name.split('_', 1)[1] for name in THREADED)})_test$'",
+          "scripts/unit-tests tsan "
+          f"-R '/({'|'.join([name.split('_', 1)[1] for name in THREADED] + list(THREADED_CLIENTS))})_test$'",
           ("build-tsan",), ("passed",)),
     Stage("trial-threads", "the trial with the broker of the tsan build, which ends at the first race",
           "QUARTET_BUILD=$PWD/build/tsan TSAN_OPTIONS=halt_on_error=1 "
@@ -74,6 +77,10 @@ STAGES = (
     Stage("trial-memory", "the trial with the broker of the dev build",
           "QUARTET_BUILD=$PWD/build/dev "
           "scripts/trial --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-dev",), ("sigkills",)),
+    Stage("package", "libquartet, installed and used as others would", "test/client/package.py", ("build-release",),
+          ("passed",)),
+    Stage("client-faults", "SIGKILL of libquartet's applications at system calls chosen by strace",
+          "test/client/faults.py --seconds 40", ("build-release",), ("sigkills",)),
     Stage("fuzz", "coverage-guided bytes for the codec", "scripts/fuzz 20", owes=("executions",)),
     Stage("wire", "the standard's rules, by packets over real sockets",
           "test/wire/run.py", ("build-release",), ("passed",)),
@@ -87,6 +94,10 @@ STAGES = (
           "grep -E '^BROKEN.* [1-9][0-9]* (lost|forgotten)'"),
     Stage("judge", "every wrong move of a broker, put before the clients of the trial: they must see it",
           "test/crash/judge_test.py", owes=("passed",)),
+    Stage("torture", "every break point, kind of cut and SIGKILL of the catalogue of `quartet torture`",
+          "test/torture/short", ("build-release",), ("torture_runs", "sigkills")),
+    Stage("torture-sees", "the same for mosquitto: what is wrong with it must be found, in the right columns",
+          "test/torture/sees", ("build-release",), ("passed",)),
     Stage("faults", "SIGKILL, EIO and ENOSPC at system calls chosen by strace",
           "test/crash/faults.py --seconds 60", ("build-release",), ("sigkills",)),
     Stage("powercut", "the power of a real file system fails under load",
@@ -110,6 +121,7 @@ TOTALS = (
     ("mutants", "mutants"),
     ("mutants killed", "killed"),
     ("fuzzed inputs", "executions"),
+    ("torture runs", "torture_runs"),
     ("SIGKILLs", "sigkills"),
     ("power cuts", "power_cuts"),
 )

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <ftw.h>
+#include <netinet/in.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
@@ -21,6 +22,8 @@
 #define SHUTDOWN_REQUEST _IOR('X', 125, uint32_t)
 #define SHUTDOWN_NO_LOG_FLUSH 2U
 #define IMAGE_BYTES (512LL << 20)
+#define PORT_FIRST 15000U
+#define PORTS 17000U
 
 /* ---- commands ---- */
 
@@ -88,6 +91,23 @@ bool broker_power_on(struct broker *b, struct error *error) {
 }
 
 /* ---- the process ---- */
+
+uint16_t broker_free_port(uint64_t draw) {
+    for (uint64_t i = 0; i < PORTS; i++) {
+        const int on = 1;
+        uint16_t port = (uint16_t)(PORT_FIRST + (draw + i) % PORTS);
+        struct sockaddr_in address = {
+            .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        (void)setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on));
+        bool free_port = bind(fd, (const struct sockaddr *)&address, sizeof(address)) == 0;
+        close(fd);
+        if (free_port) {
+            return port;
+        }
+    }
+    return 0;
+}
 
 bool broker_init(struct broker *b, const char *command, uint16_t port, const char *data, const char *image,
                  struct error *error) {

@@ -1,5 +1,5 @@
-/* The broker as a process: started by a command, killed, started again on the same port and the same data; and its disk,
- * an ext4 file system in a file whose power can fail.
+/* The broker as a process: started by a command, killed, started again on the same port and the same data; and its
+ * disk, an ext4 file system in a file whose power can fail.
  *
  * The command runs in a shell and in a process group of its own, and all of that group is killed. */
 #pragma once
@@ -22,6 +22,9 @@ struct broker {
     bool mounted;
 };
 
+/* A port on which nobody listens, outside the range from which the kernel gives ports to outgoing connections: nobody
+ * else gets it while the broker is down. `draw` chooses. 0 when there is none. */
+uint16_t broker_free_port(uint64_t draw);
 /* Makes directories, and the file system when `image` is not NULL. */
 bool broker_init(struct broker *b, const char *command, uint16_t port, const char *data, const char *image,
                  struct error *error);

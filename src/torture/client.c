@@ -137,8 +137,8 @@ void client_close(struct client *c, enum wire_event event) {
     c->fd = -1;
 }
 
-/* The broker has closed the connection. Before a CONNACK, that is how a broker that starts or ends looks; one whose disk
- * has died does well to stop. */
+/* The broker has closed the connection. Before a CONNACK, that is how a broker that starts or ends looks; one whose
+ * disk has died does well to stop. */
 static void closed_by_broker(struct client *c) {
     const struct strike *s = &c->lane->strike;
     bool asked = c->muted || c->cut || c->dead || c->wiping || c->lane->torture->unpowered;
@@ -158,7 +158,8 @@ static void send_connect(struct client *c) {
     struct packet_connect connect = {
         .protocol = (uint8_t)lane->protocol, .clean_start = c->wiping, .client_id = span_str(c->id)};
     if (lane->protocol == PROTOCOL_5 && !c->wiping) {
-        connect.properties.present = PROPERTY_SESSION_EXPIRY_INTERVAL | (c->who > 0 ? (property_set)PROPERTY_RECEIVE_MAXIMUM : 0);
+        connect.properties.present =
+            PROPERTY_SESSION_EXPIRY_INTERVAL | (c->who > 0 ? (property_set)PROPERTY_RECEIVE_MAXIMUM : 0);
         connect.properties.session_expiry_interval_s = UINT32_MAX;
         connect.properties.receive_maximum = TORTURE_RECEIVE_MAXIMUM;
     }

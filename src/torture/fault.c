@@ -24,7 +24,8 @@ struct family {
 
 static const struct family families[FAMILY_COUNT] = {
     {"cut", FAMILY_CUT, ONE_HOP, FOUR_POINTS, LOST_OR_TORN, CUTS, 1, NULL},
-    {"thrice", FAMILY_THRICE, ONE_HOP, FOUR_POINTS, BIT(LOSS_AFTER), BIT(KIND_RST), 3, "answer lost, three times running"},
+    {"thrice", FAMILY_THRICE, ONE_HOP, FOUR_POINTS, BIT(LOSS_AFTER), BIT(KIND_RST), 3,
+     "answer lost, three times running"},
     {"repeat", FAMILY_REPEAT, ONE_HOP, FOUR_POINTS, BIT(LOSS_REPEATED), BIT(KIND_NOTHING), 3, "arrives three times"},
     {"reuse", FAMILY_REUSE, BIT(HOP_PUBLISHER), BIT(1), BIT(LOSS_AFTER), BIT(KIND_RST), 1,
      "PUBREC lost, flow completed, id reused at once"},
@@ -41,8 +42,8 @@ static const char *const hop_texts[] = {"publisher-broker", "broker-subscriber",
 static const char *const point_words[] = {"any", "publish", "pubrec", "pubrel", "pubcomp"};
 static const char *const point_texts[] = {"any", "*1 PUBLISH", "*2 PUBREC", "*3 PUBREL", "*4 PUBCOMP"};
 static const char *const loss_words[] = {"before", "after", "torn", "then", "repeat", "late"};
-static const char *const loss_texts[] = {"not received", "received, not answered", "torn", "passed, a moment later",
-                                         "repeated",     "late"};
+static const char *const loss_texts[] = {
+    "not received", "received, not answered", "torn", "passed, a moment later", "repeated", "late"};
 static const char *const kind_words[] = {"rst", "fin", "silence", "kill", "power", "none"};
 static const char *const kind_texts[] = {"RST", "FIN", "silence", "SIGKILL", "power cut", "nothing"};
 
@@ -68,8 +69,8 @@ static void expand(struct fault_table *t, const struct family *f, const char *on
         unsigned loss = i / kinds % losses;
         unsigned hop = i / kinds / losses % hops;
         unsigned point = i / kinds / losses / hops;
-        struct fault_row row = {f->family, (enum fault_hop)hop,   (int)point, (enum fault_loss)loss,
-                                (enum fault_kind)kind, f->times};
+        struct fault_row row = {
+            f->family, (enum fault_hop)hop, (int)point, (enum fault_loss)loss, (enum fault_kind)kind, f->times};
         bool late_answer = loss == LOSS_LATE && !fault_to_broker(&row);
         if ((f->points & BIT(point)) != 0 && (f->hops & BIT(hop)) != 0 && (f->losses & BIT(loss)) != 0 &&
             (f->kinds & BIT(kind)) != 0 && !late_answer) {

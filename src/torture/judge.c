@@ -20,12 +20,12 @@ struct id_state {
     uint16_t answered;
     uint16_t released;
     uint16_t completed;
-    bool pending;    /* waits in the queue of those that must be answered in order */
-    bool here;       /* the flow began on this connection, or its PUBREC came on it */
-    bool live;       /* counts against the receive maximum of this connection */
-    bool recorded;   /* of a subscriber: PUBREC was sent in this flow */
-    bool held;       /* of a subscriber: it got PUBLISH, but not PUBREL */
-    uint8_t flow;    /* of a subscriber: enum flow */
+    bool pending;  /* waits in the queue of those that must be answered in order */
+    bool here;     /* the flow began on this connection, or its PUBREC came on it */
+    bool live;     /* counts against the receive maximum of this connection */
+    bool recorded; /* of a subscriber: PUBREC was sent in this flow */
+    bool held;     /* of a subscriber: it got PUBLISH, but not PUBREL */
+    uint8_t flow;  /* of a subscriber: enum flow */
     uint32_t message;
     uint32_t holds;    /* of a subscriber: the message with which it is held */
     uint32_t sequence; /* of the flow's first PUBLISH */
@@ -79,7 +79,7 @@ struct judge {
     const struct wire *wire;
     const struct judge_terms *terms;
     struct judgement *out;
-    size_t at; /* the present record */
+    size_t at;      /* the present record */
     bool unordered; /* the publisher had to publish something anew */
 };
 
@@ -121,8 +121,7 @@ static struct judge_finding *find(struct judge *j, enum judge_column column, uin
     static struct judge_finding beyond;
     struct judgement *out = j->out;
     out->counts[column]++;
-    struct judge_finding *f =
-        out->finding_count < JUDGE_FINDINGS_MAX ? &out->findings[out->finding_count++] : &beyond;
+    struct judge_finding *f = out->finding_count < JUDGE_FINDINGS_MAX ? &out->findings[out->finding_count++] : &beyond;
     *f = (struct judge_finding){column, message, WIRE_NO_MESSAGE, who, j->at, NULL, text};
     return f;
 }
@@ -350,7 +349,8 @@ static void on_pubcomp(struct judge *j, struct party *p, const struct wire_recor
         if (s->completed > s->released) {
             violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-11", "PUBCOMP that no PUBREL of this connection asked for");
         } else if (r->reason == 0x92 && s->released == 1 && s->here) {
-            violation(j, r, NULL, "MQTT-4.3.3-11", "PUBCOMP 0x92 for the first PUBREL: the packet identifier is forgotten");
+            violation(j, r, NULL, "MQTT-4.3.3-11",
+                      "PUBCOMP 0x92 for the first PUBREL: the packet identifier is forgotten");
         }
     }
     if (reached(r)) {
@@ -623,8 +623,8 @@ static bool tells(const struct wire_record *r, const struct judge_finding *f) {
 size_t judge_excerpt(struct buf *out, const struct wire *wire, const struct judge_finding *f) {
     size_t lines = 0;
     size_t first = 0;
-    size_t last = f->column == JUDGE_LOST || f->column == JUDGE_STUCK || f->record >= wire->count ? wire->count
-                                                                                                  : f->record + 1;
+    size_t last =
+        f->column == JUDGE_LOST || f->column == JUDGE_STUCK || f->record >= wire->count ? wire->count : f->record + 1;
     while (f->message != WIRE_NO_MESSAGE && first < last && !speaks_of(&wire->records[first], f)) {
         first++;
     }

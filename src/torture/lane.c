@@ -11,8 +11,8 @@ void lane_init(struct torture *t, struct lane *lane, uint16_t number) {
     const struct torture_options *o = t->options;
     bool five = o->protocol == TORTURE_5 || (o->protocol == TORTURE_BOTH && number % 2 == 1);
     lane->protocol = five ? PROTOCOL_5 : PROTOCOL_311;
-    (void)snprintf(lane->topic, sizeof(lane->topic), "quartet-torture/%08x/%u",
-                   (unsigned)(o->seed & 0xFFFFFFFFU), number);
+    (void)snprintf(lane->topic, sizeof(lane->topic), "quartet-torture/%08x/%u", (unsigned)(o->seed & 0xFFFFFFFFU),
+                   number);
     lane->client_count = 1 + o->subscribers;
     lane->clients = mem_zero(lane->client_count, sizeof(*lane->clients));
     for (size_t i = 0; i < lane->client_count; i++) {
@@ -66,7 +66,9 @@ void lane_begin(struct lane *lane, size_t row, uint64_t run, uint32_t messages) 
     lane->row = row;
     lane->run = run;
     lane->messages = messages;
-    lane->window = fault->family == FAMILY_WINDOW ? 60 : fault->family == FAMILY_REUSE ? 1 : (uint32_t)t->options->window;
+    lane->window = fault->family == FAMILY_WINDOW  ? 60
+                   : fault->family == FAMILY_REUSE ? 1
+                                                   : (uint32_t)t->options->window;
     lane->forgotten = false;
     lane->mix_left = fault->family == FAMILY_MIX ? t->options->mix_cuts : 0;
     lane->strike = (struct strike){0};
@@ -94,8 +96,9 @@ void lane_record(struct lane *lane, struct wire_record record) {
 }
 
 void lane_event(struct lane *lane, const struct client *c, enum wire_event event) {
-    lane_record(lane, (struct wire_record){
-                          .who = c->who, .connection = c->connection, .event = (uint8_t)event, .message = WIRE_NO_MESSAGE});
+    lane_record(lane,
+                (struct wire_record){
+                    .who = c->who, .connection = c->connection, .event = (uint8_t)event, .message = WIRE_NO_MESSAGE});
 }
 
 /* ---- the phases ---- */

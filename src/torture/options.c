@@ -22,7 +22,7 @@ struct flag {
 
 static const struct flag flags[] = {
     {"--host", FLAG_TEXT, FIELD(host), 0, "NAME", "the broker's name or address (127.0.0.1)"},
-    {"--port", FLAG_NUMBER, FIELD(port), 65535, "N", "its port (1883; with --broker 18830)"},
+    {"--port", FLAG_NUMBER, FIELD(port), 65535, "N", "its port (1883; with --broker a free one)"},
     {"--broker", FLAG_TEXT, FIELD(broker), 0, "COMMAND",
      "start this broker, kill it and start it again; {port} and {data}, or $PORT and $DATA, are filled in"},
     {"--data", FLAG_TEXT, FIELD(data), 0, "DIR", "the directory for {data} (a new one, removed at the end)"},
@@ -44,7 +44,8 @@ static const struct flag flags[] = {
     {"--list", FLAG_SWITCH, FIELD(list), 0, "", "print the catalogue of faults and end"},
     {"--json", FLAG_SWITCH, FIELD(json), 0, "", "print the report as JSON"},
     {"--trace", FLAG_SWITCH, FIELD(trace), 0, "", "print every trace that is kept, not the shortest alone"},
-    {"--progress", FLAG_SWITCH, FIELD(progress), 0, "", "print a line each second even if standard error is no terminal"},
+    {"--progress", FLAG_SWITCH, FIELD(progress), 0, "",
+     "print a line each second even if standard error is no terminal"},
     {"--help", FLAG_SWITCH, FIELD(help), 0, "", "print this"},
 };
 
@@ -97,8 +98,8 @@ static const struct flag *flag_of(const char *name) {
 
 static void fill_in(struct torture_options *o) {
     uint64_t *const fields[] = {&o->port, &o->kills, &o->power_cuts, &o->cuts};
-    const uint64_t values[] = {o->broker != NULL ? 18830 : 1883, o->broker != NULL ? 12 : 0,
-                               o->data_image != NULL ? 12 : 0, UNSET};
+    const uint64_t values[] = {o->broker != NULL ? 0 : 1883, o->broker != NULL ? 12 : 0, o->data_image != NULL ? 12 : 0,
+                               UNSET};
     for (size_t i = 0; i < sizeof(fields) / sizeof(fields[0]); i++) {
         if (*fields[i] == UNSET) {
             *fields[i] = values[i];
@@ -116,8 +117,10 @@ static bool sensible(const struct torture_options *o, struct error *error) {
     if (o->power_cuts > 0 && o->data_image == NULL) {
         return error_set(error, ERROR_INVALID, 0, "--power-cuts needs --data-image");
     }
-    if (o->publishers == 0 || o->subscribers == 0 || o->window == 0 || o->port == 0 || o->patience_ms == 0) {
-        return error_set(error, ERROR_INVALID, 0, "--publishers, --subscribers, --window, --port and --patience are at least 1");
+    if (o->publishers == 0 || o->subscribers == 0 || o->window == 0 || (o->port == 0 && o->broker == NULL) ||
+        o->patience_ms == 0) {
+        return error_set(error, ERROR_INVALID, 0,
+                         "--publishers, --subscribers, --window, --port and --patience are at least 1");
     }
     return true;
 }
@@ -152,14 +155,16 @@ bool torture_options_parse(int argc, char **argv, struct torture_options *o, str
 }
 
 void torture_options_help(FILE *out) {
-    (void)fputs("quartet torture [flags]: exactly-once trials of any MQTT broker, judged by the recorded wire\n\n", out);
+    (void)fputs("quartet torture [flags]: exactly-once trials of any MQTT broker, judged by the recorded wire\n\n",
+                out);
     for (size_t i = 0; i < FLAGS; i++) {
         char head[48];
         (void)snprintf(head, sizeof(head), "%s %s", flags[i].name, flags[i].value);
         (void)fprintf(out, "  %-26s %s\n", head, flags[i].text);
     }
-    (void)fputs("\nExit status: 0 clean; 1 could not be finished; 2 wrong flags; 3 something was found.\n"
-                "The same flags with the same seed give the same schedule of faults. What the broker and the kernel do\n"
-                "meanwhile is theirs: a race may need several runs.\n",
-                out);
+    (void)fputs(
+        "\nExit status: 0 clean; 1 could not be finished; 2 wrong flags; 3 something was found.\n"
+        "The same flags with the same seed give the same schedule of faults. What the broker and the kernel do\n"
+        "meanwhile is theirs: a race may need several runs.\n",
+        out);
 }

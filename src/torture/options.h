@@ -15,18 +15,18 @@ struct torture_options {
     const char *data;       /* its directory; NULL: made, and removed at the end */
     const char *data_image; /* a file with an ext4 file system whose power can fail; NULL: none */
     const char *only;       /* rows whose name contains this; NULL: all */
-    uint64_t port;
-    uint64_t messages;    /* in all; 0: 40 for each run */
-    uint64_t kills;       /* runs with SIGKILL */
-    uint64_t cuts;        /* runs with a cut connection */
-    uint64_t power_cuts;  /* runs with a power cut */
-    uint64_t seed;        /* of the schedule */
-    uint64_t window;      /* messages in flight */
-    uint64_t protocol;    /* enum torture_protocol */
-    uint64_t publishers;  /* that work side by side, each with subscribers of its own */
-    uint64_t subscribers; /* of each publisher */
-    uint64_t patience_ms; /* without any packet until what is missing counts as missing */
-    uint64_t mix_cuts;    /* cuts in each run of the family mix */
+    uint64_t port;          /* 0: a free one, for a broker of our own */
+    uint64_t messages;      /* in all; 0: 40 for each run */
+    uint64_t kills;         /* runs with SIGKILL */
+    uint64_t cuts;          /* runs with a cut connection */
+    uint64_t power_cuts;    /* runs with a power cut */
+    uint64_t seed;          /* of the schedule */
+    uint64_t window;        /* messages in flight */
+    uint64_t protocol;      /* enum torture_protocol */
+    uint64_t publishers;    /* that work side by side, each with subscribers of its own */
+    uint64_t subscribers;   /* of each publisher */
+    uint64_t patience_ms;   /* without any packet until what is missing counts as missing */
+    uint64_t mix_cuts;      /* cuts in each run of the family mix */
     bool seed_given;
     bool list;
     bool json;

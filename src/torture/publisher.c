@@ -94,9 +94,9 @@ static void send_publish(struct client *c, struct in_flight flow, bool dup) {
     b->len = 0;
     packet_encode_publish(b, lane->protocol, &publish);
     buf_deinit(&payload);
-    proxy_send(c, buf_span(b),
-               (struct wire_record){
-                   .type = PACKET_PUBLISH, .message = flow.message, .packet_id = flow.packet_id, .dup = dup});
+    proxy_send(
+        c, buf_span(b),
+        (struct wire_record){.type = PACKET_PUBLISH, .message = flow.message, .packet_id = flow.packet_id, .dup = dup});
 }
 
 /* ---- the session ---- */

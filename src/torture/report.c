@@ -32,8 +32,7 @@ static const char *const heads[] = {"lost", "dupl.", "order", "stuck", "forgot."
 /* Rows that differ in what happens to the connection alone are one line when nothing was found in any of them. */
 static bool joins(const struct row_stats *a, const struct row_stats *b) {
     return row_clean(a) && row_clean(b) && a->missed == 0 && b->missed == 0 && a->row.family == b->row.family &&
-           a->row.hop == b->row.hop && a->row.point == b->row.point && a->row.loss == b->row.loss &&
-           a->row.point != 0;
+           a->row.hop == b->row.hop && a->row.point == b->row.point && a->row.loss == b->row.loss && a->row.point != 0;
 }
 
 static void print_row(FILE *out, const struct row_stats *s, const char *kinds, uint64_t runs) {
@@ -103,12 +102,12 @@ static void print_story(FILE *out, const struct torture *t, const struct story *
 
 /* The line that scripts read. */
 static void print_summary(FILE *out, const struct torture *t) {
-    (void)fprintf(out, "summary: torture_runs=%llu torture_messages=%llu torture_cuts=%llu sigkills=%llu power_cuts=%llu",
+    (void)fprintf(out,
+                  "summary: torture_runs=%llu torture_messages=%llu torture_cuts=%llu sigkills=%llu power_cuts=%llu",
                   (unsigned long long)t->runs, (unsigned long long)t->messages, (unsigned long long)t->cuts,
                   (unsigned long long)t->kills, (unsigned long long)t->power_cuts);
     for (size_t column = 0; column < JUDGE_COLUMNS; column++) {
-        (void)fprintf(out, " %s=%llu", keys[column],
-                      (unsigned long long)torture_count(t, (enum judge_column)column));
+        (void)fprintf(out, " %s=%llu", keys[column], (unsigned long long)torture_count(t, (enum judge_column)column));
     }
     (void)fputs("\n", out);
 }
@@ -127,9 +126,11 @@ static void print_people(FILE *out, const struct torture *t) {
         shown[t->stories[i].finding.column] = true;
     }
     (void)fprintf(out, "\n%s: %llu messages, %llu deliveries, %llu runs, %llu cuts, %llu SIGKILLs, %llu power cuts",
-                  t->failed ? "UNFINISHED" : torture_clean(t) ? "clean" : "BROKEN", (unsigned long long)t->messages,
-                  (unsigned long long)t->deliveries, (unsigned long long)t->runs, (unsigned long long)t->cuts,
-                  (unsigned long long)t->kills, (unsigned long long)t->power_cuts);
+                  t->failed          ? "UNFINISHED"
+                  : torture_clean(t) ? "clean"
+                                     : "BROKEN",
+                  (unsigned long long)t->messages, (unsigned long long)t->deliveries, (unsigned long long)t->runs,
+                  (unsigned long long)t->cuts, (unsigned long long)t->kills, (unsigned long long)t->power_cuts);
     for (size_t column = 0; column < JUDGE_COLUMNS; column++) {
         (void)fprintf(out, ", %llu %s", (unsigned long long)torture_count(t, (enum judge_column)column),
                       judge_column_text((enum judge_column)column));
@@ -168,12 +169,12 @@ static void json_rows(FILE *out, const struct torture *t) {
         if (s->runs + s->missed == 0) {
             continue;
         }
-        (void)fprintf(out,
-                      "%s\n    {\"name\": \"%s\", \"break_point\": \"%s\", \"hop\": \"%s\", \"fault\": \"%s\", \"runs\": "
-                      "%llu, \"not_reached\": %llu",
-                      separator, fault_name(&s->row, name, sizeof(name)), fault_point_text(&s->row),
-                      fault_hop_text(&s->row), fault_text(&s->row, text, sizeof(text)), (unsigned long long)s->runs,
-                      (unsigned long long)s->missed);
+        (void)fprintf(
+            out,
+            "%s\n    {\"name\": \"%s\", \"break_point\": \"%s\", \"hop\": \"%s\", \"fault\": \"%s\", \"runs\": "
+            "%llu, \"not_reached\": %llu",
+            separator, fault_name(&s->row, name, sizeof(name)), fault_point_text(&s->row), fault_hop_text(&s->row),
+            fault_text(&s->row, text, sizeof(text)), (unsigned long long)s->runs, (unsigned long long)s->missed);
         for (size_t column = 0; column < JUDGE_COLUMNS; column++) {
             (void)fprintf(out, ", \"%s\": %llu", keys[column], (unsigned long long)s->counts[column]);
         }

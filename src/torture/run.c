@@ -79,7 +79,11 @@ static bool resolve(struct torture *t) {
     char service[8];
     const struct addrinfo hints = {.ai_family = AF_UNSPEC, .ai_socktype = SOCK_STREAM};
     struct addrinfo *found = NULL;
-    (void)snprintf(service, sizeof(service), "%u", (unsigned)t->options->port);
+    t->port = (uint16_t)t->options->port;
+    if (t->port == 0) {
+        t->port = broker_free_port((uint64_t)clock_ns());
+    }
+    (void)snprintf(service, sizeof(service), "%u", t->port);
     int status = getaddrinfo(t->options->host, service, &hints, &found);
     if (status != 0) {
         torture_fail(t, "cannot resolve %s: %s", t->options->host, gai_strerror(status));
@@ -245,7 +249,7 @@ static void check_silence(struct torture *t) {
     for (size_t i = 0; i < t->busy_lanes; i++) {
         const struct lane *lane = &t->lanes[i];
         if (lane->phase < LANE_READY && t->now_ns - lane->active_ns > SILENT_NS) {
-            torture_fail(t, "the broker at %s port %u does not answer", t->options->host, (unsigned)t->options->port);
+            torture_fail(t, "the broker at %s port %u does not answer", t->options->host, t->port);
         }
     }
 }
@@ -254,11 +258,11 @@ static void show_progress(struct torture *t) {
     if (!t->options->progress || t->now_ns < t->progress_ns) {
         return;
     }
+    const uint64_t deaths = t->kills + t->power_cuts;
     t->progress_ns = t->now_ns + 1000 * NS_PER_MS;
-    (void)fprintf(stderr, "%6.0f s  %llu runs, %llu messages, %llu cuts, %llu kills", 
+    (void)fprintf(stderr, "%6.0f s  %llu runs, %llu messages, %llu cuts, %llu kills",
                   (double)(t->now_ns - t->started_ns) / 1e9, (unsigned long long)t->runs,
-                  (unsigned long long)t->messages, (unsigned long long)t->cuts,
-                  (unsigned long long)(t->kills + t->power_cuts));
+                  (unsigned long long)t->messages, (unsigned long long)t->cuts, (unsigned long long)deaths);
     for (size_t column = 0; column < JUDGE_COLUMNS; column++) {
         (void)fprintf(stderr, ", %llu %s", (unsigned long long)torture_count(t, (enum judge_column)column),
                       judge_column_text((enum judge_column)column));
@@ -465,9 +469,9 @@ bool torture_run(struct torture *t, const struct torture_options *options, const
     set_up_rows(t);
     if (t->table.count == 0) {
         torture_fail(t, "no row of the catalogue has a name with \"%s\" in it; see --list", options->only);
-    } else if (resolve(t) && (!broker_init(&t->broker, options->broker, (uint16_t)options->port, options->data,
-                                           options->data_image, &error) ||
-                              (options->broker != NULL && !broker_start(&t->broker, &error)))) {
+    } else if (resolve(t) &&
+               (!broker_init(&t->broker, options->broker, t->port, options->data, options->data_image, &error) ||
+                (options->broker != NULL && !broker_start(&t->broker, &error)))) {
         torture_fail(t, "%s", error.text);
     }
     for (; t->lane_count < options->publishers && !t->failed; t->lane_count++) {

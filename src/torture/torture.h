@@ -65,10 +65,10 @@ struct publisher {
 
 /* A subscriber that keeps what came in the recorder's memory: it answers every PUBLISH and every PUBREL. */
 struct subscriber {
-    uint8_t *got;     /* messages that came */
-    uint8_t *open;    /* packet ids between PUBLISH and PUBREL */
-    uint32_t count;   /* messages */
-    uint32_t opened;  /* packet ids */
+    uint8_t *got;    /* messages that came */
+    uint8_t *open;   /* packet ids between PUBLISH and PUBREL */
+    uint32_t count;  /* messages */
+    uint32_t opened; /* packet ids */
     bool subscribed;
 };
 
@@ -94,15 +94,15 @@ struct client {
     bool ponged;
 
     /* The proxy. */
-    bool muted;         /* nothing passes any more */
-    bool cut;           /* the connection is to be cut at the end of the turn */
-    bool dead;          /* the broker has died: what is sent gets lost */
-    uint8_t awaited;    /* the packet type whose loss ends the connection, when muted */
+    bool muted;      /* nothing passes any more */
+    bool cut;        /* the connection is to be cut at the end of the turn */
+    bool dead;       /* the broker has died: what is sent gets lost */
+    uint8_t awaited; /* the packet type whose loss ends the connection, when muted */
     uint16_t awaited_id;
     int64_t muted_ns;
-    struct buf late;       /* bytes that shall arrive after the takeover */
-    int late_fd;           /* on this half-open connection; -1 */
-    uint32_t *message_of;  /* the message of the last PUBLISH on each packet id */
+    struct buf late;      /* bytes that shall arrive after the takeover */
+    int late_fd;          /* on this half-open connection; -1 */
+    uint32_t *message_of; /* the message of the last PUBLISH on each packet id */
 };
 
 /* The fault of a run. */
@@ -170,6 +170,7 @@ struct torture {
     struct story stories[STATS_MAX * JUDGE_COLUMNS];
     size_t story_count;
     struct broker broker;
+    uint16_t port;
     struct judge *judge;
     struct sockaddr_storage address;
     socklen_t address_length;
@@ -187,7 +188,7 @@ struct torture {
     bool killed;               /* in this batch */
     struct prng prng;
     uint64_t runs, messages, deliveries, cuts, kills, power_cuts;
-    size_t kill_any;  /* the rows of those lanes that a death strikes at any moment */
+    size_t kill_any; /* the rows of those lanes that a death strikes at any moment */
     size_t power_any;
     int64_t progress_ns; /* of the next progress line */
     int64_t started_ns;
