@@ -44,8 +44,8 @@ def mask(text, case, topic):
     return re.sub(rb'[0-9]', b'0', text) if case.has_time else text
 
 
-def run_masked(program, case, port, topic):
-    (code, out, observed), err = side.run(program, case, port, topic)
+def run_masked(program, case, port, topic, *limit_s):
+    (code, out, observed), err = side.run(program, case, port, topic, *limit_s)
     return (code, mask(out, case, topic), [line.replace(topic, 'TOPIC_') for line in observed]), err
 
 
@@ -60,7 +60,7 @@ def judge(number, case, links, ports):
     for name in case.brokers:
         if name not in ports:
             continue
-        theirs, their_err = run_masked(THEIRS[case.program], case, ports[name], f't{number:03}{name[0]}a')
+        theirs, their_err = run_masked(THEIRS[case.program], case, ports[name], f't{number:03}{name[0]}a', case.limit_s)
         got, err = run_masked(links[case.program], case, ports[name], f't{number:03}{name[0]}b')
         same = got == theirs if case.instead is None else got[:2] == case.instead and got != theirs
         if not same:

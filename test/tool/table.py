@@ -3,6 +3,8 @@ before and meanwhile. {T} is a topic of the case's own, {dir} a folder of its ow
 
 import dataclasses
 
+import side
+
 BOTH = ('quartetd', 'mosquitto')
 ONLY_MOSQUITTO = ('mosquitto',)  # what quartetd does not offer
 
@@ -21,7 +23,7 @@ class Case:
     interrupt: bool = False  # SIGINT once it has subscribed
     has_time: bool = False   # digits of the output are times
     brokers: tuple = BOTH
-    limit_s: float = 20      # after which it is ended
+    limit_s: float = side.LIMIT_S  # after which theirs is ended
     instead: tuple = None    # exit code and output of ours where it is meant to differ
     why: str = ''            # it differs
 
@@ -33,8 +35,10 @@ def sub(args, *live, **more):
     return Case('sub', tuple(args.split(' ')), live=live, **more)
 
 
-def sub_format(pattern, *live, args='-C 1', **more):
-    return Case('sub', ('-t', '{T}/a', '-q', '2', *args.split(), '-F', pattern), live=live or (PLAIN,), **more)
+# One broker will do for these. JSON names the properties in the order of the wire, in which quartetd puts the expiry
+# first.
+def sub_format(pattern, *live, args='-C 1', brokers=('quartetd',), **more):
+    return Case('sub', ('-t', '{T}/a', '-q', '2', *args.split(), '-F', pattern), live=live or (PLAIN,), brokers=brokers, **more)
 
 
 def pub(args, **more):
@@ -54,8 +58,6 @@ EMPTY = message(b'')
 PROPERTIES = [('message_expiry', 100), ('content_type', 'text/x'), ('response_topic', 're/sp'),
               ('correlation_data', b'co"rr'), ('payload_format', 1), ('user', ('k', 'v')), ('user', ('k2', 'v"2'))]
 RICH = message('hé\n"\\/\x01x'.encode(), qos=1, props=PROPERTIES)
-# JSON names the properties in the order of the wire; mosquitto puts the expiry last, quartetd first.
-IN_ORDER = ('quartetd',)
 V5 = '-C 1 -V 5'
 ALL_LETTERS = '%t|%p|%q|%r|%m|%l|%A|%C|%D|%E|%F|%P|%R|%S|%x|%X|%%'
 
@@ -115,7 +117,7 @@ SUB = [
         '-D will response-topic r -D will correlation-data cd -D will payload-format-indicator 1'),
     sub('-t {T}/a -W 1 --will-topic {T}/will --will-payload gone'),
     sub('-t {T}/a -E -V 5 --will-topic {T}/will --will-payload gone'),
-    sub('-t {T}/a -v', PLAIN, interrupt=True),
+    sub('-t {T}/a -v', interrupt=True),
     sub('-t {T}/a -V 5', interrupt=True),
     sub('-t {T}/a -V 5 --will-topic {T}/will --will-payload gone', interrupt=True),
     sub('-t {T}/a -E --will-qos 1'),
@@ -161,8 +163,8 @@ FORMATS = [
         ALL_LETTERS, '%20C|%-20C|%3.3C|%020C|%.0C', '%30D|%40P', '%10E|%-10E|%010E|%.1E', '%5F|%05F|%-5F',
         '%20R|%-20R|%.2R|%5.2R|%020R', '%20p|%-20p|%020p', '%J',
     )),
-    sub_format('%j', RICH, args=V5, brokers=IN_ORDER),
-    sub_format('%j', RICH, args=f'{V5} --pretty', brokers=IN_ORDER),
+    sub_format('%j', RICH, args=V5),
+    sub_format('%j', RICH, args=f'{V5} --pretty'),
     sub_format('x%j|%J|%t', message(b'{"a": [1, 2]}', qos=1, props=PROPERTIES[1:]), args=f'{V5} --pretty'),
     sub_format('%j', message(b'x', props=PROPERTIES[1:5]), args=V5),
     sub_format('%j', message(b'x', props=[('user', ('a"b', 'c\\d')), ('user', ('a"b', ''))]), args=V5),
@@ -288,7 +290,7 @@ CONFIG = [
 
 
 def bad(program, *lines):
-    return [Case(program, tuple(line.split(' ')), connects=False) for line in lines]
+    return [Case(program, tuple(line.split(' ')), connects=False, brokers=('quartetd',)) for line in lines]
 
 
 WRONG = [
