@@ -52,8 +52,9 @@ static void a_thread_publishes_and_receives_at_each_qos(void **state) {
             assert_ok(quartet_wait(client, 0, 20000));
             collected_wait(&c, 1000);
             collected_are(&c, 1000);
-            assert_int_equal(c.events[QUARTET_EVENT_PUBLISHED], qos == 0 ? 0 : 1000);
+            collected_wait_event(&c, QUARTET_EVENT_PUBLISHED, qos == 0 ? 0 : 1000);
             quartet_close(client);
+            assert_int_equal(c.events[QUARTET_EVENT_PUBLISHED], qos == 0 ? 0 : 1000);
             collected_deinit(&c);
         }
     }
