@@ -4,15 +4,17 @@
 #include <string.h>
 
 #include "apps/quartet.h"
+#include "explain/barrier.h"
 #include "explain/explain.h"
 
 #define EXIT_WRONG 2
 
 static void usage(FILE *out) {
     (void)fputs(
-        "usage: quartet explain [--cut N | --protocol P | --barrier B] [--hops N] [--ascii] [--json]\n\n"
+        "usage: quartet explain [--flow | --cut N | --protocol P | --barrier B] [--hops N] [--ascii] [--json]\n\n"
         "Why does MQTT's QoS 2 use four packets? Without flags: the whole answer. Each diagram is a run of this\n"
         "program's own session code, each \"shortest\" the result of a search through all that can happen.\n\n"
+        "  --flow        the four packets, unbroken\n"
         "  --cut N       the flow broken at its packet N: 1 PUBLISH, 2 PUBREC, 3 PUBREL, 4 PUBCOMP\n"
         "  --protocol P  one protocol with its shortest counterexample; list: which there are\n"
         "  --barrier B   the real broker with one barrier left out (B1, B2, ...); list: which there are\n"
@@ -26,6 +28,17 @@ static bool protocol_parse(const char *value, struct explain_options *o) {
     o->protocols = strcmp(value, "list") == 0;
     o->protocol = protocol_named(value);
     return o->protocols || o->protocol != NULL;
+}
+
+static void seen(void *user, const struct barrier_row *row) {
+    (void)user;
+    (void)row;
+}
+
+static bool barrier_parse(const char *value, struct explain_options *o) {
+    o->barriers = strcmp(value, "list") == 0;
+    o->barrier = o->barriers ? NULL : value;
+    return o->barriers || barrier_each(value, seen, NULL);
 }
 
 /* A number of one digit, 1 to `max`. */
@@ -44,8 +57,7 @@ static bool value_parse(const char *flag, const char *value, struct explain_opti
     if (strcmp(flag, "--protocol") == 0) {
         return protocol_parse(value, o);
     }
-    o->barrier = value;
-    return strcmp(flag, "--barrier") == 0;
+    return strcmp(flag, "--barrier") == 0 && barrier_parse(value, o);
 }
 
 static bool parse(int argc, char **argv, struct explain_options *o, struct page *page) {
@@ -54,6 +66,8 @@ static bool parse(int argc, char **argv, struct explain_options *o, struct page 
             page->ascii = true;
         } else if (strcmp(argv[i], "--json") == 0) {
             page->json = true;
+        } else if (strcmp(argv[i], "--flow") == 0) {
+            o->flow = true;
         } else if (i + 1 == argc || !value_parse(argv[i], argv[i + 1], o)) {
             (void)fprintf(stderr, "quartet explain: %s%s%s makes no sense\n", argv[i], i + 1 < argc ? " " : "",
                           i + 1 < argc ? argv[i + 1] : "");
@@ -62,8 +76,9 @@ static bool parse(int argc, char **argv, struct explain_options *o, struct page 
             i++;
         }
     }
-    const bool searched = o->protocol != NULL || o->protocols || o->barrier != NULL;
-    if ((o->cut > 0 && searched) || (o->hops == 2 && searched) || (o->barrier != NULL && o->protocol != NULL)) {
+    const int flows = (o->cut > 0) + o->flow;
+    const int searches = (o->protocol != NULL) + (o->barrier != NULL) + o->protocols + o->barriers;
+    if (flows + searches > 1 || (o->hops == 2 && searches > 0)) {
         (void)fputs("quartet explain: these flags do not go together\n", stderr);
         return false;
     }

@@ -19,7 +19,7 @@ char chain_letter(unsigned message) {
     return (char)('A' + message);
 }
 
-static const struct protocol *rules(const struct chain *c) {
+static const struct protocol_row *rules(const struct chain *c) {
     return c->limits.protocol;
 }
 
@@ -500,16 +500,16 @@ static bool can_arrive(const struct hop *hop, unsigned message) {
     return false;
 }
 
-static enum verdict judge_message(const struct chain *c, unsigned h, unsigned message, bool at_rest) {
+static enum outcome judge_message(const struct chain *c, unsigned h, unsigned message, bool at_rest) {
     const struct hop *hop = &c->hops[h];
     const bool given = h == 0 || c->hops[h - 1].passed[message] > 0;
     if (hop->passed[message] > 1) {
-        return VERDICT_DUPLICATE;
+        return OUTCOME_DUPLICATE;
     }
     if (given && hop->passed[message] == 0 && !can_arrive(hop, message)) {
-        return VERDICT_LOST;
+        return OUTCOME_LOST;
     }
-    return at_rest && hop->passed[message] == 0 ? VERDICT_STUCK : VERDICT_RIGHT;
+    return at_rest && hop->passed[message] == 0 ? OUTCOME_STUCK : OUTCOME_RIGHT;
 }
 
 bool chain_at_rest(const struct chain *c) {
@@ -523,14 +523,14 @@ bool chain_at_rest(const struct chain *c) {
 
 struct finding chain_judge(const struct chain *c) {
     const bool at_rest = chain_at_rest(c);
-    struct finding worst = {VERDICT_RIGHT, 0, chain_held(c)};
+    struct finding worst = {OUTCOME_RIGHT, 0, chain_held(c)};
     if (at_rest && worst.held > 0) {
-        worst.verdict = VERDICT_LEFTOVER;
+        worst.outcome = OUTCOME_LEFTOVER;
     }
     for (unsigned i = 0; i < c->limits.hops * c->limits.messages; i++) {
-        const enum verdict v = judge_message(c, i / c->limits.messages, i % c->limits.messages, at_rest);
-        if (v > worst.verdict) {
-            worst.verdict = v;
+        const enum outcome v = judge_message(c, i / c->limits.messages, i % c->limits.messages, at_rest);
+        if (v > worst.outcome) {
+            worst.outcome = v;
             worst.message = i % c->limits.messages;
         }
     }

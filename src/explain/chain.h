@@ -54,7 +54,7 @@ struct hop {
 
 /* What may happen. */
 struct chain_limits {
-    const struct protocol *protocol;
+    const struct protocol_row *protocol;
     unsigned hops;     /* 1 or 2 */
     unsigned messages; /* that the publisher has */
     unsigned cuts, crashes, timeouts;

@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "explain/barrier.h"
 #include "explain/chain.h"
 
 /* ---- the flow, unbroken and broken ---- */
@@ -85,30 +86,30 @@ static const struct chain_limits search_limits = {.hops = 1, .messages = 4, .cut
 
 static void add_outcome(struct buf *text, const struct search_result *r) {
     const struct page_number states = page_number(r->states);
-    switch (r->worst.verdict) {
-    case VERDICT_RIGHT:
-    case VERDICT_LEFTOVER:
+    switch (r->worst.outcome) {
+    case OUTCOME_RIGHT:
+    case OUTCOME_LEFTOVER:
         page_add(
             text,
             "Searched to the end: in none of %s states (%u messages, at most %u cuts and %u crashes, runs of up to "
             "%u moves) is a message lost or passed on twice.",
             states.text, search_limits.messages, search_limits.cuts, search_limits.crashes, r->depth);
         break;
-    case VERDICT_LOST:
-    case VERDICT_DUPLICATE:
-    case VERDICT_STUCK:
+    case OUTCOME_LOST:
+    case OUTCOME_DUPLICATE:
+    case OUTCOME_STUCK:
         page_add(text, "%c %s. No shorter run goes wrong: this one has %u moves, found breadth first among %s states.",
                  chain_letter(r->worst.message),
-                 r->worst.verdict == VERDICT_LOST        ? "is lost, and the publisher believes that it has arrived"
-                 : r->worst.verdict == VERDICT_DUPLICATE ? "is passed on twice"
+                 r->worst.outcome == OUTCOME_LOST        ? "is lost, and the publisher believes that it has arrived"
+                 : r->worst.outcome == OUTCOME_DUPLICATE ? "is passed on twice"
                                                          : "never arrives",
                  r->path_len, states.text);
         break;
     }
-    if (r->worst.verdict == VERDICT_LEFTOVER) {
+    if (r->worst.outcome == OUTCOME_LEFTOVER) {
         page_add(text, " But when all is done the server still keeps %u id%s for these %u messages.", r->worst.held,
                  r->worst.held == 1 ? "" : "s", search_limits.messages);
-    } else if (r->worst.verdict == VERDICT_RIGHT) {
+    } else if (r->worst.outcome == OUTCOME_RIGHT) {
         page_add(text, " The server keeps at most %u ids at a time, and none when all is done.", r->held_max);
     }
 }
@@ -117,7 +118,7 @@ static void add_outcome(struct buf *text, const struct search_result *r) {
 static void tell_run(const struct chain_limits *limits, const struct search_result *r, struct story *story) {
     struct chain_limits few = *limits;
     struct search_result smaller;
-    if (r->worst.verdict != VERDICT_LEFTOVER) {
+    if (r->worst.outcome != OUTCOME_LEFTOVER) {
         search_tell(&chain_world, limits, r, story);
         return;
     }
@@ -126,31 +127,29 @@ static void tell_run(const struct chain_limits *limits, const struct search_resu
     search_tell(&chain_world, &few, &smaller, story);
 }
 
-bool explain_protocol(struct page *page, const struct protocol *protocol) {
+bool explain_protocol(struct page *page, const struct protocol_row *protocol) {
     struct chain_limits limits = search_limits;
     struct search_result result;
     struct story story = {0};
-    struct buf title = {NULL, 0, 0};
     struct buf text = {NULL, 0, 0};
     limits.protocol = protocol;
     search_run(&chain_world, &limits, &result);
     tell_run(&limits, &result, &story);
-    page_add(&title, "%s: %s", protocol->name, protocol->text);
     add_outcome(&text, &result);
-    page_section(page, &(struct section){.title = page_text(&title),
+    page_section(page, &(struct section){.title = protocol->name,
+                                         .before = protocol->text,
                                          .story = result.path_len > 0 ? &story : NULL,
                                          .after = page_text(&text),
-                                         .verdict = verdict_name(result.worst.verdict)});
-    buf_deinit(&title);
+                                         .outcome = outcome_name(result.worst.outcome)});
     buf_deinit(&text);
     story_deinit(&story);
-    return result.worst.verdict == protocol->verdict;
+    return result.worst.outcome == protocol->outcome;
 }
 
 void explain_protocols(struct page *page) {
     struct buf text = {NULL, 0, 0};
     for (unsigned i = 0; i < protocol_count; i++) {
-        page_add(&text, "%s%-16s %-10s %s", i > 0 ? "\n" : "", protocols[i].name, verdict_name(protocols[i].verdict),
+        page_add(&text, "%s%-16s %-10s %s", i > 0 ? "\n" : "", protocols[i].name, outcome_name(protocols[i].outcome),
                  protocols[i].text);
     }
     page_section(page, &(struct section){.title = "Protocols", .after = page_text(&text)});
@@ -212,6 +211,21 @@ void explain_memory(struct page *page) {
 
 /* ---- all ---- */
 
+struct shown {
+    struct page *page;
+    bool as_claimed;
+};
+
+static void show_barrier(void *user, const struct barrier_row *row) {
+    struct shown *shown = user;
+    shown->as_claimed = barrier_explain(shown->page, row) && shown->as_claimed;
+}
+
+static bool explain_barrier(struct page *page, const char *name) {
+    struct shown shown = {page, true};
+    return barrier_each(name, show_barrier, &shown) && shown.as_claimed;
+}
+
 static bool explain_all(struct page *page, unsigned hops) {
     bool as_claimed = true;
     explain_flow(page, hops);
@@ -222,6 +236,18 @@ static bool explain_all(struct page *page, unsigned hops) {
         as_claimed = explain_protocol(page, &protocols[i]) && as_claimed;
     }
     explain_memory(page);
+    barrier_list(page);
+    for (unsigned i = 0; i < barrier_count; i++) {
+        as_claimed = barrier_explain(page, &barriers[i]) && as_claimed;
+    }
+    return as_claimed;
+}
+
+static bool explain_one_protocol(struct page *page, const struct protocol_row *protocol) {
+    const bool as_claimed = explain_protocol(page, protocol);
+    if (strcmp(protocol->name, "two-database") == 0) {
+        explain_memory(page);
+    }
     return as_claimed;
 }
 
@@ -229,13 +255,16 @@ bool explain_run(struct page *page, const struct explain_options *options) {
     bool as_claimed = true;
     if (options->cut > 0) {
         explain_cut(page, options->hops, options->cut);
+    } else if (options->flow) {
+        explain_flow(page, options->hops);
     } else if (options->protocols) {
         explain_protocols(page);
+    } else if (options->barriers) {
+        barrier_list(page);
     } else if (options->protocol != NULL) {
-        as_claimed = explain_protocol(page, options->protocol);
-        if (strcmp(options->protocol->name, "two-database") == 0) {
-            explain_memory(page);
-        }
+        as_claimed = explain_one_protocol(page, options->protocol);
+    } else if (options->barrier != NULL) {
+        as_claimed = explain_barrier(page, options->barrier);
     } else {
         as_claimed = explain_all(page, options->hops);
     }

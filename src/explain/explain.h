@@ -8,11 +8,12 @@
 #include "explain/protocol.h"
 
 struct explain_options {
-    unsigned cut;                    /* 1 to 4: only this; 0: not given */
-    const struct protocol *protocol; /* only this; NULL: not given */
-    bool protocols;                  /* only their list */
-    const char *barrier;             /* only this one, or "list"; NULL: not given */
-    unsigned hops;                   /* 1 or 2, of the flow and of --cut */
+    unsigned cut;                        /* 1 to 4: only this; 0: not given */
+    bool flow;                           /* only the unbroken flow */
+    const struct protocol_row *protocol; /* only this; NULL: not given */
+    const char *barrier;                 /* only this one or these, as barrier_each() has it; NULL: not given */
+    bool protocols, barriers;            /* only the list of them */
+    unsigned hops;                       /* 1 or 2, of the flow and of --cut */
 };
 
 /* Prints what is asked for, or all of it. False when a search finds anything else than what the tables say. */
@@ -20,7 +21,7 @@ bool explain_run(struct page *page, const struct explain_options *options);
 /* The chapters one by one. */
 void explain_flow(struct page *page, unsigned hops);
 void explain_cut(struct page *page, unsigned hops, unsigned cut);
-bool explain_protocol(struct page *page, const struct protocol *protocol);
+bool explain_protocol(struct page *page, const struct protocol_row *protocol);
 void explain_protocols(struct page *page);
 /* What each way has to keep. */
 void explain_memory(struct page *page);

@@ -22,7 +22,7 @@ static void section_json(struct page *p, const struct section *s) {
         diagram_json(p->out, s->story);
     }
     json_field(p->out, "after", s->after);
-    json_field(p->out, "verdict", s->verdict);
+    json_field(p->out, "outcome", s->outcome);
     (void)fputc('}', p->out);
 }
 

@@ -19,7 +19,7 @@ struct section {
     const char *before;        /* a paragraph; NULL: none */
     const struct story *story; /* NULL: none */
     const char *after;         /* a paragraph; NULL: none */
-    const char *verdict;       /* one word, for JSON; NULL: none was asked for */
+    const char *outcome;       /* one word, for JSON; NULL: none was asked for */
 };
 
 void page_section(struct page *p, const struct section *s);

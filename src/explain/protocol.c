@@ -3,15 +3,15 @@
 #include <stddef.h>
 #include <string.h>
 
-const struct protocol protocols[] = {
-#define PROTOCOL_VALUE(name, packets, ids, window, memory, frees, durable, verdict, text)                              \
-    {name, packets, ids, window, memory, frees, durable, verdict, text},
+const struct protocol_row protocols[] = {
+#define PROTOCOL_VALUE(name, packets, ids, window, memory, frees, durable, outcome, text)                              \
+    {name, packets, ids, window, memory, frees, durable, outcome, text},
     PROTOCOL_ROWS(PROTOCOL_VALUE)
 #undef PROTOCOL_VALUE
 };
 const unsigned protocol_count = sizeof protocols / sizeof protocols[0];
 
-const struct protocol *protocol_named(const char *name) {
+const struct protocol_row *protocol_named(const char *name) {
     for (unsigned i = 0; i < protocol_count; i++) {
         if (strcmp(protocols[i].name, name) == 0) {
             return &protocols[i];
@@ -20,7 +20,7 @@ const struct protocol *protocol_named(const char *name) {
     return NULL;
 }
 
-const char *verdict_name(enum verdict v) {
+const char *outcome_name(enum outcome v) {
     static const char *const names[] = {"right", "leftover", "stuck", "lost", "duplicate"};
     return names[v];
 }

@@ -55,10 +55,10 @@ static void *play(const struct search_world *world, const void *what, const stru
 }
 
 static void note(struct search_result *r, struct finding f, const struct move *path, unsigned length) {
-    const bool more_left = f.verdict == VERDICT_LEFTOVER && f.held > r->worst.held;
+    const bool more_left = f.outcome == OUTCOME_LEFTOVER && f.held > r->worst.held;
     r->depth = length;
     r->held_max = f.held > r->held_max ? f.held : r->held_max;
-    if (f.verdict > r->worst.verdict || (more_left && r->worst.verdict == VERDICT_LEFTOVER)) {
+    if (f.outcome > r->worst.outcome || (more_left && r->worst.outcome == OUTCOME_LEFTOVER)) {
         r->worst = f;
         r->path_len = length;
         memcpy(r->path, path, length * sizeof *path);
@@ -78,7 +78,7 @@ static void visit(struct search *s, size_t parent, const struct move *path, unsi
 }
 
 static bool found(const struct search *s) {
-    return s->result->worst.verdict > VERDICT_LEFTOVER;
+    return s->result->worst.outcome > OUTCOME_LEFTOVER;
 }
 
 void search_run(const struct search_world *world, const void *what, struct search_result *result) {

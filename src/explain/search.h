@@ -20,7 +20,7 @@ struct move {
 };
 
 struct finding {
-    enum verdict verdict;
+    enum outcome outcome;
     unsigned message; /* lost, stuck or passed on twice */
     unsigned held;    /* ids that are kept now */
 };
@@ -38,7 +38,7 @@ struct search_world {
 
 struct search_result {
     struct finding worst;              /* the search ends at what is worse than LEFTOVER */
-    struct move path[SEARCH_PATH_MAX]; /* a shortest run to it, or to the most that is left; VERDICT_RIGHT: none */
+    struct move path[SEARCH_PATH_MAX]; /* a shortest run to it, or to the most that is left; OUTCOME_RIGHT: none */
     unsigned path_len;
     unsigned states;   /* distinct ones that were met */
     unsigned depth;    /* moves of the longest run to a new state */
