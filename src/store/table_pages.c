@@ -1,15 +1,15 @@
 /* The format (data version 1 of LMDB, numbers in the machine's order, 8-byte page numbers):
  *
- *   file     pages of one size; pages 0 and 1 are metas, of which the one with the greater transaction counts
- *   page     number 8 | unused 2 | kind 2 | lower 2 | upper 2 | places of nodes 2 each, up to lower ... nodes from
- * upper on large value: number 8 | unused 2 | kind 2 | how many pages 4 | bytes of the value meta     page header 16 |
- * magic 4 | version 4 | address 8 | map 8 | tree of free pages | main tree | last page 8 | transaction 8 tree     in a
- * meta, page size | unused 4 | flags 2 | depth 2 | numbers of pages 3 * 8 | entries 8 | root 8 node     low 2 | high 2
- * | flags 2 | bytes of key 2 | key | data in a leaf: low and high are the bytes of data; in a branch with the flags the
- * number of a page
+ *     file         pages of one size; pages 0 and 1 are metas, of which the one with the greater transaction counts
+ *     page         number 8 | unused 2 | kind 2 | lower 2 | upper 2 | places of nodes, 2 each, up to lower ... nodes
+ *     large value  number 8 | unused 2 | kind 2 | how many pages 4 | bytes of the value
+ *     meta         page header 16 | magic 4 | version 4 | address 8 | map 8 | tree of free pages 48 | main tree 48 |
+ *                  last page 8 | transaction 8
+ *     tree         in a meta: page size, else unused 4 | flags 2 | depth 2 | numbers of pages 3 * 8 | entries 8 | root
+ * 8 node         low 2 | high 2 | flags 2 | bytes of key 2 | key | data
  *
- * The main tree holds the other trees. An entry of the tree of free pages is a count and so many page numbers, falling.
- */
+ * In a leaf, low and high are the bytes of data; in a branch, with the flags, the number of a page. The main tree holds
+ * the other trees. An entry of the tree of free pages is a count and so many page numbers, falling. */
 #include "store/table_pages.h"
 
 #include <errno.h>
@@ -307,7 +307,7 @@ static bool branch_next(struct pages *p, struct level *level, uint64_t *below) {
 
 /* The branch above the leaves, which are not read. */
 static bool leaves_pass(struct pages *p, struct level *level) {
-    uint64_t below;
+    uint64_t below = NO_PAGE;
     while (level->next < level->count) {
         if (!branch_next(p, level, &below) || !mark(p, below, 1, true)) {
             return false;
@@ -400,7 +400,8 @@ static bool look(struct pages *p) {
     p->of_main = true;
     bool ok = tree_look(p, &core[1]);
     p->of_main = false;
-    p->leafless = p->file_bytes > p->whole_bytes_max;
+    bool ends_early = p->page_last >= p->file_bytes / p->page_bytes; /* then only the leaves tell what is missing */
+    p->leafless = !ends_early && p->file_bytes > p->whole_bytes_max;
     for (size_t i = 0; ok && i < p->tree_count; i++) {
         ok = tree_look(p, &p->trees[i]);
     }
