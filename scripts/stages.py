@@ -107,6 +107,10 @@ STAGES = (
     Stage("fulldisk", "a real file system is full under load", "test/crash/fulldisk.py", ("build-release",), ("passed",)),
     Stage("damage", "bits of a real store are flipped, files are cut or gone",
           "test/crash/damage.py", ("build-release",), ("passed",)),
+    Stage("tool", "pub, sub and rr beside mosquitto's: the same output, exit code and messages",
+          "test/tool/compare.py", ("build-release",), ("passed",)),
+    Stage("tool-durable", "pub and sub killed with SIGKILL between messages; their own flags",
+          "test/tool/durable.py", ("build-release",), ("passed", "sigkills")),
     Stage("bench", "a short load at each QoS must be clean", "scripts/bench-sanity", ("build-release",), ("passed",)),
     Stage("tidy", "clang-tidy without the analyser", "scripts/check-tidy --quick"),
 )

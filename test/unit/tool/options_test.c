@@ -9,7 +9,7 @@
 
 #include "tool/options.h"
 
-enum { WORDS_MAX = 24 };
+enum { WORDS_MAX = 48 };
 
 struct parsed {
     struct tool_options options;
