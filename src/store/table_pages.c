@@ -5,8 +5,9 @@
  *     large value  number 8 | unused 2 | kind 2 | how many pages 4 | bytes of the value
  *     meta         page header 16 | magic 4 | version 4 | address 8 | map 8 | tree of free pages 48 | main tree 48 |
  *                  last page 8 | transaction 8
- *     tree         in a meta: page size, else unused 4 | flags 2 | depth 2 | numbers of pages 3 * 8 | entries 8 | root
- * 8 node         low 2 | high 2 | flags 2 | bytes of key 2 | key | data
+ *     tree         in a meta: page size, else unused 4 | flags 2 | depth 2 | numbers of pages 3 * 8 | entries 8 |
+ *                  root 8
+ *     node         low 2 | high 2 | flags 2 | bytes of key 2 | key | data
  *
  * In a leaf, low and high are the bytes of data; in a branch, with the flags, the number of a page. The main tree holds
  * the other trees. An entry of the tree of free pages is a count and so many page numbers, falling. */
