@@ -255,13 +255,17 @@ static void client_ping(struct client *c) {
     }
 }
 
-void client_time(struct client *c, mono_ms_t now, wall_ms_t wall) {
+void client_clock(struct client *c, mono_ms_t now, wall_ms_t wall) {
     if (!c->timed) {
         c->timed = true;
         c->retry_at = now;
     }
     c->now = now;
     c->wall = wall;
+}
+
+void client_time(struct client *c, mono_ms_t now, wall_ms_t wall) {
+    client_clock(c, now, wall);
     if (c->phase == PHASE_IDLE && now >= c->retry_at) {
         client_attempt(c);
     } else if ((c->phase == PHASE_WANTED || c->phase == PHASE_OPENED) && now >= c->deadline) {

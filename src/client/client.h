@@ -82,6 +82,8 @@ void client_destroy(struct client *c);
 
 /* ---- what happens to it ---- */
 
+/* What time it is, and nothing else: before client_publish() when client_time() was long ago, for message expiry. */
+void client_clock(struct client *c, mono_ms_t now, wall_ms_t wall);
 /* What time it is; runs what is due. */
 void client_time(struct client *c, mono_ms_t now, wall_ms_t wall);
 /* When client_time() must be called next; -1: no need. */

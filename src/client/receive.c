@@ -60,7 +60,7 @@ static void answers_flush(struct client *c) {
 static bool publish_allowed(struct client *c, const struct packet_publish *p) {
     const struct receiving *r = &c->receiving;
     if ((p->properties.present & PROPERTY_TOPIC_ALIAS) != 0) {
-        client_wrong(c, &(struct verdict){REASON_TOPIC_ALIAS_INVALID, "MQTT-3.3.2-9",
+        client_wrong(c, &(struct verdict){REASON_TOPIC_ALIAS_INVALID, "MQTT-3.3.2-11",
                                           "a topic alias, but our Topic Alias Maximum is 0"});
         return false;
     }
