@@ -12,28 +12,42 @@
 
 #include "base/mem.h"
 
-extern char **environ;
-
 void tool_ack_deinit(struct tool_acks *a) {
     for (size_t i = 0; i < a->count; i++) {
-        quartet_message_free(a->waiting[i]);
+        quartet_message_free(a->waiting[a->first + i]);
     }
     mem_free(a->waiting);
 }
 
+static struct quartet_message *first(const struct tool_acks *a) {
+    return a->waiting[a->first];
+}
+
+/* Moves what waits to the front; grows when more than half of the places are in use. */
+static void make_room(struct tool_acks *a) {
+    if (a->count >= a->capacity / 2) {
+        a->capacity = a->capacity == 0 ? 16 : a->capacity * 2;
+        a->waiting = mem_resize(a->waiting, a->capacity * sizeof(struct quartet_message *));
+    }
+    memmove(a->waiting, a->waiting + a->first, a->count * sizeof(struct quartet_message *));
+    a->first = 0;
+}
+
 void tool_ack_add(struct tool_acks *a, struct quartet_message *m) {
-    a->waiting = mem_resize(a->waiting, (a->count + 1) * sizeof(struct quartet_message *));
-    a->waiting[a->count++] = quartet_message_keep(m);
+    if (a->first + a->count == a->capacity) {
+        make_room(a);
+    }
+    a->waiting[a->first + a->count++] = quartet_message_keep(m);
 }
 
 static void first_is_done(struct tool_acks *a) {
-    int code = quartet_done(a->s->quartet, a->waiting[0]);
+    int code = quartet_done(a->s->quartet, first(a));
     if (code != QUARTET_OK) {
         tool_loop_fail(a->s, "a message cannot be marked as done", code);
     }
-    quartet_message_free(a->waiting[0]);
+    quartet_message_free(first(a));
+    a->first++;
     a->count--;
-    memmove(a->waiting, a->waiting + 1, a->count * sizeof(struct quartet_message *));
     a->done++;
 }
 
@@ -148,7 +162,7 @@ static int spawn(struct tool_acks *a, int input) {
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
     (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
-    struct environment e = environment_of(a->waiting[0]);
+    struct environment e = environment_of(first(a));
     int code = posix_spawn(&a->child, "/bin/sh", &actions, &attributes, arguments, e.items);
     environment_deinit(&e);
     (void)posix_spawnattr_destroy(&attributes);
@@ -164,7 +178,7 @@ void tool_ack_run(struct tool_acks *a) {
     if (a->s->options->ack != TOOL_ACK_COMMAND || a->child != 0 || a->count == 0 || tool_loop_now_ms() < a->again_ms) {
         return;
     }
-    int input = payload_file(a->waiting[0]);
+    int input = payload_file(first(a));
     int code = input < 0 ? errno : spawn(a, input);
     if (input >= 0) {
         (void)close(input);
@@ -192,7 +206,7 @@ static void command_ended(struct tool_acks *a, int status) {
     }
     tool_loop_say(a->s, "the command has failed (%s %d) for a message of topic %s; trying again in %llu ms",
                   WIFEXITED(status) ? "status" : "signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
-                  a->waiting[0]->topic, (unsigned long long)a->s->options->ack_pause_ms);
+                  first(a)->topic, (unsigned long long)a->s->options->ack_pause_ms);
     try_later(a);
 }
 

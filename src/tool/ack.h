@@ -10,8 +10,8 @@
 
 struct tool_acks {
     struct tool_loop *s;
-    struct quartet_message **waiting; /* kept; [0] is worked on */
-    size_t count;
+    struct quartet_message **waiting; /* kept, `count` from `first`, which is worked on */
+    size_t first, count, capacity;
     pid_t child;      /* of the command; 0: none runs */
     int64_t again_ms; /* when it may run next */
     uint64_t done;    /* messages, ever */

@@ -239,7 +239,7 @@ bool tool_loop_open(struct tool_loop *s) {
 
 /* ---- the loop ---- */
 
-static int sooner(int a, int b) {
+int tool_loop_sooner(int a, int b) {
     return a < 0 ? b : b < 0 || a < b ? a : b;
 }
 
@@ -270,7 +270,7 @@ void tool_loop_turn(struct tool_loop *s, struct pollfd *more, nfds_t count, int 
         more[i].revents = 0;
         fds[2 + i] = more[i];
     }
-    int timeout = sooner(timeout_ms, sooner(until(s->deadline_ms), quartet_timeout_ms(s->quartet)));
+    int timeout = tool_loop_sooner(timeout_ms, tool_loop_sooner(until(s->deadline_ms), quartet_timeout_ms(s->quartet)));
     if (poll(fds, 2 + count, timeout) < 0) {
         return; /* a signal: look again */
     }

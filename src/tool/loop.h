@@ -51,6 +51,8 @@ void tool_loop_say(const struct tool_loop *s, const char *format, ...) __attribu
 /* Says what the library's last error was, and ends with the exit code for it. */
 void tool_loop_fail(struct tool_loop *s, const char *what, int error);
 int64_t tool_loop_now_ms(void);
+/* The shorter of two timeouts, of which -1 is none. */
+int tool_loop_sooner(int a, int b);
 
 /* The exit code for an error of the library. */
 int tool_exit_of(int error);

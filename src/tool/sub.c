@@ -35,8 +35,20 @@ static void all_answered(struct subscriber *sub) {
     }
 }
 
+/* A store knows what was granted before; that holds when the broker says that it knows the session too. */
+static void connected(struct subscriber *sub, bool session_present) {
+    if (!session_present) {
+        sub->answered = sub->denied = 0;
+    } else if (sub->answered == sub->s.options->topics.count) {
+        all_answered(sub);
+    }
+}
+
 static void hear(struct tool_loop *s, const struct quartet_event *e) {
     struct subscriber *sub = s->verb;
+    if (e->kind == QUARTET_EVENT_CONNECTED) {
+        connected(sub, e->session_present);
+    }
     if (e->kind != QUARTET_EVENT_SUBSCRIBED) {
         return;
     }
@@ -46,7 +58,7 @@ static void hear(struct tool_loop *s, const struct quartet_event *e) {
         sub->reason = e->reason;
     }
     sub->answered++;
-    if (sub->answered == s->options->topics.count) {
+    if (sub->answered == s->options->topics.count && s->was_connected) {
         all_answered(sub);
     }
 }
@@ -194,15 +206,11 @@ static int print_rate(struct subscriber *sub) {
     return sub->second_ms > now ? (int)(sub->second_ms - now) : 0;
 }
 
-static int sooner(int a, int b) {
-    return a < 0 ? b : b < 0 || a < b ? a : b;
-}
-
 static void turn(struct subscriber *sub) {
     struct pollfd input = {.fd = STDIN_FILENO, .events = POLLIN};
     bool reads = sub->s.options->ack == TOOL_ACK_INPUT && !sub->ack.input_over;
     tool_ack_run(&sub->ack);
-    tool_loop_turn(&sub->s, &input, reads ? 1 : 0, sooner(tool_ack_timeout_ms(&sub->ack), print_rate(sub)));
+    tool_loop_turn(&sub->s, &input, reads ? 1 : 0, tool_loop_sooner(tool_ack_timeout_ms(&sub->ack), print_rate(sub)));
     if (reads && input.revents != 0 && !sub->s.ended) {
         tool_ack_read(&sub->ack);
         count(sub, sub->ack.done);
