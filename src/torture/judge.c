@@ -20,12 +20,13 @@ struct id_state {
     uint16_t answered;
     uint16_t released;
     uint16_t completed;
-    bool pending;  /* waits in the queue of those that must be answered in order */
-    bool here;     /* the flow began on this connection, or its PUBREC came on it */
-    bool live;     /* counts against the receive maximum of this connection */
-    bool recorded; /* of a subscriber: PUBREC was sent in this flow */
-    bool held;     /* of a subscriber: it got PUBLISH, but not PUBREL */
-    uint8_t flow;  /* of a subscriber: enum flow */
+    uint16_t since; /* of the publisher: PUBREL packets since the last PUBREC */
+    bool pending;   /* waits in the queue of those that must be answered in order */
+    bool here;      /* the flow began on this connection, or its PUBREC came on it */
+    bool live;      /* counts against the receive maximum of this connection */
+    bool recorded;  /* of a subscriber: PUBREC was sent in this flow */
+    bool held;      /* of a subscriber: it got PUBLISH, but not PUBREL */
+    uint8_t flow;   /* of a subscriber: enum flow */
     uint32_t message;
     uint32_t holds;    /* of a subscriber: the message with which it is held */
     uint32_t sequence; /* of the flow's first PUBLISH */
@@ -285,7 +286,7 @@ static void on_disconnect(struct judge *j, struct party *p, const struct wire_re
     if (p->repeats) {
         violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-10", "DISCONNECT instead of the acknowledgement of a repeat");
     } else {
-        violation(j, r, "MQTT-3.14.4-1", NULL, "DISCONNECT though the client kept to the protocol");
+        violation(j, r, NULL, NULL, "DISCONNECT though the client kept to the protocol");
     }
 }
 
@@ -313,6 +314,7 @@ static void publisher_sends(struct judge *j, struct party *p, const struct wire_
         }
     } else if (r->type == PACKET_PUBREL && reached(r)) {
         s->released++;
+        s->since++;
         if (r->fate == WIRE_REPEATED) {
             client_repeats(j, p, r);
         }
@@ -334,6 +336,7 @@ static void on_pubrec(struct judge *j, struct party *p, const struct wire_record
         }
     }
     s->here = true;
+    s->since = 0;
     if (r->reason >= 0x80) {
         j->unordered = true;
         fate->owned = false;
@@ -348,7 +351,7 @@ static void on_pubcomp(struct judge *j, struct party *p, const struct wire_recor
         s->completed++;
         if (s->completed > s->released) {
             violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-11", "PUBCOMP that no PUBREL of this connection asked for");
-        } else if (r->reason == 0x92 && s->released == 1 && s->here) {
+        } else if (r->reason == 0x92 && s->since == 1 && s->here) {
             violation(j, r, NULL, "MQTT-4.3.3-11",
                       "PUBCOMP 0x92 for the first PUBREL: the packet identifier is forgotten");
         }

@@ -66,7 +66,8 @@ static void gets_again(struct trial *t, uint16_t id, uint32_t message) {
     add(t, r);
 }
 
-static void loses(struct trial *t, enum wire_way way, uint8_t who, enum packet_type type, uint16_t id, uint32_t message) {
+static void loses(struct trial *t, enum wire_way way, uint8_t who, enum packet_type type, uint16_t id,
+                  uint32_t message) {
     struct wire_record r = packet(way, who, type, id, message);
     r.fate = WIRE_LOST;
     add(t, r);
@@ -485,7 +486,102 @@ static void a_payload_that_nobody_published(void **state) {
     add(t, strange);
     gets(t, SUBSCRIBER, PACKET_PUBREL, 5, WIRE_NO_MESSAGE);
     judge_run(t->judge, &t->wire, &t->terms, &t->judgement);
-    assert_true(t->judgement.counts[JUDGE_VIOLATION] >= 1);
+    assert_int_equal(t->judgement.counts[JUDGE_VIOLATION], 2);
+    assert_string_equal(t->judgement.findings[0].text, "a topic or payload that nobody published");
+}
+
+static void from_broker(struct trial *t, uint8_t who, enum packet_type type, uint8_t reason) {
+    struct wire_record r = packet(WIRE_TO_CLIENT, who, type, 0, WIRE_NO_MESSAGE);
+    r.reason = reason;
+    add(t, r);
+}
+
+static void connect_refused(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    from_broker(t, SUBSCRIBER, PACKET_CONNACK, 0x88);
+    breaks(t, "MQTT-3.1.4-5");
+}
+
+static void disconnected_without_cause(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    from_broker(t, SUBSCRIBER, PACKET_DISCONNECT, 0x82);
+    event(t, SUBSCRIBER, EVENT_CLOSED);
+    assert_int_equal(only(t, JUDGE_VIOLATION), 1);
+}
+
+static void disconnected_for_a_repeat(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    connects(t, PUBLISHER, true);
+    struct wire_record again = packet(WIRE_TO_BROKER, PUBLISHER, PACKET_PUBLISH, 1, 2);
+    again.dup = true;
+    add(t, again);
+    from_broker(t, PUBLISHER, PACKET_DISCONNECT, 0x82);
+    event(t, PUBLISHER, EVENT_CLOSED);
+    breaks(t, "MQTT-4.3.3-10");
+}
+
+static void the_id_is_forgotten_between_pubrec_and_pubrel(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    t->terms.messages++;
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 3);
+    gets(t, PUBLISHER, PACKET_PUBREC, 1, 3);
+    sends(t, PUBLISHER, PACKET_PUBREL, 1, 3);
+    struct wire_record unknown = packet(WIRE_TO_CLIENT, PUBLISHER, PACKET_PUBCOMP, 1, 3);
+    unknown.reason = 0x92;
+    add(t, unknown);
+    delivered(t, 1, 3);
+    breaks(t, "MQTT-4.3.3-11");
+}
+
+static void dup_on_a_session_that_is_new(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    t->terms.messages++;
+    published(t, 1, 3);
+    gets_again(t, 1, 3);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 1, 3);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 1, 3);
+    breaks(t, "MQTT-3.3.1-1");
+}
+
+static void a_packet_on_the_wrong_hop(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    gets(t, PUBLISHER, PACKET_PUBREL, 1, 2);
+    assert_int_equal(only(t, JUDGE_VIOLATION), 1);
+}
+
+static void a_malformed_packet(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    struct wire_record bad = packet(WIRE_TO_CLIENT, SUBSCRIBER, PACKET_PUBLISH, 0, WIRE_NO_MESSAGE);
+    bad.statement = "MQTT-3.3.1-4";
+    bad.text = "QoS 3";
+    add(t, bad);
+    breaks(t, "MQTT-3.3.1-4");
+}
+
+/* The PUBREC that got lost made the message the broker's, though it never completed the flow. */
+static void taken_over_by_a_lost_pubrec(void **state) {
+    struct trial *t = *state;
+    both_connect(t);
+    published(t, 1, 0);
+    delivered(t, 1, 0);
+    published(t, 1, 1);
+    delivered(t, 1, 1);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 2);
+    loses(t, WIRE_TO_CLIENT, PUBLISHER, PACKET_PUBREC, 1, 2);
+    judge_run(t->judge, &t->wire, &t->terms, &t->judgement);
+    assert_int_equal(t->judgement.counts[JUDGE_LOST], 1);
+    assert_int_equal(t->judgement.counts[JUDGE_STUCK], 1);
 }
 
 /* ---- the way there ---- */
@@ -537,6 +633,14 @@ int main(void) {
         TEST(closed_for_a_repeat_that_is_not_allowed),
         TEST(session_present_on_the_first_connect),
         TEST(a_payload_that_nobody_published),
+        TEST(connect_refused),
+        TEST(disconnected_without_cause),
+        TEST(disconnected_for_a_repeat),
+        TEST(the_id_is_forgotten_between_pubrec_and_pubrel),
+        TEST(dup_on_a_session_that_is_new),
+        TEST(a_packet_on_the_wrong_hop),
+        TEST(a_malformed_packet),
+        TEST(taken_over_by_a_lost_pubrec),
         TEST(a_trace_begins_with_its_message),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
