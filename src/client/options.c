@@ -118,7 +118,7 @@ bool client_options_complete(struct quartet_options *o, int *error, struct error
     if (o->retry_min_ms == 0) {
         o->retry_min_ms = o->retry_max_ms < RETRY_MIN_MS ? o->retry_max_ms : RETRY_MIN_MS;
     }
-    return safe_check(o, error, text) && numbers_check(o, error, text) && names_check(o, error, text) &&
+    return numbers_check(o, error, text) && safe_check(o, error, text) && names_check(o, error, text) &&
            will_check(&o->will, error, text);
 }
 

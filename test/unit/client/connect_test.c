@@ -1,22 +1,6 @@
 /* Connections: CONNECT, refusals, the pauses between attempts, keep-alive, and their ends. */
 #include "peer.h"
 
-static struct peer *peer;
-
-static int setup(void **state) {
-    (void)state;
-    static struct peer p;
-    peer = &p;
-    peer_init(&p);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    peer_deinit(peer);
-    return 0;
-}
-
 static void closed_as_wished(void) {
     assert_int_equal(peer_wish(peer), CLIENT_CLOSE);
     client_closed(peer->client, QUARTET_OK, NULL);
@@ -314,26 +298,24 @@ static void packets_are_told_when_they_are_traced(void **state) {
     assert_int_equal(event.bytes, 9);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(options_show_in_connect),
-        TEST(connect_waits_for_its_record),
-        TEST(version_3_1_1_when_asked_for),
-        TEST(falls_back_to_3_1_1_when_nobody_said_which),
-        TEST(refusals_are_told_and_tried_again),
-        TEST(no_retry_makes_the_first_failure_final),
-        TEST(pauses_grow_within_their_bounds_and_servers_take_turns),
-        TEST(no_answer_to_connect_ends_the_attempt),
-        TEST(keep_alive_pings_and_gives_up),
-        TEST(a_session_that_was_taken_over_is_not_fought_for),
-        TEST(disconnect_says_so_and_is_final),
-        TEST(a_disk_that_hangs_does_not_hold_the_last_packet_for_ever),
-        TEST(a_failed_store_ends_it_all),
-        TEST(an_assigned_client_id_is_kept),
-        TEST(a_clean_start_cannot_find_a_session),
-        TEST(packets_are_told_when_they_are_traced),
+        PEER_TEST(options_show_in_connect),
+        PEER_TEST(connect_waits_for_its_record),
+        PEER_TEST(version_3_1_1_when_asked_for),
+        PEER_TEST(falls_back_to_3_1_1_when_nobody_said_which),
+        PEER_TEST(refusals_are_told_and_tried_again),
+        PEER_TEST(no_retry_makes_the_first_failure_final),
+        PEER_TEST(pauses_grow_within_their_bounds_and_servers_take_turns),
+        PEER_TEST(no_answer_to_connect_ends_the_attempt),
+        PEER_TEST(keep_alive_pings_and_gives_up),
+        PEER_TEST(a_session_that_was_taken_over_is_not_fought_for),
+        PEER_TEST(disconnect_says_so_and_is_final),
+        PEER_TEST(a_disk_that_hangs_does_not_hold_the_last_packet_for_ever),
+        PEER_TEST(a_failed_store_ends_it_all),
+        PEER_TEST(an_assigned_client_id_is_kept),
+        PEER_TEST(a_clean_start_cannot_find_a_session),
+        PEER_TEST(packets_are_told_when_they_are_traced),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

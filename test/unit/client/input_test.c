@@ -5,22 +5,6 @@
 #include "base/prng.h"
 #include "peer.h"
 
-static struct peer *peer;
-
-static int setup(void **state) {
-    (void)state;
-    static struct peer p;
-    peer = &p;
-    peer_init(&p);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    peer_deinit(peer);
-    return 0;
-}
-
 static void ends_with(uint8_t reason, const char *statement) {
     char line[32];
     (void)snprintf(line, sizeof line, "DISCONNECT reason=0x%02x", reason);
@@ -297,17 +281,15 @@ static void no_bytes_crash_it(void **state) {
     }
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(each_broken_rule_is_answered_with_its_name),
-        TEST(packets_before_connack_end_the_attempt),
-        TEST(bytes_may_come_one_by_one),
-        TEST(nothing_is_read_after_the_end),
-        TEST(a_broker_that_does_not_read_is_left),
-        TEST(no_sequence_of_packets_delivers_twice),
-        TEST(no_bytes_crash_it),
+        PEER_TEST(each_broken_rule_is_answered_with_its_name),
+        PEER_TEST(packets_before_connack_end_the_attempt),
+        PEER_TEST(bytes_may_come_one_by_one),
+        PEER_TEST(nothing_is_read_after_the_end),
+        PEER_TEST(a_broker_that_does_not_read_is_left),
+        PEER_TEST(no_sequence_of_packets_delivers_twice),
+        PEER_TEST(no_bytes_crash_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

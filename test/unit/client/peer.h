@@ -279,3 +279,23 @@ PEER_UNUSED static void app_forgets_events(struct peer *p) {
     while (client_event(p->client, &event)) {
     }
 }
+
+/* ---- one for each test ---- */
+
+PEER_UNUSED static struct peer *peer;
+
+PEER_UNUSED static int peer_setup(void **state) {
+    (void)state;
+    static struct peer p;
+    peer = &p;
+    peer_init(&p);
+    return 0;
+}
+
+PEER_UNUSED static int peer_teardown(void **state) {
+    (void)state;
+    peer_deinit(peer);
+    return 0;
+}
+
+#define PEER_TEST(f) cmocka_unit_test_setup_teardown(f, peer_setup, peer_teardown)

@@ -2,22 +2,6 @@
  * at which other clients lose or repeat a message. */
 #include "peer.h"
 
-static struct peer *peer;
-
-static int setup(void **state) {
-    (void)state;
-    static struct peer p;
-    peer = &p;
-    peer_init(&p);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    peer_deinit(peer);
-    return 0;
-}
-
 static void start(void) {
     peer_create(peer);
     peer_connect(peer, false);
@@ -313,26 +297,24 @@ static void a_deep_inbox_lets_go_of_memory_and_comes_back_in_order(void **state)
     app_takes_nothing(peer);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(dup_a_lost_pubrec_does_not_cost_the_next_message),
-        TEST(rel_a_lost_pubcomp_repeats_nothing),
-        TEST(any_number_of_repeats_is_answered_and_none_delivered),
-        TEST(a_message_first_seen_with_dup_is_new),
-        TEST(old_versions_answer_in_their_own_way),
-        TEST(a_new_session_frees_the_old_packet_ids),
-        TEST(subscribe_waits_until_old_ids_are_forgotten),
-        TEST(done_is_recorded_for_each_message_in_any_order),
-        TEST(what_the_wire_says_comes_along),
-        TEST(a_full_inbox_withholds_answers_in_order),
-        TEST(withheld_answers_keep_their_order),
-        TEST(more_than_can_be_kept_waits_at_the_broker),
-        TEST(a_full_store_makes_the_broker_wait),
-        TEST(qos_0_beyond_the_bound_is_dropped),
-        TEST(receive_maximum_is_enforced),
-        TEST(a_deep_inbox_lets_go_of_memory_and_comes_back_in_order),
+        PEER_TEST(dup_a_lost_pubrec_does_not_cost_the_next_message),
+        PEER_TEST(rel_a_lost_pubcomp_repeats_nothing),
+        PEER_TEST(any_number_of_repeats_is_answered_and_none_delivered),
+        PEER_TEST(a_message_first_seen_with_dup_is_new),
+        PEER_TEST(old_versions_answer_in_their_own_way),
+        PEER_TEST(a_new_session_frees_the_old_packet_ids),
+        PEER_TEST(subscribe_waits_until_old_ids_are_forgotten),
+        PEER_TEST(done_is_recorded_for_each_message_in_any_order),
+        PEER_TEST(what_the_wire_says_comes_along),
+        PEER_TEST(a_full_inbox_withholds_answers_in_order),
+        PEER_TEST(withheld_answers_keep_their_order),
+        PEER_TEST(more_than_can_be_kept_waits_at_the_broker),
+        PEER_TEST(a_full_store_makes_the_broker_wait),
+        PEER_TEST(qos_0_beyond_the_bound_is_dropped),
+        PEER_TEST(receive_maximum_is_enforced),
+        PEER_TEST(a_deep_inbox_lets_go_of_memory_and_comes_back_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,22 +1,6 @@
 /* Publications and their flows; what becomes of them when the broker forgets the session. */
 #include "peer.h"
 
-static struct peer *peer;
-
-static int setup(void **state) {
-    (void)state;
-    static struct peer p;
-    peer = &p;
-    peer_init(&p);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    peer_deinit(peer);
-    return 0;
-}
-
 static int publish(const struct quartet_publication *publication, uint64_t *id) {
     struct error error;
     return client_publish(peer->client, publication, id, &error);
@@ -426,29 +410,27 @@ static void a_deep_outbox_lets_go_of_memory_and_comes_back_in_order(void **state
     assert_int_equal(status.outbox_bytes, 0);
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(publications_that_make_no_sense_are_refused),
-        TEST(a_full_outbox_refuses_and_a_drained_one_takes),
-        TEST(a_sequence_is_taken_once),
-        TEST(limits_of_the_broker_are_heeded_and_told),
-        TEST(the_window_is_the_brokers_receive_maximum),
-        TEST(what_expires_before_it_is_sent_is_not_sent),
-        TEST(properties_travel),
-        TEST(flows_go_on_in_their_order_after_a_cut),
-        TEST(acknowledgements_that_fit_nothing_are_answered_or_ignored),
-        TEST(qos_0_waits_in_memory_for_a_connection),
-        TEST(qos_0_is_counted_when_it_has_left),
-        TEST(packet_ids_of_an_unknown_session_are_freed_first),
-        TEST(lost_flows_are_held_until_the_application_decides),
-        TEST(lost_flows_are_dropped_when_the_application_says_so),
-        TEST(the_options_can_decide_before),
-        TEST(dropping_is_recorded_in_an_order_that_a_crash_cannot_break),
-        TEST(qos_1_alone_is_sent_again_without_a_question),
-        TEST(a_session_that_we_end_ourselves_is_not_lost),
-        TEST(a_deep_outbox_lets_go_of_memory_and_comes_back_in_order),
+        PEER_TEST(publications_that_make_no_sense_are_refused),
+        PEER_TEST(a_full_outbox_refuses_and_a_drained_one_takes),
+        PEER_TEST(a_sequence_is_taken_once),
+        PEER_TEST(limits_of_the_broker_are_heeded_and_told),
+        PEER_TEST(the_window_is_the_brokers_receive_maximum),
+        PEER_TEST(what_expires_before_it_is_sent_is_not_sent),
+        PEER_TEST(properties_travel),
+        PEER_TEST(flows_go_on_in_their_order_after_a_cut),
+        PEER_TEST(acknowledgements_that_fit_nothing_are_answered_or_ignored),
+        PEER_TEST(qos_0_waits_in_memory_for_a_connection),
+        PEER_TEST(qos_0_is_counted_when_it_has_left),
+        PEER_TEST(packet_ids_of_an_unknown_session_are_freed_first),
+        PEER_TEST(lost_flows_are_held_until_the_application_decides),
+        PEER_TEST(lost_flows_are_dropped_when_the_application_says_so),
+        PEER_TEST(the_options_can_decide_before),
+        PEER_TEST(dropping_is_recorded_in_an_order_that_a_crash_cannot_break),
+        PEER_TEST(qos_1_alone_is_sent_again_without_a_question),
+        PEER_TEST(a_session_that_we_end_ourselves_is_not_lost),
+        PEER_TEST(a_deep_outbox_lets_go_of_memory_and_comes_back_in_order),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,22 +1,6 @@
 /* Subscriptions: asked for once, again when the broker has forgotten them, and what the broker may answer. */
 #include "peer.h"
 
-static struct peer *peer;
-
-static int setup(void **state) {
-    (void)state;
-    static struct peer p;
-    peer = &p;
-    peer_init(&p);
-    return 0;
-}
-
-static int teardown(void **state) {
-    (void)state;
-    peer_deinit(peer);
-    return 0;
-}
-
 static void unsubscribe(const char *filter) {
     struct error error;
     assert_int_equal(client_unsubscribe(peer->client, filter, &error), QUARTET_OK);
@@ -209,20 +193,18 @@ static void wrong_answers_end_the_connection(void **state) {
     }
 }
 
-#define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(declared_before_the_connection_asked_for_with_it),
-        TEST(options_travel),
-        TEST(the_same_again_is_answered_without_asking),
-        TEST(one_packet_at_a_time_in_the_order_of_the_calls),
-        TEST(a_cut_subscribe_is_repeated),
-        TEST(after_a_connack_that_was_not_seen_all_is_asked_again),
-        TEST(what_the_broker_does_not_know_is_not_asked),
-        TEST(wrong_filters_are_refused_at_once),
-        TEST(many_filters_go_in_several_packets),
-        TEST(wrong_answers_end_the_connection),
+        PEER_TEST(declared_before_the_connection_asked_for_with_it),
+        PEER_TEST(options_travel),
+        PEER_TEST(the_same_again_is_answered_without_asking),
+        PEER_TEST(one_packet_at_a_time_in_the_order_of_the_calls),
+        PEER_TEST(a_cut_subscribe_is_repeated),
+        PEER_TEST(after_a_connack_that_was_not_seen_all_is_asked_again),
+        PEER_TEST(what_the_broker_does_not_know_is_not_asked),
+        PEER_TEST(wrong_filters_are_refused_at_once),
+        PEER_TEST(many_filters_go_in_several_packets),
+        PEER_TEST(wrong_answers_end_the_connection),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
