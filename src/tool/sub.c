@@ -1,6 +1,5 @@
 /* Subscribes, and prints what comes or gives it to a command, until told to end. */
 #include <string.h>
-#include <sys/random.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -230,9 +229,7 @@ int tool_sub(const struct tool_options *options) {
               .signals = -1},
         .ack = {.s = &sub.s},
     };
-    uint64_t seed = 0;
-    (void)getrandom(&seed, sizeof seed, 0);
-    sub.chance = prng_of(seed);
+    sub.chance = prng_of((uint64_t)tool_loop_now_ms() ^ (uint64_t)getpid() << 32);
     tool_output_init(&sub.output, options);
     if (tool_loop_open(&sub.s)) {
         subscribe(&sub);
