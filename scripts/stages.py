@@ -66,6 +66,8 @@ STAGES = (
           f"{QUARTET} sim --seeds 10000", ("build-release",), ("histories",)),
     Stage("exhaustive", "all choices in small worlds, up to a number of states",
           f"{QUARTET} sim --exhaustive all", ("build-release",), ("states", "worlds", "whole")),
+    Stage("explain", "`quartet explain`: what it finds, and that docs/why-four-packets.md shows the same",
+          "test/explain/document.py", ("build-release",), ("passed",)),
     Stage("unit", "unit tests of the dev build", "scripts/unit-tests dev", ("build-dev",), ("passed",)),
     Stage("unit-threads", "the threaded unit tests of the tsan build",
           "scripts/unit-tests tsan "

@@ -11,7 +11,8 @@
 
 static void usage(FILE *out) {
     (void)fputs(
-        "usage: quartet explain [--flow | --cut N | --protocol P | --barrier B] [--hops N] [--ascii] [--json]\n\n"
+        "usage: quartet explain [--flow | --cut N | --protocol P | --barrier B] [--hops N]\n"
+        "                       [--bare] [--ascii] [--json]\n\n"
         "Why does MQTT's QoS 2 use four packets? Without flags: the whole answer. Each diagram is a run of this\n"
         "program's own session code, each \"shortest\" the result of a search through all that can happen.\n\n"
         "  --flow        the four packets, unbroken\n"
@@ -19,6 +20,7 @@ static void usage(FILE *out) {
         "  --protocol P  one protocol with its shortest counterexample; list: which there are\n"
         "  --barrier B   the real broker with one barrier left out (B1, B2, ...); list: which there are\n"
         "  --hops N      1: publisher and server; 2: the subscriber, too (the flow and --cut, on the second hop)\n"
+        "  --bare        the diagrams alone\n"
         "  --ascii       no box-drawing characters\n"
         "  --json        an array of sections, for programs\n",
         out);
@@ -66,6 +68,8 @@ static bool parse(int argc, char **argv, struct explain_options *o, struct page 
             page->ascii = true;
         } else if (strcmp(argv[i], "--json") == 0) {
             page->json = true;
+        } else if (strcmp(argv[i], "--bare") == 0) {
+            page->bare = true;
         } else if (strcmp(argv[i], "--flow") == 0) {
             o->flow = true;
         } else if (i + 1 == argc || !value_parse(argv[i], argv[i + 1], o)) {

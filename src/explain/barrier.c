@@ -97,7 +97,7 @@ bool barrier_explain(struct page *page, const struct barrier_row *row) {
 void barrier_list(struct page *page) {
     struct buf text = {NULL, 0, 0};
     for (unsigned i = 0; i < barrier_count; i++) {
-        page_add(&text, "%-13s %-42s before %s\n", barriers[i].name, barriers[i].durable, barriers[i].before);
+        page_add(&text, "%-13s %-47s before %s\n", barriers[i].name, barriers[i].durable, barriers[i].before);
     }
     page_add(&text, "\nB0 (the message in the client's outbox before publish says stored) and B6 (the delivered mark "
                     "together with the application's effect) are the client library's.");

@@ -52,7 +52,7 @@ static size_t wrap(const char *text, size_t columns, const char **next) {
     return len;
 }
 
-void text_print(FILE *out, const char *text) {
+void diagram_text(FILE *out, const char *text) {
     while (*text != '\0') {
         const char *next;
         const size_t len = wrap(text, DIAGRAM_COLUMNS, &next);
@@ -192,7 +192,7 @@ void diagram_print(FILE *out, const struct story *s, bool ascii) {
 
 /* ---- JSON ---- */
 
-void json_text(FILE *out, const char *text) {
+void diagram_json_text(FILE *out, const char *text) {
     (void)fputc('"', out);
     for (; *text != '\0'; text++) {
         const unsigned char byte = (unsigned char)*text;
@@ -213,13 +213,13 @@ static void json_event(FILE *out, const struct story *s, const struct story_even
     static const char *const kinds[] = {"", "packet", "packet-lost", "connection", "crash", "note"};
     (void)fprintf(out, "{\"kind\": \"%s\", \"from\": \"%s\", \"to\": \"%s\", \"what\": ", kinds[e->kind],
                   s->actors[e->from], s->actors[e->to]);
-    json_text(out, e->text);
+    diagram_json_text(out, e->text);
     (void)fputs(", \"notes\": {", out);
     bool first = true;
     for (unsigned i = 0; i < s->actor_count; i++) {
         if (e->notes[i][0] != '\0') {
             (void)fprintf(out, "%s\"%s\": ", first ? "" : ", ", s->actors[i]);
-            json_text(out, e->notes[i]);
+            diagram_json_text(out, e->notes[i]);
             first = false;
         }
     }

@@ -18,6 +18,6 @@ void diagram_print(FILE *out, const struct story *s, bool ascii);
 /* One object, without newline. */
 void diagram_json(FILE *out, const struct story *s);
 /* A text as a JSON string, with its quotes. */
-void json_text(FILE *out, const char *text);
+void diagram_json_text(FILE *out, const char *text);
 /* A paragraph: words wrapped at DIAGRAM_COLUMNS. */
-void text_print(FILE *out, const char *text);
+void diagram_text(FILE *out, const char *text);

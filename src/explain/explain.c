@@ -16,23 +16,22 @@ struct cut_text {
 static const struct cut_text cuts[] = {
     {NULL, NULL},
     {"Broken at *1: PUBLISH does not arrive",
-     "The publisher cannot tell whether A has arrived, so it must send A again, under the same id: that is all that "
-     "makes it the same message. The server has no 1: it is new."},
+     "The sender cannot tell whether A has arrived, so it must send A again, under the same id: that is all that makes "
+     "it the same message. The receiver has no 1, so it is new."},
     {"Broken at *2: PUBREC does not arrive",
-     "For the publisher nothing is different from *1, and so it does the same. The server is the one that can tell: it "
+     "For the sender nothing is different from *1, and so it does the same. The receiver is the one that can tell: it "
      "has 1, so this is a repeat. The payload has crossed twice, and was passed on once."},
     {"Broken at *3: PUBREL does not arrive",
-     "PUBREC has come, so the payload never crosses again: the publisher has deleted it. What it cannot tell is "
-     "whether "
-     "the server has forgotten 1, and until then 1 must not name another message. It asks again, in four bytes."},
+     "PUBREC has come, so the payload never crosses again: the sender has deleted it. What it cannot tell is whether "
+     "the receiver has forgotten 1, and until it can, 1 must not name another message. It asks again, in four bytes."},
     {"Broken at *4: PUBCOMP does not arrive",
-     "The server has deleted 1, and with it every trace of A. That is no loss: PUBREL for an id that it does not have "
-     "can only be a repeat, and is answered like the first (with reason 0x92 in 5.0). Now nobody keeps anything."},
+     "The receiver has deleted 1, and with it every trace of A. That is no loss: PUBREL for an id that it does not "
+     "have can only be a repeat, and is answered like the first (with reason 0x92 in 5.0). Now nobody keeps anything."},
 };
 
 static void add_sent(struct buf *text, const struct chain *c) {
     for (unsigned h = 0; h < c->limits.hops; h++) {
-        page_add(text, "%sSent%s:", h > 0 ? "\n" : "", c->limits.hops == 1 ? "" : h == 0 ? " on hop 1" : " on hop 2");
+        page_add(text, "%s%s:", h > 0 ? "\n" : "", c->limits.hops == 1 ? "Sent" : h == 0 ? "First hop" : "Second hop");
         for (unsigned type = WIRE_PUBLISH; type < WIRE_TYPES; type++) {
             page_add(text, "%s %s %u", type > WIRE_PUBLISH ? "," : "", wire_name((enum wire_type)type),
                      c->hops[h].sent[type]);
@@ -149,8 +148,8 @@ bool explain_protocol(struct page *page, const struct protocol_row *protocol) {
 void explain_protocols(struct page *page) {
     struct buf text = {NULL, 0, 0};
     for (unsigned i = 0; i < protocol_count; i++) {
-        page_add(&text, "%s%-16s %-10s %s", i > 0 ? "\n" : "", protocols[i].name, outcome_name(protocols[i].outcome),
-                 protocols[i].text);
+        page_add(&text, "%s%-16s (%s)\n    %s", i > 0 ? "\n" : "", protocols[i].name,
+                 outcome_name(protocols[i].outcome), protocols[i].text);
     }
     page_section(page, &(struct section){.title = "Protocols", .after = page_text(&text)});
     buf_deinit(&text);

@@ -9,13 +9,13 @@
 static void json_field(FILE *out, const char *name, const char *text) {
     if (text != NULL) {
         (void)fprintf(out, ", \"%s\": ", name);
-        json_text(out, text);
+        diagram_json_text(out, text);
     }
 }
 
 static void section_json(struct page *p, const struct section *s) {
     (void)fputs(p->sections == 1 ? "[\n{\"title\": " : ",\n{\"title\": ", p->out);
-    json_text(p->out, s->title);
+    diagram_json_text(p->out, s->title);
     json_field(p->out, "before", s->before);
     if (s->story != NULL) {
         (void)fputs(", \"story\": ", p->out);
@@ -24,6 +24,29 @@ static void section_json(struct page *p, const struct section *s) {
     json_field(p->out, "after", s->after);
     json_field(p->out, "outcome", s->outcome);
     (void)fputc('}', p->out);
+}
+
+static void section_text(struct page *p, const struct section *s) {
+    (void)fprintf(p->out, "== %s\n\n", s->title);
+    if (s->before != NULL) {
+        diagram_text(p->out, s->before);
+        (void)fputs(s->story != NULL || s->after != NULL ? "\n" : "", p->out);
+    }
+    if (s->story != NULL) {
+        diagram_print(p->out, s->story, p->ascii);
+        (void)fputs(s->after != NULL ? "\n" : "", p->out);
+    }
+    if (s->after != NULL) {
+        diagram_text(p->out, s->after);
+    }
+}
+
+static void section_bare(struct page *p, const struct section *s) {
+    if (s->story != NULL) {
+        diagram_print(p->out, s->story, p->ascii);
+    } else if (s->after != NULL) {
+        diagram_text(p->out, s->after);
+    }
 }
 
 void page_section(struct page *p, const struct section *s) {
@@ -35,17 +58,10 @@ void page_section(struct page *p, const struct section *s) {
     if (p->sections > 1) {
         (void)fputc('\n', p->out);
     }
-    (void)fprintf(p->out, "== %s\n\n", s->title);
-    if (s->before != NULL) {
-        text_print(p->out, s->before);
-        (void)fputs(s->story != NULL || s->after != NULL ? "\n" : "", p->out);
-    }
-    if (s->story != NULL) {
-        diagram_print(p->out, s->story, p->ascii);
-        (void)fputs(s->after != NULL ? "\n" : "", p->out);
-    }
-    if (s->after != NULL) {
-        text_print(p->out, s->after);
+    if (p->bare) {
+        section_bare(p, s);
+    } else {
+        section_text(p, s);
     }
 }
 

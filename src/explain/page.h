@@ -11,6 +11,7 @@ struct page {
     FILE *out;
     bool json;
     bool ascii;
+    bool bare;         /* diagrams alone, where there are any */
     unsigned sections; /* printed so far */
 };
 

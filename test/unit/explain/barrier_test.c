@@ -1,0 +1,63 @@
+/* The barriers of the real broker: each is seen when it is left out, and nothing is seen when none is. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "explain/barrier.h"
+
+static void each_is_seen_when_it_is_left_out(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < barrier_count; i++) {
+        struct search_result r;
+        search_run(&stage_world, &barriers[i].world, &r);
+        if (r.worst.outcome == OUTCOME_RIGHT) {
+            fail_msg("%s is left out, and nothing goes wrong", barriers[i].name);
+        }
+    }
+}
+
+/* The small ones; `quartet explain` walks all of them in the tests of the release build. */
+static void nothing_goes_wrong_when_none_is(void **state) {
+    (void)state;
+    static const char *const small[] = {"B2-onward", "B3", "B5", "B10-will"};
+    for (unsigned i = 0; i < barrier_count; i++) {
+        for (size_t k = 0; k < sizeof small / sizeof small[0]; k++) {
+            if (strcmp(barriers[i].name, small[k]) == 0) {
+                struct stage_plan whole = barriers[i].world;
+                struct search_result r;
+                whole.mutant = MUTANT_NONE;
+                search_run(&stage_world, &whole, &r);
+                assert_string_equal(outcome_name(r.worst.outcome), outcome_name(OUTCOME_RIGHT));
+            }
+        }
+    }
+}
+
+static void count(void *user, const struct barrier_row *row) {
+    (void)row;
+    (*(unsigned *)user)++;
+}
+
+static void a_name_stands_for_all_that_it_begins(void **state) {
+    (void)state;
+    unsigned found = 0;
+    assert_true(barrier_each("B2", count, &found));
+    assert_int_equal(found, 3);
+    assert_true(barrier_each("B1", count, &found));
+    assert_int_equal(found, 4);
+    assert_false(barrier_each("B", count, &found));
+    assert_false(barrier_each("B99", count, &found));
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(each_is_seen_when_it_is_left_out),
+        cmocka_unit_test(nothing_goes_wrong_when_none_is),
+        cmocka_unit_test(a_name_stands_for_all_that_it_begins),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
