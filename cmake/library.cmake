@@ -13,7 +13,7 @@ foreach(layer ${library_layers})
   list(APPEND library_objects $<TARGET_OBJECTS:${layer}>)
 endforeach()
 # Of net/ the library needs the threads of the store alone.
-list(APPEND library_objects "$<FILTER:$<TARGET_OBJECTS:net>,INCLUDE,/(bell|store_work|thread)\\.c\\.o$>")
+list(APPEND library_objects "$<FILTER:$<TARGET_OBJECTS:net>,INCLUDE,/(bell|local_store|store_work|thread)\\.c\\.o$>")
 
 set(library_script ${CMAKE_SOURCE_DIR}/cmake/libquartet.map)
 add_library(quartet_shared SHARED ${library_objects})

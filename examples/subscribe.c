@@ -13,18 +13,12 @@ static void on_message(struct quartet *client, struct quartet_message *message, 
 static void on_event(struct quartet *client, const struct quartet_event *event, void *user) {
     (void)client;
     (void)user;
-    switch (event->kind) {
-    case QUARTET_EVENT_CONNECTED:
+    if (event->kind == QUARTET_EVENT_CONNECTED) {
         printf("connected to %s, which %s us\n", event->server, event->session_present ? "remembers" : "does not know");
-        break;
-    case QUARTET_EVENT_DISCONNECTED:
+    } else if (event->kind == QUARTET_EVENT_DISCONNECTED) {
         printf("not connected: %s; %s\n", event->text, quartet_error_advice(event->error));
-        break;
-    case QUARTET_EVENT_SUBSCRIBED:
+    } else if (event->kind == QUARTET_EVENT_SUBSCRIBED) {
         printf("subscribed to %s: %s\n", event->text, quartet_reason_name(5, event->reason));
-        break;
-    default:
-        break;
     }
 }
 

@@ -14,40 +14,39 @@ const char *quartet_version(void) {
     return VERSION_TEXT(QUARTET_VERSION_MAJOR, QUARTET_VERSION_MINOR, QUARTET_VERSION_PATCH);
 }
 
-const char *quartet_error_name(int error) {
-    switch (error) {
-#define ERROR_NAME(name, number, text, advice)                                                                         \
-    case QUARTET_##name:                                                                                               \
-        return "QUARTET_" #name;
-        QUARTET_ERROR_ROWS(ERROR_NAME)
-#undef ERROR_NAME
-    default:
-        return "not an error of libquartet";
+struct error_row {
+    int number;
+    const char *name;
+    const char *text;
+    const char *advice;
+};
+
+/* The last row is for numbers that are no error. */
+static const struct error_row error_rows[] = {
+#define ERROR_ROW(name, number, text, advice) {number, "QUARTET_" #name, text, advice},
+    QUARTET_ERROR_ROWS(ERROR_ROW)
+#undef ERROR_ROW
+        {0, "not an error of libquartet", "unknown", "compare with enum quartet_error"},
+};
+
+static const struct error_row *row_of(int error) {
+    size_t i = 0;
+    while (i < sizeof error_rows / sizeof *error_rows - 1 && error_rows[i].number != error) {
+        i++;
     }
+    return &error_rows[i];
+}
+
+const char *quartet_error_name(int error) {
+    return row_of(error)->name;
 }
 
 const char *quartet_error_text(int error) {
-    switch (error) {
-#define ERROR_TEXT(name, number, text, advice)                                                                         \
-    case QUARTET_##name:                                                                                               \
-        return text;
-        QUARTET_ERROR_ROWS(ERROR_TEXT)
-#undef ERROR_TEXT
-    default:
-        return "unknown";
-    }
+    return row_of(error)->text;
 }
 
 const char *quartet_error_advice(int error) {
-    switch (error) {
-#define ERROR_ADVICE(name, number, text, advice)                                                                       \
-    case QUARTET_##name:                                                                                               \
-        return advice;
-        QUARTET_ERROR_ROWS(ERROR_ADVICE)
-#undef ERROR_ADVICE
-    default:
-        return "compare with enum quartet_error";
-    }
+    return row_of(error)->advice;
 }
 
 const char *quartet_last_error(void) {

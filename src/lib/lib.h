@@ -23,9 +23,8 @@
 #include "base/lock.h"
 #include "client/client.h"
 #include "lib/transport.h"
+#include "net/local_store.h"
 #include "net/store_work.h"
-#include "store/disk.h"
-#include "store/table.h"
 
 /* How the client is driven; the first function that needs to know decides. */
 enum drive {
@@ -56,9 +55,7 @@ struct event_list {
 struct lib_store {
     struct store *store; /* a local or a memory one */
     bool durable;        /* a local one */
-    struct disk disk;
-    bool disk_open;
-    struct table *table;
+    struct local_store local;
     uint64_t segment_bytes;
     struct store_work *work; /* its two threads; NULL while they are not needed */
 };

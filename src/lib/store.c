@@ -40,16 +40,7 @@ static uint64_t random_number(void) {
 
 static bool open_local(struct quartet *q, struct error *error) {
     struct lib_store *s = &q->store;
-    const char *path = q->options.store;
-    if (!disk_posix_open(path, &s->disk, error)) {
-        return false;
-    }
-    s->disk_open = true;
-    uint64_t held = q->options.outbox_bytes + q->options.inbox_bytes;
-    s->table = table_lmdb_open(path, held * 4 + TABLE_BYTES_BESIDE, error);
-    if (s->table == NULL) {
-        return false;
-    }
+    uint64_t table_bytes = (q->options.outbox_bytes + q->options.inbox_bytes) * 4 + TABLE_BYTES_BESIDE;
     uint64_t two_packets = (2 * (uint64_t)q->options.packet_bytes_max + BLOCK - 1) / BLOCK * BLOCK + 2 * BLOCK;
     s->segment_bytes = two_packets > SEGMENT_BYTES_MIN ? two_packets : SEGMENT_BYTES_MIN;
     uint64_t half = s->segment_bytes / 2;
@@ -60,11 +51,12 @@ static bool open_local(struct quartet *q, struct error *error) {
         .staged_bytes_busy = STAGED_BYTES,
         .salt = random_number(),
     };
-    s->store = store_local_open(&s->disk, s->table, &options, error);
-    if (s->store != NULL) {
-        store_local_uuid(s->store, q->epoch);
+    if (!local_store_open(&s->local, q->options.store, table_bytes, &options, error)) {
+        return false;
     }
-    return s->store != NULL;
+    s->store = s->local.store;
+    store_local_uuid(s->store, q->epoch);
+    return true;
 }
 
 int lib_store_open(struct quartet *q) {
@@ -80,17 +72,10 @@ int lib_store_open(struct quartet *q) {
 
 void lib_store_close(struct quartet *q) {
     struct lib_store *s = &q->store;
-    if (s->store != NULL && s->durable) {
-        store_local_close(s->store);
-    } else if (s->store != NULL) {
+    if (!s->durable && s->store != NULL) {
         store_memory_destroy(s->store);
     }
-    if (s->table != NULL) {
-        s->table->ops->close(s->table);
-    }
-    if (s->disk_open) {
-        disk_posix_close(&s->disk);
-    }
+    local_store_close(&s->local);
 }
 
 int lib_store_work(struct quartet *q) {

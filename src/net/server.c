@@ -15,11 +15,11 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "net/local_store.h"
 #include "net/loop.h"
 #include "net/options.h"
 #include "net/reclaim.h"
 #include "net/store_work.h"
-#include "store/store_local.h"
 #include "store/store_memory.h"
 
 #define DATA_DEFAULT "quartet-data"
@@ -30,9 +30,7 @@ struct server {
     const struct config *config;
     struct log *log;
     struct listeners listeners;
-    struct disk disk;
-    bool disk_open;
-    struct table *table;
+    struct local_store local; /* without persistence: not open */
     struct store *store;
     struct loop_shared shared;
     _Atomic unsigned loops_running;
@@ -116,20 +114,13 @@ static wall_ms_t wall_now(void) {
 
 static bool server_open_local(struct server *s, struct error *error) {
     const char *path = s->config->persistence_location != NULL ? s->config->persistence_location : DATA_DEFAULT;
-    if (!disk_posix_open(path, &s->disk, error)) {
-        return false;
-    }
-    s->disk_open = true;
-    s->table = table_lmdb_open(path, s->config->table_size, error);
-    if (s->table == NULL) {
-        return false;
-    }
     struct store_local_options options = options_store(s->config, random_number());
-    s->store = store_local_open(&s->disk, s->table, &options, error);
-    if (s->store != NULL) {
-        log_say(s->log, LOG_NOTICE, "the store is in %s", path);
+    if (!local_store_open(&s->local, path, s->config->table_size, &options, error)) {
+        return false;
     }
-    return s->store != NULL;
+    s->store = s->local.store;
+    log_say(s->log, LOG_NOTICE, "the store is in %s", path);
+    return true;
 }
 
 static bool server_open_store(struct server *s, struct error *error) {
@@ -142,17 +133,10 @@ static bool server_open_store(struct server *s, struct error *error) {
 }
 
 static void server_close_store(struct server *s) {
-    if (s->store != NULL && s->config->persistence) {
-        store_local_close(s->store);
-    } else if (s->store != NULL) {
+    if (s->local.store == NULL && s->store != NULL) {
         store_memory_destroy(s->store);
     }
-    if (s->table != NULL) {
-        s->table->ops->close(s->table);
-    }
-    if (s->disk_open) {
-        disk_posix_close(&s->disk);
-    }
+    local_store_close(&s->local);
 }
 
 static void server_committed(void *user) {

@@ -86,6 +86,18 @@ static void a_host_name_has_at_most_255_bytes(void **state) {
     assert_false(address_parse(span_str(text), &a, &error));
 }
 
+static void a_path_has_at_most_107_bytes(void **state) {
+    (void)state;
+    char text[200] = "unix:///";
+    struct server_address a;
+    struct error error;
+    memset(text + 8, 'p', 106);
+    assert_true(address_parse(span_str(text), &a, &error));
+    assert_int_equal(strlen(a.path), 107);
+    text[8 + 106] = 'p';
+    assert_false(address_parse(span_str(text), &a, &error));
+}
+
 static void several_are_checked_each(void **state) {
     (void)state;
     struct error error = {0};
@@ -99,9 +111,8 @@ static void several_are_checked_each(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(addresses_are_understood),
-        cmocka_unit_test(mistakes_are_named),
-        cmocka_unit_test(a_host_name_has_at_most_255_bytes),
+        cmocka_unit_test(addresses_are_understood),          cmocka_unit_test(mistakes_are_named),
+        cmocka_unit_test(a_host_name_has_at_most_255_bytes), cmocka_unit_test(a_path_has_at_most_107_bytes),
         cmocka_unit_test(several_are_checked_each),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

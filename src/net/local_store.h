@@ -1,0 +1,20 @@
+/* A directory opened as a local store: disk, table and engine together. Its threads are store_work.h's. */
+#pragma once
+
+#include "store/disk.h"
+#include "store/store_local.h"
+#include "store/table.h"
+
+struct local_store {
+    struct store *store; /* NULL: not open */
+    struct table *table; /* NULL: not open */
+    struct disk disk;
+    bool disk_open;
+};
+
+/* Creates or recovers the store in `path`; `table_bytes` bounds its table. False with an error; local_store_close()
+ * then gives back what was opened. */
+bool local_store_open(struct local_store *s, const char *path, uint64_t table_bytes,
+                      const struct store_local_options *options, struct error *error);
+/* Nothing is written: what is staged and not durable is lost. Zeroed is closed. */
+void local_store_close(struct local_store *s);
