@@ -44,10 +44,10 @@ static void answer(struct client *c, uint8_t qos, packet_id_t packet_id, lsn_t l
     *slot = w;
 }
 
-static void answers_flush(struct client *c) {
+static void answers_flush(struct client *c, bool all) {
     struct receiving *r = &c->receiving;
     struct withheld *w;
-    while (c->phase == PHASE_LIVE && !inbox_full(c) && (w = fifo_front(&r->withheld)) != NULL) {
+    while (c->phase == PHASE_LIVE && (all || !inbox_full(c)) && (w = fifo_front(&r->withheld)) != NULL) {
         answer_send(c, w);
         (void)qos_in_free(&r->owed, w->qos == 2 ? w->packet_id : 0);
         r->withheld_qos1 -= w->qos == 1;
@@ -72,12 +72,14 @@ static bool publish_allowed(struct client *c, const struct packet_publish *p) {
     return true;
 }
 
-/* More cannot be kept: the broker keeps it, and sends it again when there is room. */
+/* More cannot be kept: the broker keeps it, and sends it again when there is room. What was taken is answered before:
+ * messages of QoS 1 would come again otherwise, and fill the inbox with themselves. */
 static bool publish_fits(struct client *c) {
     if (store_pressure(c->store) != STORE_FULL && inbox_bytes(c) < 2 * c->options.inbox_bytes) {
         return true;
     }
     c->receiving.full = true;
+    answers_flush(c, true);
     client_end(c, QUARTET_FULL, REASON_QUOTA_EXCEEDED, REASON_QUOTA_EXCEEDED,
                "the inbox is full: no connection until there is room");
     return false;
@@ -318,7 +320,7 @@ bool client_done(struct client *c, uint64_t sequence) {
     if (!client_mutant(c, MUTANT_B6_DONE)) {
         delivery_drop(c, sequence);
     }
-    answers_flush(c);
+    answers_flush(c, false);
     return true;
 }
 

@@ -219,6 +219,7 @@ static void more_than_can_be_kept_waits_at_the_broker(void **state) {
         assert_true(sent < 20);
     }
     assert_true(sent > 3);
+    peer->heard.len = 0;
     assert_int_equal(peer_wish(peer), CLIENT_CLOSE);
     client_closed(peer->client, QUARTET_OK, NULL);
     for (int i = 0; i < 20; i++) {
@@ -232,6 +233,22 @@ static void more_than_can_be_kept_waits_at_the_broker(void **state) {
     peer_connect(peer, true);
     broker_publishes(peer, 2, sent, true, "m");
     (void)app_takes(peer, "m");
+}
+
+/* What is not answered comes again: it must not fill the inbox with itself. */
+static void what_was_kept_is_answered_before_the_connection_ends(void **state) {
+    (void)state;
+    peer->options.inbox_bytes = 50;
+    start();
+    broker_publishes(peer, 1, 1, false, "a");
+    client_says(peer, "PUBACK id=1 reason=0x00");
+    broker_publishes(peer, 1, 2, false, "b");
+    broker_publishes(peer, 1, 3, false, "c");
+    client_is_silent(peer);
+    broker_publishes(peer, 1, 4, false, "d");
+    client_says(peer, "PUBACK id=2 reason=0x00");
+    client_says(peer, "PUBACK id=3 reason=0x00");
+    assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x97", 22);
 }
 
 static void a_full_store_makes_the_broker_wait(void **state) {
@@ -311,6 +328,7 @@ int main(void) {
         PEER_TEST(a_full_inbox_withholds_answers_in_order),
         PEER_TEST(withheld_answers_keep_their_order),
         PEER_TEST(more_than_can_be_kept_waits_at_the_broker),
+        PEER_TEST(what_was_kept_is_answered_before_the_connection_ends),
         PEER_TEST(a_full_store_makes_the_broker_wait),
         PEER_TEST(qos_0_beyond_the_bound_is_dropped),
         PEER_TEST(receive_maximum_is_enforced),
