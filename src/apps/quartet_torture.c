@@ -36,7 +36,7 @@ int quartet_torture_main(int argc, char **argv) {
         if (options.help) {
             torture_options_help(stdout);
         } else {
-            report_catalogue(stdout, options.only);
+            torture_catalogue(stdout, options.only);
         }
         return 0;
     }
@@ -47,7 +47,7 @@ int quartet_torture_main(int argc, char **argv) {
     (void)signal(SIGPIPE, SIG_IGN);
     struct torture *t = mem_zero(1, sizeof(*t));
     bool finished = torture_run(t, &options, &stop);
-    report_print(stdout, t);
+    torture_report(stdout, t);
     if (!finished) {
         (void)fprintf(stderr, "quartet torture: %s\n", t->failure);
     }

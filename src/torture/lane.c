@@ -16,13 +16,13 @@ void lane_init(struct torture *t, struct lane *lane, uint16_t number) {
     lane->client_count = 1 + o->subscribers;
     lane->clients = mem_zero(lane->client_count, sizeof(*lane->clients));
     for (size_t i = 0; i < lane->client_count; i++) {
-        client_init(lane, &lane->clients[i], (uint8_t)i);
+        actor_init(lane, &lane->clients[i], (uint8_t)i);
     }
 }
 
 void lane_deinit(struct lane *lane) {
     for (size_t i = 0; i < lane->client_count; i++) {
-        client_deinit(&lane->clients[i]);
+        actor_deinit(&lane->clients[i]);
     }
     mem_free(lane->clients);
     wire_deinit(&lane->wire);
@@ -48,7 +48,7 @@ static void draw_strike(struct lane *lane, const struct fault_row *row, uint32_t
 
 void lane_draw(struct lane *lane) {
     const struct torture *t = lane->torture;
-    uint32_t next = lane->clients[0].publisher.next;
+    uint32_t next = lane->clients[0].sender.next;
     if (lane->mix_left == 0 || next >= lane->messages) {
         return;
     }
@@ -79,8 +79,8 @@ void lane_begin(struct lane *lane, size_t row, uint64_t run, uint32_t messages) 
     wire_clear(&lane->wire);
     lane->phase = LANE_WIPE;
     for (size_t i = 0; i < lane->client_count; i++) {
-        client_begin(&lane->clients[i]);
-        client_open(&lane->clients[i]);
+        actor_begin(&lane->clients[i]);
+        actor_open(&lane->clients[i]);
     }
     lane->began_ns = lane->active_ns = t->now_ns;
 }
@@ -95,7 +95,7 @@ void lane_record(struct lane *lane, struct wire_record record) {
     }
 }
 
-void lane_event(struct lane *lane, const struct client *c, enum wire_event event) {
+void lane_event(struct lane *lane, const struct actor *c, enum wire_event event) {
     lane_record(lane,
                 (struct wire_record){
                     .who = c->who, .connection = c->connection, .event = (uint8_t)event, .message = WIRE_NO_MESSAGE});
@@ -105,7 +105,7 @@ void lane_event(struct lane *lane, const struct client *c, enum wire_event event
 
 static bool all_wiped(struct lane *lane) {
     for (size_t i = 0; i < lane->client_count; i++) {
-        if (!lane->clients[i].wiped || lane->clients[i].state != CLIENT_DOWN) {
+        if (!lane->clients[i].wiped || lane->clients[i].state != ACTOR_DOWN) {
             return false;
         }
     }
@@ -114,8 +114,8 @@ static bool all_wiped(struct lane *lane) {
 
 static bool all_up(const struct lane *lane) {
     for (size_t i = 0; i < lane->client_count; i++) {
-        const struct client *c = &lane->clients[i];
-        if (c->state != CLIENT_UP || (c->who > 0 && !c->subscriber.subscribed)) {
+        const struct actor *c = &lane->clients[i];
+        if (c->state != ACTOR_UP || (c->who > 0 && !c->receiver.subscribed)) {
             return false;
         }
     }
@@ -123,9 +123,9 @@ static bool all_up(const struct lane *lane) {
 }
 
 static bool complete(const struct lane *lane) {
-    bool done = publisher_done(&lane->clients[0]);
+    bool done = sender_done(&lane->clients[0]);
     for (size_t i = 1; i < lane->client_count; i++) {
-        done = done && subscriber_done(&lane->clients[i]);
+        done = done && receiver_done(&lane->clients[i]);
     }
     return done;
 }
@@ -133,7 +133,7 @@ static bool complete(const struct lane *lane) {
 /* True when everything that was asked for a sign of life gave one. */
 static bool all_ponged(const struct lane *lane) {
     for (size_t i = 0; i < lane->client_count; i++) {
-        if (lane->clients[i].state != CLIENT_UP || !lane->clients[i].ponged) {
+        if (lane->clients[i].state != ACTOR_UP || !lane->clients[i].ponged) {
             return false;
         }
     }
@@ -156,7 +156,7 @@ static bool patience_over(struct lane *lane) {
         int64_t active = lane->active_ns;
         for (size_t i = 0; i < lane->client_count; i++) {
             if (!lane->clients[i].ponged) {
-                client_ping(&lane->clients[i]);
+                actor_ping(&lane->clients[i]);
             }
         }
         lane->active_ns = active;
@@ -179,8 +179,8 @@ static void begin_calm(struct lane *lane) {
     lane_event(lane, &lane->clients[0], EVENT_CALM);
     lane->phase = LANE_CALM;
     for (size_t i = 0; i < lane->client_count; i++) {
-        client_close(&lane->clients[i], EVENT_FIN);
-        client_drop(&lane->clients[i], 0);
+        actor_close(&lane->clients[i], EVENT_FIN);
+        actor_drop(&lane->clients[i], 0);
     }
 }
 
@@ -192,7 +192,7 @@ static void wipe_step(struct lane *lane) {
         lane->began_ns = lane->torture->now_ns;
         for (size_t i = 0; i < lane->client_count; i++) {
             lane->clients[i].wiping = false;
-            client_open(&lane->clients[i]);
+            actor_open(&lane->clients[i]);
         }
     }
 }

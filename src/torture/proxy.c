@@ -14,21 +14,21 @@ static uint8_t type_of(int point) {
     return types[point];
 }
 
-static bool struck(const struct client *c, const struct wire_record *r) {
+static bool struck(const struct actor *c, const struct wire_record *r) {
     const struct lane *lane = c->lane;
     const struct strike *s = &lane->strike;
     return s->left > 0 && lane->phase == LANE_RUN && s->row.point != 0 && r->type == type_of(s->row.point) &&
            c->who == s->who && r->message == s->message;
 }
 
-static void note_strike(struct client *c) {
+static void note_strike(struct actor *c) {
     struct strike *s = &c->lane->strike;
     s->left--;
     s->struck = true;
 }
 
 /* Nothing passes any more, and when a packet of this type gets lost the connection ends. */
-static void mute(struct client *c, uint8_t awaited, uint16_t packet_id) {
+static void mute(struct actor *c, uint8_t awaited, uint16_t packet_id) {
     c->muted = true;
     c->awaited = awaited;
     c->awaited_id = packet_id;
@@ -40,7 +40,7 @@ static uint8_t answer_to(uint8_t type) {
     return type == PACKET_PUBLISH ? PACKET_PUBREC : type == PACKET_PUBCOMP ? PACKET_PINGRESP : (uint8_t)(type + 1);
 }
 
-static void lose(struct client *c, struct wire_record *r) {
+static void lose(struct actor *c, struct wire_record *r) {
     r->fate = WIRE_LOST;
     lane_record(c->lane, *r);
     if (c->muted && r->type == c->awaited && (r->packet_id == c->awaited_id || r->type == PACKET_PINGRESP)) {
@@ -48,19 +48,19 @@ static void lose(struct client *c, struct wire_record *r) {
     }
 }
 
-static void pass(struct client *c, struct span bytes, const struct wire_record *r) {
+static void pass(struct actor *c, struct span bytes, const struct wire_record *r) {
     buf_bytes(&c->out, bytes);
     lane_record(c->lane, *r);
 }
 
-static void schedule_death(struct client *c) {
+static void schedule_death(struct actor *c) {
     struct torture *t = c->lane->torture;
     t->kill_ns = t->now_ns + c->lane->strike.delay_ns;
     t->kill_kind = c->lane->strike.row.kind;
 }
 
 /* Who sends a PUBLISH again sets DUP [MQTT-3.3.1-1]. */
-static void pass_often(struct client *c, struct span bytes, struct wire_record *r, int times) {
+static void pass_often(struct actor *c, struct span bytes, struct wire_record *r, int times) {
     pass(c, bytes, r);
     for (int i = 1; i < times; i++) {
         size_t at = c->out.len;
@@ -71,7 +71,7 @@ static void pass_often(struct client *c, struct span bytes, struct wire_record *
     }
 }
 
-static void strike_sent(struct client *c, struct span bytes, struct wire_record *r) {
+static void strike_sent(struct actor *c, struct span bytes, struct wire_record *r) {
     const struct strike *s = &c->lane->strike;
     note_strike(c);
     switch (s->row.loss) {
@@ -108,7 +108,7 @@ static void strike_sent(struct client *c, struct span bytes, struct wire_record 
     }
 }
 
-void proxy_send(struct client *c, struct span bytes, struct wire_record r) {
+void proxy_send(struct actor *c, struct span bytes, struct wire_record r) {
     r.way = WIRE_TO_BROKER;
     r.who = c->who;
     r.connection = c->connection;
@@ -126,12 +126,12 @@ void proxy_send(struct client *c, struct span bytes, struct wire_record r) {
     }
 }
 
-static void arrive(struct client *c, const struct packet *packet, const struct wire_record *r) {
+static void arrive(struct actor *c, const struct packet *packet, const struct wire_record *r) {
     lane_record(c->lane, *r);
-    client_take(c, packet);
+    actor_take(c, packet);
 }
 
-static void strike_received(struct client *c, const struct packet *packet, struct wire_record *r) {
+static void strike_received(struct actor *c, const struct packet *packet, struct wire_record *r) {
     const struct strike *s = &c->lane->strike;
     note_strike(c);
     switch (s->row.loss) {
@@ -160,7 +160,7 @@ static void strike_received(struct client *c, const struct packet *packet, struc
     }
 }
 
-void proxy_receive(struct client *c, const struct packet_frame *frame, const struct packet *packet,
+void proxy_receive(struct actor *c, const struct packet_frame *frame, const struct packet *packet,
                    struct wire_record r) {
     r.way = WIRE_TO_CLIENT;
     r.who = c->who;
@@ -185,7 +185,7 @@ void proxy_receive(struct client *c, const struct packet_frame *frame, const str
     }
 }
 
-void proxy_cut(struct client *c) {
+void proxy_cut(struct actor *c) {
     static const enum wire_event events[] = {EVENT_RST, EVENT_FIN, EVENT_SILENCE};
     struct torture *t = c->lane->torture;
     const struct strike *s = &c->lane->strike;
@@ -195,6 +195,6 @@ void proxy_cut(struct client *c) {
         return; /* muted until then */
     }
     t->cuts++;
-    client_close(c, s->struck && s->row.kind <= KIND_SILENCE ? events[s->row.kind] : EVENT_RST);
-    client_drop(c, s->away_ns);
+    actor_close(c, s->struck && s->row.kind <= KIND_SILENCE ? events[s->row.kind] : EVENT_RST);
+    actor_drop(c, s->away_ns);
 }

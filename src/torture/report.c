@@ -5,7 +5,7 @@
 /* The columns as words for programs. */
 static const char *const keys[] = {"lost", "duplicated", "out_of_order", "stuck", "forgotten", "violations"};
 
-void report_catalogue(FILE *out, const char *only) {
+void torture_catalogue(FILE *out, const char *only) {
     struct fault_table table;
     fault_table_init(&table, only);
     for (size_t i = 0; i < table.count; i++) {
@@ -222,7 +222,7 @@ static void print_json(FILE *out, const struct torture *t) {
     (void)fputs("]\n}\n", out);
 }
 
-void report_print(FILE *out, struct torture *t) {
+void torture_report(FILE *out, struct torture *t) {
     qsort(t->stories, t->story_count, sizeof(t->stories[0]), by_length);
     if (t->options->json) {
         print_json(out, t);

@@ -6,5 +6,5 @@
 #include "torture/torture.h"
 
 /* Prints the whole catalogue, a row a line. */
-void report_catalogue(FILE *out, const char *only);
-void report_print(FILE *out, struct torture *t);
+void torture_catalogue(FILE *out, const char *only);
+void torture_report(FILE *out, struct torture *t);

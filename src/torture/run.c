@@ -81,7 +81,7 @@ static bool resolve(struct torture *t) {
     struct addrinfo *found = NULL;
     t->port = (uint16_t)t->options->port;
     if (t->port == 0) {
-        t->port = broker_free_port((uint64_t)clock_ns());
+        t->port = victim_free_port((uint64_t)clock_ns());
     }
     (void)snprintf(service, sizeof(service), "%u", t->port);
     int status = getaddrinfo(t->options->host, service, &hints, &found);
@@ -167,33 +167,33 @@ static void power_off(struct torture *t) {
     t->unpowered = true;
     t->kill_ns = t->now_ns + 1 + (int64_t)prng_below(&t->prng, 20 * NS_PER_MS);
     announce_death(t, EVENT_POWER);
-    if (!broker_power_off(&t->broker, &error)) {
+    if (!victim_power_off(&t->victim, &error)) {
         torture_fail(t, "%s", error.text);
     }
 }
 
 static void die_and_live(struct torture *t) {
     struct error error = {0};
-    broker_kill(&t->broker);
+    victim_kill(&t->victim);
     announce_death(t, EVENT_KILLED);
     t->kill_ns = 0;
     t->killed = true;
     for (size_t i = 0; i < t->busy_lanes; i++) {
         for (size_t k = 0; k < t->lanes[i].client_count; k++) {
-            client_broker_died(&t->lanes[i].clients[k]);
+            actor_broker_died(&t->lanes[i].clients[k]);
         }
     }
     if (t->unpowered) {
         t->power_cuts++;
         t->unpowered = false;
-        if (!broker_power_on(&t->broker, &error)) {
+        if (!victim_power_on(&t->victim, &error)) {
             torture_fail(t, "%s", error.text);
             return;
         }
     } else {
         t->kills++;
     }
-    if (!broker_start(&t->broker, &error)) {
+    if (!victim_start(&t->victim, &error)) {
         torture_fail(t, "%s", error.text);
     }
 }
@@ -206,7 +206,7 @@ static void check_death(struct torture *t) {
         } else {
             die_and_live(t);
         }
-    } else if (t->kill_ns == 0 && !broker_alive(&t->broker, &error)) {
+    } else if (t->kill_ns == 0 && !victim_alive(&t->victim, &error)) {
         torture_fail(t, "%s", error.text);
     }
 }
@@ -226,7 +226,7 @@ static void begin_running(struct torture *t) {
     for (size_t i = 0; i < t->busy_lanes; i++) {
         t->lanes[i].phase = LANE_RUN;
         t->lanes[i].active_ns = t->now_ns;
-        publisher_fill(&t->lanes[i].clients[0]);
+        sender_fill(&t->lanes[i].clients[0]);
     }
 }
 
@@ -235,11 +235,11 @@ static int time_out(const struct torture *t) {
     int ms = 20;
     for (size_t i = 0; i < t->busy_lanes; i++) {
         for (size_t k = 0; k < t->lanes[i].client_count; k++) {
-            const struct client *c = &t->lanes[i].clients[k];
-            if (c->cut || (c->state == CLIENT_DOWN && c->reopen_ns > 0 && c->reopen_ns <= t->now_ns)) {
+            const struct actor *c = &t->lanes[i].clients[k];
+            if (c->cut || (c->state == ACTOR_DOWN && c->reopen_ns > 0 && c->reopen_ns <= t->now_ns)) {
                 return 0;
             }
-            ms = c->state == CLIENT_DOWN && c->reopen_ns > 0 ? 1 : ms;
+            ms = c->state == ACTOR_DOWN && c->reopen_ns > 0 ? 1 : ms;
         }
     }
     return t->kill_ns > 0 ? (t->kill_ns <= t->now_ns ? 0 : 1) : ms;
@@ -275,11 +275,11 @@ static void turn(struct torture *t) {
     int count = epoll_wait(t->epoll, events, EVENTS, time_out(t));
     t->now_ns = clock_ns();
     for (int i = 0; i < count; i++) {
-        client_ready(events[i].data.ptr, events[i].events);
+        actor_ready(events[i].data.ptr, events[i].events);
     }
     for (size_t i = 0; i < t->busy_lanes; i++) {
         for (size_t k = 0; k < t->lanes[i].client_count; k++) {
-            client_turn(&t->lanes[i].clients[k]);
+            actor_turn(&t->lanes[i].clients[k]);
         }
     }
     check_death(t);
@@ -372,7 +372,7 @@ static void finish_batch(struct torture *t) {
     for (size_t i = 0; i < t->busy_lanes; i++) {
         t->lanes[i].phase = LANE_IDLE;
         for (size_t k = 0; k < t->lanes[i].client_count; k++) {
-            client_drop(&t->lanes[i].clients[k], -1);
+            actor_drop(&t->lanes[i].clients[k], -1);
         }
     }
     drop_ghosts(t);
@@ -470,8 +470,8 @@ bool torture_run(struct torture *t, const struct torture_options *options, const
     if (t->table.count == 0) {
         torture_fail(t, "no row of the catalogue has a name with \"%s\" in it; see --list", options->only);
     } else if (resolve(t) &&
-               (!broker_init(&t->broker, options->broker, t->port, options->data, options->data_image, &error) ||
-                (options->broker != NULL && !broker_start(&t->broker, &error)))) {
+               (!victim_init(&t->victim, options->broker, t->port, options->data, options->data_image, &error) ||
+                (options->broker != NULL && !victim_start(&t->victim, &error)))) {
         torture_fail(t, "%s", error.text);
     }
     for (; t->lane_count < options->publishers && !t->failed; t->lane_count++) {
@@ -500,7 +500,7 @@ void torture_deinit(struct torture *t) {
     mem_free(t->ghosts);
     buf_deinit(&t->scratch);
     judge_destroy(t->judge);
-    broker_deinit(&t->broker);
+    victim_deinit(&t->victim);
     if (t->epoll >= 0) {
         close(t->epoll);
     }

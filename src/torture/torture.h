@@ -17,10 +17,10 @@
 
 #include "base/buf.h"
 #include "base/prng.h"
-#include "torture/broker.h"
 #include "torture/fault.h"
 #include "torture/judge.h"
 #include "torture/options.h"
+#include "torture/victim.h"
 #include "torture/wire.h"
 
 #define NS_PER_MS 1000000LL
@@ -30,11 +30,11 @@
 struct torture;
 struct lane;
 
-enum client_state {
-    CLIENT_DOWN = 0,
-    CLIENT_OPENING, /* the socket is connecting */
-    CLIENT_WAITING, /* CONNECT is on its way, CONNACK has not come */
-    CLIENT_UP,
+enum actor_state {
+    ACTOR_DOWN = 0,
+    ACTOR_OPENING, /* the socket is connecting */
+    ACTOR_WAITING, /* CONNECT is on its way, CONNACK has not come */
+    ACTOR_UP,
 };
 
 /* A message between its first PUBLISH and its PUBREC, or between PUBREC and PUBCOMP. */
@@ -50,7 +50,7 @@ struct in_flight_list {
 };
 
 /* A strict publisher: a durable outbox of numbered messages, few packet ids, everything in order. */
-struct publisher {
+struct sender {
     struct in_flight_list sent;     /* PUBREC has not come */
     struct in_flight_list released; /* PUBCOMP has not come */
     struct in_flight_list again;    /* to be published anew: refused, or sent to a session that is gone */
@@ -64,7 +64,7 @@ struct publisher {
 };
 
 /* A subscriber that keeps what came in the recorder's memory: it answers every PUBLISH and every PUBREL. */
-struct subscriber {
+struct receiver {
     uint8_t *got;    /* messages that came */
     uint8_t *open;   /* packet ids between PUBLISH and PUBREL */
     uint32_t count;  /* messages */
@@ -72,15 +72,15 @@ struct subscriber {
     bool subscribed;
 };
 
-struct client {
+struct actor {
     struct lane *lane;
     uint8_t who; /* 0 the publisher */
     char id[24];
-    struct publisher publisher;   /* who is 0 */
-    struct subscriber subscriber; /* else */
+    struct sender sender;     /* who is 0 */
+    struct receiver receiver; /* else */
 
     /* The connection. */
-    enum client_state state;
+    enum actor_state state;
     int fd;              /* -1: none */
     uint32_t watched;    /* what epoll watches */
     uint16_t connection; /* its number in this run */
@@ -128,7 +128,7 @@ struct lane {
     uint64_t run;
     uint32_t messages;
     uint32_t window;
-    struct client *clients; /* the publisher, then the subscribers */
+    struct actor *clients; /* the publisher, then the subscribers */
     size_t client_count;
     struct strike strike;
     uint64_t mix_left; /* strikes to be drawn in this run */
@@ -169,7 +169,7 @@ struct torture {
     size_t stats_count;
     struct story stories[STATS_MAX * JUDGE_COLUMNS];
     size_t story_count;
-    struct broker broker;
+    struct victim victim;
     uint16_t port;
     struct judge *judge;
     struct sockaddr_storage address;
@@ -220,56 +220,56 @@ void lane_begin(struct lane *lane, size_t row, uint64_t run, uint32_t messages);
 void lane_step(struct lane *lane);
 void lane_record(struct lane *lane, struct wire_record record);
 /* Notes what happened to a connection. */
-void lane_event(struct lane *lane, const struct client *c, enum wire_event event);
+void lane_event(struct lane *lane, const struct actor *c, enum wire_event event);
 /* Draws the next strike of a run of the row mix. */
 void lane_draw(struct lane *lane);
 
-/* ---- client.c: a connection and its session ---- */
+/* ---- actor.c: a connection and its session ---- */
 
-void client_init(struct lane *lane, struct client *c, uint8_t who);
-void client_deinit(struct client *c);
+void actor_init(struct lane *lane, struct actor *c, uint8_t who);
+void actor_deinit(struct actor *c);
 /* Forgets everything of the last run. */
-void client_begin(struct client *c);
-void client_open(struct client *c);
+void actor_begin(struct actor *c);
+void actor_open(struct actor *c);
 /* Serves what epoll reported. */
-void client_ready(struct client *c, uint32_t events);
+void actor_ready(struct actor *c, uint32_t events);
 /* At the end of each turn: sends what waits, cuts what is to be cut, connects when it is time. */
-void client_turn(struct client *c);
+void actor_turn(struct actor *c);
 /* Reads what a dead broker still had sent, then drops the connection. */
-void client_broker_died(struct client *c);
+void actor_broker_died(struct actor *c);
 /* The connection is gone; the client connects again after so long (negative: not by itself). */
-void client_drop(struct client *c, int64_t away_ns);
+void actor_drop(struct actor *c, int64_t away_ns);
 /* Closes the connection as a client that vanishes does. */
-void client_close(struct client *c, enum wire_event event);
-void client_ping(struct client *c);
+void actor_close(struct actor *c, enum wire_event event);
+void actor_ping(struct actor *c);
 /* Sends an acknowledgement through the proxy. */
-void client_acknowledge(struct client *c, enum packet_type type, uint16_t packet_id);
+void actor_acknowledge(struct actor *c, enum packet_type type, uint16_t packet_id);
 
 /* ---- proxy.c: what lies between ---- */
 
 /* A whole packet that the client sends. */
-void proxy_send(struct client *c, struct span bytes, struct wire_record record);
+void proxy_send(struct actor *c, struct span bytes, struct wire_record record);
 /* A whole packet that the broker sent; gives it to the client as often as it arrives. */
-void proxy_receive(struct client *c, const struct packet_frame *frame, const struct packet *packet,
+void proxy_receive(struct actor *c, const struct packet_frame *frame, const struct packet *packet,
                    struct wire_record record);
 /* Cuts the connection as the strike wants it. */
-void proxy_cut(struct client *c);
+void proxy_cut(struct actor *c);
 
-/* ---- publisher.c, subscriber.c ---- */
+/* ---- sender.c, receiver.c ---- */
 
 /* A packet that arrived at the client. */
-void client_take(struct client *c, const struct packet *packet);
-void publisher_begin(struct client *c);
-void publisher_deinit(struct client *c);
-void publisher_up(struct client *c, bool session);
-void publisher_take(struct client *c, const struct packet *packet);
+void actor_take(struct actor *c, const struct packet *packet);
+void sender_begin(struct actor *c);
+void sender_deinit(struct actor *c);
+void sender_up(struct actor *c, bool session);
+void sender_take(struct actor *c, const struct packet *packet);
 /* Publishes as much as the window allows. */
-void publisher_fill(struct client *c);
-bool publisher_done(const struct client *c);
+void sender_fill(struct actor *c);
+bool sender_done(const struct actor *c);
 /* The number of a message from its payload, or WIRE_NO_MESSAGE; *damaged when it is not as it was published. */
 uint32_t message_number(const struct lane *lane, const struct packet_publish *p, bool *damaged);
-void subscriber_begin(struct client *c);
-void subscriber_deinit(struct client *c);
-void subscriber_up(struct client *c, bool session);
-void subscriber_take(struct client *c, const struct packet *packet);
-bool subscriber_done(const struct client *c);
+void receiver_begin(struct actor *c);
+void receiver_deinit(struct actor *c);
+void receiver_up(struct actor *c, bool session);
+void receiver_take(struct actor *c, const struct packet *packet);
+bool receiver_done(const struct actor *c);

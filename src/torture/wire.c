@@ -5,7 +5,7 @@
 
 #include "base/mem.h"
 
-void text_add(struct buf *out, const char *format, ...) {
+void wire_text(struct buf *out, const char *format, ...) {
     char text[512];
     va_list arguments;
     va_start(arguments, format);
@@ -37,28 +37,28 @@ void wire_deinit(struct wire *w) {
 static void print_packet(struct buf *out, const struct wire_record *r) {
     static const char *const fates[] = {"", "   -- lost", "   -- only its first bytes arrived",
                                         "   -- arrived once more", "   -- arrived after the takeover"};
-    text_add(out, "%s", packet_type_name((enum packet_type)r->type));
+    wire_text(out, "%s", packet_type_name((enum packet_type)r->type));
     if (r->packet_id != 0) {
-        text_add(out, " id %u", (unsigned)r->packet_id);
+        wire_text(out, " id %u", (unsigned)r->packet_id);
     }
     if (r->message != WIRE_NO_MESSAGE) {
-        text_add(out, " message %u", (unsigned)r->message);
+        wire_text(out, " message %u", (unsigned)r->message);
     }
     if (r->dup) {
-        text_add(out, " DUP");
+        wire_text(out, " DUP");
     }
     if (r->type == PACKET_CONNACK) {
-        text_add(out, " session present %d", r->session);
+        wire_text(out, " session present %d", r->session);
     }
     if (r->reason != 0) {
-        text_add(out, " reason 0x%02X", (unsigned)r->reason);
+        wire_text(out, " reason 0x%02X", (unsigned)r->reason);
     }
     if (r->damaged) {
-        text_add(out, " which nobody published");
+        wire_text(out, " which nobody published");
     }
-    text_add(out, "%s", fates[r->fate]);
+    wire_text(out, "%s", fates[r->fate]);
     if (r->statement != NULL) {
-        text_add(out, "   -- malformed [%s]: %s", r->statement, r->text);
+        wire_text(out, "   -- malformed [%s]: %s", r->statement, r->text);
     }
 }
 
@@ -75,7 +75,7 @@ void wire_print(struct buf *out, const struct wire_record *r) {
     static const char *const ways[] = {"--", "->", "<-"};
     char who[24];
     if (r->event == EVENT_KILLED || r->event == EVENT_POWER || r->event == EVENT_CALM) {
-        text_add(out, "%10.3f ms  ---- %s ----\n", (double)r->time_ns / 1e6, events[r->event]);
+        wire_text(out, "%10.3f ms  ---- %s ----\n", (double)r->time_ns / 1e6, events[r->event]);
         return;
     }
     if (r->who == 0) {
@@ -83,12 +83,12 @@ void wire_print(struct buf *out, const struct wire_record *r) {
     } else {
         (void)snprintf(who, sizeof(who), "subscriber %u", (unsigned)r->who);
     }
-    text_add(out, "%10.3f ms  %-12s #%-2u %s broker  ", (double)r->time_ns / 1e6, who, (unsigned)r->connection,
-             ways[r->way]);
+    wire_text(out, "%10.3f ms  %-12s #%-2u %s broker  ", (double)r->time_ns / 1e6, who, (unsigned)r->connection,
+              ways[r->way]);
     if (r->way == WIRE_EVENT) {
-        text_add(out, "%s", events[r->event]);
+        wire_text(out, "%s", events[r->event]);
     } else {
         print_packet(out, r);
     }
-    text_add(out, "\n");
+    wire_text(out, "\n");
 }

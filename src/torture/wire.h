@@ -72,4 +72,4 @@ void wire_deinit(struct wire *w);
 /* Appends one record as a line for a person. */
 void wire_print(struct buf *out, const struct wire_record *record);
 /* Appends a printf() to a text. */
-void text_add(struct buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void wire_text(struct buf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));

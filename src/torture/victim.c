@@ -1,4 +1,4 @@
-#include "torture/broker.h"
+#include "torture/victim.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,20 +44,20 @@ static bool run(struct error *error, const char *program, const char *const *arg
     return true;
 }
 
-static bool mount_image(struct broker *b, struct error *error) {
+static bool mount_image(struct victim *b, struct error *error) {
     const char *const arguments[] = {"mount", "-o", "loop", b->image, b->mount, NULL};
     b->mounted = run(error, "mount", arguments);
     return b->mounted;
 }
 
-static bool unmount(struct broker *b, struct error *error) {
+static bool unmount(struct victim *b, struct error *error) {
     const char *const arguments[] = {"umount", b->mount, NULL};
     b->mounted = !run(error, "umount", arguments);
     return !b->mounted;
 }
 
 /* Mounts of ours are seen by us and our children alone, and end with us. */
-static bool image_init(struct broker *b, struct error *error) {
+static bool image_init(struct victim *b, struct error *error) {
     const char *const arguments[] = {"mkfs.ext4", "-q", "-F", "-m", "0", b->image, NULL};
     int fd = open(b->image, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
     if (fd < 0 || ftruncate(fd, IMAGE_BYTES) != 0) {
@@ -75,7 +75,7 @@ static bool image_init(struct broker *b, struct error *error) {
     return run(error, "mkfs.ext4", arguments) && mount_image(b, error);
 }
 
-bool broker_power_off(struct broker *b, struct error *error) {
+bool victim_power_off(struct victim *b, struct error *error) {
     uint32_t how = SHUTDOWN_NO_LOG_FLUSH;
     int fd = open(b->mount, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     bool good = fd >= 0 && ioctl(fd, SHUTDOWN_REQUEST, &how) == 0;
@@ -86,13 +86,13 @@ bool broker_power_off(struct broker *b, struct error *error) {
     return good || error_set(error, ERROR_IO, reason, "cannot cut the power of %s: %s", b->mount, strerror(reason));
 }
 
-bool broker_power_on(struct broker *b, struct error *error) {
+bool victim_power_on(struct victim *b, struct error *error) {
     return unmount(b, error) && mount_image(b, error);
 }
 
 /* ---- the process ---- */
 
-uint16_t broker_free_port(uint64_t draw) {
+uint16_t victim_free_port(uint64_t draw) {
     for (uint64_t i = 0; i < PORTS; i++) {
         const int on = 1;
         uint16_t port = (uint16_t)(PORT_FIRST + (draw + i) % PORTS);
@@ -109,9 +109,9 @@ uint16_t broker_free_port(uint64_t draw) {
     return 0;
 }
 
-bool broker_init(struct broker *b, const char *command, uint16_t port, const char *data, const char *image,
+bool victim_init(struct victim *b, const char *command, uint16_t port, const char *data, const char *image,
                  struct error *error) {
-    *b = (struct broker){.command = command, .port = port, .image = image};
+    *b = (struct victim){.command = command, .port = port, .image = image};
     if (command == NULL) {
         return true;
     }
@@ -146,16 +146,16 @@ static int remove_entry(const char *path, const struct stat *status, int type, s
     return remove(path);
 }
 
-void broker_deinit(struct broker *b) {
+void victim_deinit(struct victim *b) {
     struct error error;
-    broker_kill(b);
+    victim_kill(b);
     if (b->mounted) {
         (void)unmount(b, &error);
     }
     if (b->scratch[0] != 0) {
         (void)nftw(b->scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     }
-    *b = (struct broker){0};
+    *b = (struct victim){0};
 }
 
 /* Puts the value in place of each {name}. */
@@ -171,7 +171,7 @@ static void substitute(struct buf *out, const char *command, const char *port, c
     buf_u8(out, 0);
 }
 
-_Noreturn static void become(const struct broker *b, const char *command, const char *port) {
+_Noreturn static void become(const struct victim *b, const char *command, const char *port) {
     int log = open(b->log, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     (void)setpgid(0, 0);
@@ -185,7 +185,7 @@ _Noreturn static void become(const struct broker *b, const char *command, const 
     _exit(127);
 }
 
-bool broker_start(struct broker *b, struct error *error) {
+bool victim_start(struct victim *b, struct error *error) {
     char port[8];
     struct buf command = {0};
     (void)snprintf(port, sizeof(port), "%u", b->port);
@@ -203,7 +203,7 @@ bool broker_start(struct broker *b, struct error *error) {
     return true;
 }
 
-void broker_kill(struct broker *b) {
+void victim_kill(struct victim *b) {
     if (b->pid > 0) {
         (void)kill(-b->pid, SIGKILL);
         (void)kill(b->pid, SIGKILL);
@@ -214,12 +214,12 @@ void broker_kill(struct broker *b) {
     }
 }
 
-bool broker_alive(struct broker *b, struct error *error) {
+bool victim_alive(struct victim *b, struct error *error) {
     int status = 0;
     if (b->command == NULL || b->pid == 0 || waitpid(b->pid, &status, WNOHANG) == 0) {
         return true;
     }
-    broker_kill(b);
+    victim_kill(b);
     return error_set(error, ERROR_IO, 0, "the broker ended by itself with status %d",
                      WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }

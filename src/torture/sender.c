@@ -29,8 +29,8 @@ static size_t list_find(const struct in_flight_list *l, uint16_t packet_id) {
     return at;
 }
 
-void publisher_begin(struct client *c) {
-    struct publisher *p = &c->publisher;
+void sender_begin(struct actor *c) {
+    struct sender *p = &c->sender;
     p->sent.count = p->released.count = p->again.count = 0;
     p->next = p->completed = 0;
     p->last_id = 0;
@@ -40,14 +40,14 @@ void publisher_begin(struct client *c) {
     p->ids = (uint16_t)(p->window + (p->reuse ? 0 : 1 + prng_below(&c->lane->prng, 4)));
 }
 
-void publisher_deinit(struct client *c) {
-    mem_free(c->publisher.sent.flows);
-    mem_free(c->publisher.released.flows);
-    mem_free(c->publisher.again.flows);
+void sender_deinit(struct actor *c) {
+    mem_free(c->sender.sent.flows);
+    mem_free(c->sender.released.flows);
+    mem_free(c->sender.again.flows);
 }
 
-bool publisher_done(const struct client *c) {
-    return c->publisher.completed >= c->lane->messages;
+bool sender_done(const struct actor *c) {
+    return c->sender.completed >= c->lane->messages;
 }
 
 /* ---- the message ---- */
@@ -81,7 +81,7 @@ uint32_t message_number(const struct lane *lane, const struct packet_publish *p,
     return ours ? message : WIRE_NO_MESSAGE;
 }
 
-static void send_publish(struct client *c, struct in_flight flow, bool dup) {
+static void send_publish(struct actor *c, struct in_flight flow, bool dup) {
     const struct lane *lane = c->lane;
     struct buf *b = &lane->torture->scratch;
     struct buf payload = {0};
@@ -101,12 +101,12 @@ static void send_publish(struct client *c, struct in_flight flow, bool dup) {
 
 /* ---- the session ---- */
 
-static bool id_busy(const struct publisher *p, uint16_t id) {
+static bool id_busy(const struct sender *p, uint16_t id) {
     return list_find(&p->sent, id) < p->sent.count || list_find(&p->released, id) < p->released.count;
 }
 
 /* Either the lowest free id, which is the one that was free last when the window is small, or the next one around. */
-static uint16_t choose_id(struct publisher *p) {
+static uint16_t choose_id(struct sender *p) {
     uint16_t id = p->reuse ? 0 : p->last_id;
     do {
         id = (uint16_t)(id % p->ids + 1);
@@ -115,10 +115,10 @@ static uint16_t choose_id(struct publisher *p) {
     return id;
 }
 
-void publisher_fill(struct client *c) {
-    struct publisher *p = &c->publisher;
+void sender_fill(struct actor *c) {
+    struct sender *p = &c->sender;
     const struct lane *lane = c->lane;
-    while (c->state == CLIENT_UP && !c->cut && !c->dead && lane->phase >= LANE_RUN &&
+    while (c->state == ACTOR_UP && !c->cut && !c->dead && lane->phase >= LANE_RUN &&
            p->sent.count + p->released.count < p->window && (p->again.count > 0 || p->next < lane->messages)) {
         struct in_flight flow = {p->next, 0};
         if (p->again.count > 0) {
@@ -134,7 +134,7 @@ void publisher_fill(struct client *c) {
 }
 
 /* The broker has no session: what it had acknowledged is its own, all else is new again. */
-static void session_lost(struct publisher *p) {
+static void session_lost(struct sender *p) {
     struct in_flight_list again = p->again;
     p->completed += (uint32_t)p->released.count;
     p->again = p->sent;
@@ -146,25 +146,25 @@ static void session_lost(struct publisher *p) {
     mem_free(again.flows);
 }
 
-void publisher_up(struct client *c, bool session) {
-    struct publisher *p = &c->publisher;
+void sender_up(struct actor *c, bool session) {
+    struct sender *p = &c->sender;
     if (!session) {
         c->lane->forgotten = c->lane->forgotten || p->known;
         session_lost(p);
     }
     p->known = true;
     for (size_t i = 0; i < p->released.count; i++) {
-        client_acknowledge(c, PACKET_PUBREL, p->released.flows[i].packet_id);
+        actor_acknowledge(c, PACKET_PUBREL, p->released.flows[i].packet_id);
     }
     for (size_t i = 0; i < p->sent.count; i++) {
         send_publish(c, p->sent.flows[i], true);
     }
-    publisher_fill(c);
+    sender_fill(c);
 }
 
 /* An acknowledgement of an id that is not in flight is a repeat. */
-static void take_pubrec(struct client *c, const struct packet_ack *ack) {
-    struct publisher *p = &c->publisher;
+static void take_pubrec(struct actor *c, const struct packet_ack *ack) {
+    struct sender *p = &c->sender;
     size_t at = list_find(&p->sent, ack->packet_id);
     if (at < p->sent.count) {
         struct in_flight flow = p->sent.flows[at];
@@ -176,12 +176,12 @@ static void take_pubrec(struct client *c, const struct packet_ack *ack) {
         list_add(&p->released, flow);
     }
     if (list_find(&p->released, ack->packet_id) < p->released.count) {
-        client_acknowledge(c, PACKET_PUBREL, ack->packet_id);
+        actor_acknowledge(c, PACKET_PUBREL, ack->packet_id);
     }
 }
 
-void publisher_take(struct client *c, const struct packet *packet) {
-    struct publisher *p = &c->publisher;
+void sender_take(struct actor *c, const struct packet *packet) {
+    struct sender *p = &c->sender;
     if (packet->type == PACKET_PUBREC) {
         take_pubrec(c, &packet->ack);
     } else if (packet->type == PACKET_PUBCOMP) {
@@ -191,5 +191,5 @@ void publisher_take(struct client *c, const struct packet *packet) {
             p->completed++;
         }
     }
-    publisher_fill(c);
+    sender_fill(c);
 }

@@ -16,27 +16,27 @@ static bool bit_set(uint8_t *bits, uint32_t n, bool on) {
     return changed;
 }
 
-void subscriber_begin(struct client *c) {
-    struct subscriber *s = &c->subscriber;
-    subscriber_deinit(c);
+void receiver_begin(struct actor *c) {
+    struct receiver *s = &c->receiver;
+    receiver_deinit(c);
     s->got = mem_zero(c->lane->messages / 8 + 1, 1);
     s->open = mem_zero(65536 / 8, 1);
     s->count = s->opened = 0;
     s->subscribed = false;
 }
 
-void subscriber_deinit(struct client *c) {
-    mem_free(c->subscriber.got);
-    mem_free(c->subscriber.open);
-    c->subscriber.got = c->subscriber.open = NULL;
+void receiver_deinit(struct actor *c) {
+    mem_free(c->receiver.got);
+    mem_free(c->receiver.open);
+    c->receiver.got = c->receiver.open = NULL;
 }
 
-bool subscriber_done(const struct client *c) {
-    return c->subscriber.count >= c->lane->messages && c->subscriber.opened == 0;
+bool receiver_done(const struct actor *c) {
+    return c->receiver.count >= c->lane->messages && c->receiver.opened == 0;
 }
 
-void subscriber_up(struct client *c, bool session) {
-    struct subscriber *s = &c->subscriber;
+void receiver_up(struct actor *c, bool session) {
+    struct receiver *s = &c->receiver;
     const struct lane *lane = c->lane;
     struct buf *b = &lane->torture->scratch;
     if (!session && s->subscribed) {
@@ -54,8 +54,8 @@ void subscriber_up(struct client *c, bool session) {
     }
 }
 
-static void take_publish(struct client *c, const struct packet_publish *p) {
-    struct subscriber *s = &c->subscriber;
+static void take_publish(struct actor *c, const struct packet_publish *p) {
+    struct receiver *s = &c->receiver;
     bool damaged = false;
     uint32_t message = message_number(c->lane, p, &damaged);
     if (p->packet_id == 0) {
@@ -65,16 +65,16 @@ static void take_publish(struct client *c, const struct packet_publish *p) {
     if (!damaged) {
         s->count += bit_set(s->got, message, true);
     }
-    client_acknowledge(c, p->qos == 2 ? PACKET_PUBREC : PACKET_PUBACK, p->packet_id);
+    actor_acknowledge(c, p->qos == 2 ? PACKET_PUBREC : PACKET_PUBACK, p->packet_id);
 }
 
-void subscriber_take(struct client *c, const struct packet *packet) {
-    struct subscriber *s = &c->subscriber;
+void receiver_take(struct actor *c, const struct packet *packet) {
+    struct receiver *s = &c->receiver;
     if (packet->type == PACKET_PUBLISH) {
         take_publish(c, &packet->publish);
     } else if (packet->type == PACKET_PUBREL) {
         s->opened -= bit_set(s->open, packet->ack.packet_id, false);
-        client_acknowledge(c, PACKET_PUBCOMP, packet->ack.packet_id);
+        actor_acknowledge(c, PACKET_PUBCOMP, packet->ack.packet_id);
     } else if (packet->type == PACKET_SUBACK) {
         s->subscribed = packet->suback.reasons.len == 1 && packet->suback.reasons.ptr[0] == 2;
         if (!s->subscribed) {

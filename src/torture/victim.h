@@ -10,7 +10,7 @@
 
 #include "base/error.h"
 
-struct broker {
+struct victim {
     const char *command; /* NULL: it is not ours */
     uint16_t port;
     pid_t pid;         /* 0: does not run */
@@ -24,16 +24,16 @@ struct broker {
 
 /* A port on which nobody listens, outside the range from which the kernel gives ports to outgoing connections: nobody
  * else gets it while the broker is down. `draw` chooses. 0 when there is none. */
-uint16_t broker_free_port(uint64_t draw);
+uint16_t victim_free_port(uint64_t draw);
 /* Makes directories, and the file system when `image` is not NULL. */
-bool broker_init(struct broker *b, const char *command, uint16_t port, const char *data, const char *image,
+bool victim_init(struct victim *b, const char *command, uint16_t port, const char *data, const char *image,
                  struct error *error);
-void broker_deinit(struct broker *b);
-bool broker_start(struct broker *b, struct error *error);
+void victim_deinit(struct victim *b);
+bool victim_start(struct victim *b, struct error *error);
 /* SIGKILL; the processes are gone when it returns. */
-void broker_kill(struct broker *b);
+void victim_kill(struct victim *b);
 /* False, with its status in `error`, when it has ended by itself. */
-bool broker_alive(struct broker *b, struct error *error);
+bool victim_alive(struct victim *b, struct error *error);
 /* The power is gone: nothing reaches the disk any more. The broker is to be killed before power_on. */
-bool broker_power_off(struct broker *b, struct error *error);
-bool broker_power_on(struct broker *b, struct error *error);
+bool victim_power_off(struct victim *b, struct error *error);
+bool victim_power_on(struct victim *b, struct error *error);

@@ -16,27 +16,27 @@
 
 static const struct packet_limits limits = {268435460, 65535, 65535, 65535, 65535};
 
-void client_init(struct lane *lane, struct client *c, uint8_t who) {
+void actor_init(struct lane *lane, struct actor *c, uint8_t who) {
     const struct torture *t = lane->torture;
-    *c = (struct client){.lane = lane, .who = who, .fd = -1, .late_fd = -1};
+    *c = (struct actor){.lane = lane, .who = who, .fd = -1, .late_fd = -1};
     c->message_of = mem_zero(65536, sizeof(*c->message_of));
     (void)snprintf(c->id, sizeof(c->id), "qt%08x%s%u", (unsigned)(t->options->seed & 0xFFFFFFFFU), who == 0 ? "p" : "s",
                    lane->number * 32U + who);
 }
 
-void client_deinit(struct client *c) {
+void actor_deinit(struct actor *c) {
     if (c->fd >= 0) {
         close(c->fd);
     }
-    publisher_deinit(c);
-    subscriber_deinit(c);
+    sender_deinit(c);
+    receiver_deinit(c);
     buf_deinit(&c->in);
     buf_deinit(&c->out);
     buf_deinit(&c->late);
     mem_free(c->message_of);
 }
 
-void client_begin(struct client *c) {
+void actor_begin(struct actor *c) {
     c->connection = 0;
     c->wiped = c->pinged = c->ponged = false;
     c->wiping = true;
@@ -46,15 +46,15 @@ void client_begin(struct client *c) {
         c->message_of[i] = WIRE_NO_MESSAGE;
     }
     if (c->who == 0) {
-        publisher_begin(c);
+        sender_begin(c);
     } else {
-        subscriber_begin(c);
+        receiver_begin(c);
     }
 }
 
 /* ---- the connection ---- */
 
-static void watch(struct client *c, uint32_t events) {
+static void watch(struct actor *c, uint32_t events) {
     if (c->watched != events) {
         struct epoll_event event = {.events = events, .data.ptr = c};
         (void)epoll_ctl(c->lane->torture->epoll, c->watched == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD, c->fd, &event);
@@ -62,7 +62,7 @@ static void watch(struct client *c, uint32_t events) {
     }
 }
 
-void client_open(struct client *c) {
+void actor_open(struct actor *c) {
     const struct torture *t = c->lane->torture;
     const int on = 1;
     c->reopen_ns = 0;
@@ -74,30 +74,30 @@ void client_open(struct client *c) {
         return;
     }
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
-    c->state = CLIENT_OPENING;
+    c->state = ACTOR_OPENING;
     c->opened_ns = t->now_ns;
     if (connect(c->fd, (const struct sockaddr *)&t->address, t->address_length) != 0 && errno != EINPROGRESS) {
-        client_drop(c, REOPEN_NS);
+        actor_drop(c, REOPEN_NS);
         return;
     }
     watch(c, EPOLLOUT);
 }
 
-void client_drop(struct client *c, int64_t away_ns) {
+void actor_drop(struct actor *c, int64_t away_ns) {
     if (c->fd >= 0) {
         close(c->fd);
     }
     c->fd = -1;
     c->watched = 0;
-    c->state = CLIENT_DOWN;
+    c->state = ACTOR_DOWN;
     c->in.len = c->out.len = 0;
     c->muted = c->cut = c->dead = c->pinged = c->ponged = false;
     c->reopen_ns = away_ns < 0 ? 0 : c->lane->torture->now_ns + away_ns + 1;
 }
 
-static bool flush(struct client *c) {
+static bool flush(struct actor *c) {
     size_t sent = 0;
-    while (c->fd >= 0 && c->state >= CLIENT_WAITING && sent < c->out.len) {
+    while (c->fd >= 0 && c->state >= ACTOR_WAITING && sent < c->out.len) {
         ssize_t n = send(c->fd, c->out.ptr + sent, c->out.len - sent, MSG_NOSIGNAL);
         if (n < 0 && errno != EINTR) {
             bool full = errno == EAGAIN || errno == EWOULDBLOCK;
@@ -108,13 +108,13 @@ static bool flush(struct client *c) {
         sent += n > 0 ? (size_t)n : 0;
     }
     c->out.len = 0;
-    if (c->state >= CLIENT_WAITING) {
+    if (c->state >= ACTOR_WAITING) {
         watch(c, EPOLLIN);
     }
     return true;
 }
 
-void client_close(struct client *c, enum wire_event event) {
+void actor_close(struct actor *c, enum wire_event event) {
     struct torture *t = c->lane->torture;
     const struct linger hard = {.l_onoff = 1, .l_linger = 0};
     if (c->fd < 0) {
@@ -139,20 +139,20 @@ void client_close(struct client *c, enum wire_event event) {
 
 /* The broker has closed the connection. Before a CONNACK, that is how a broker that starts or ends looks; one whose
  * disk has died does well to stop. */
-static void closed_by_broker(struct client *c) {
+static void closed_by_broker(struct actor *c) {
     const struct strike *s = &c->lane->strike;
     bool asked = c->muted || c->cut || c->dead || c->wiping || c->lane->torture->unpowered;
-    if (c->state == CLIENT_UP && !asked) {
+    if (c->state == ACTOR_UP && !asked) {
         lane_event(c->lane, c, EVENT_CLOSED);
-    } else if (c->state == CLIENT_UP && !c->wiping) {
+    } else if (c->state == ACTOR_UP && !c->wiping) {
         lane_event(c->lane, c, s->row.kind == KIND_FIN ? EVENT_FIN : EVENT_RST);
     }
-    client_drop(c, REOPEN_NS);
+    actor_drop(c, REOPEN_NS);
 }
 
 /* ---- the session ---- */
 
-static void send_connect(struct client *c) {
+static void send_connect(struct actor *c) {
     const struct lane *lane = c->lane;
     struct buf *b = &lane->torture->scratch;
     struct packet_connect connect = {
@@ -165,14 +165,14 @@ static void send_connect(struct client *c) {
     }
     b->len = 0;
     packet_encode_connect(b, &connect);
-    c->state = CLIENT_WAITING;
+    c->state = ACTOR_WAITING;
     c->connection++;
     lane_event(c->lane, c, EVENT_OPENED);
     proxy_send(c, buf_span(b), (struct wire_record){.type = PACKET_CONNECT});
 }
 
 /* What the old, half-open connection held back arrives now, after the takeover. */
-static void send_late(struct client *c) {
+static void send_late(struct actor *c) {
     if (c->late_fd >= 0) {
         (void)send(c->late_fd, c->late.ptr, c->late.len, MSG_NOSIGNAL | MSG_DONTWAIT);
         c->late_fd = -1;
@@ -180,12 +180,12 @@ static void send_late(struct client *c) {
     }
 }
 
-static void take_connack(struct client *c, const struct packet_connack *p) {
+static void take_connack(struct actor *c, const struct packet_connack *p) {
     if (p->reason != 0) {
-        client_drop(c, 50 * NS_PER_MS);
+        actor_drop(c, 50 * NS_PER_MS);
         return;
     }
-    c->state = CLIENT_UP;
+    c->state = ACTOR_UP;
     if (c->wiping) {
         struct buf *b = &c->lane->torture->scratch;
         b->len = 0;
@@ -197,20 +197,20 @@ static void take_connack(struct client *c, const struct packet_connack *p) {
     send_late(c);
     if (c->who == 0) {
         if (c->lane->protocol == PROTOCOL_5 && (p->properties.present & PROPERTY_RECEIVE_MAXIMUM) != 0 &&
-            p->properties.receive_maximum < c->publisher.window) {
-            c->publisher.window = p->properties.receive_maximum;
+            p->properties.receive_maximum < c->sender.window) {
+            c->sender.window = p->properties.receive_maximum;
         }
-        publisher_up(c, p->session_present);
+        sender_up(c, p->session_present);
     } else {
-        subscriber_up(c, p->session_present);
+        receiver_up(c, p->session_present);
     }
     if (c->lane->phase == LANE_CALM) {
-        client_ping(c);
+        actor_ping(c);
     }
 }
 
-void client_ping(struct client *c) {
-    if (c->state == CLIENT_UP && !c->pinged) {
+void actor_ping(struct actor *c) {
+    if (c->state == ACTOR_UP && !c->pinged) {
         struct buf *b = &c->lane->torture->scratch;
         c->pinged = true;
         c->ponged = false;
@@ -220,14 +220,14 @@ void client_ping(struct client *c) {
     }
 }
 
-void client_acknowledge(struct client *c, enum packet_type type, uint16_t packet_id) {
+void actor_acknowledge(struct actor *c, enum packet_type type, uint16_t packet_id) {
     struct buf *b = &c->lane->torture->scratch;
     b->len = 0;
     packet_encode_ack(b, c->lane->protocol, type, &(struct packet_ack){.packet_id = packet_id});
     proxy_send(c, buf_span(b), (struct wire_record){.type = (uint8_t)type, .packet_id = packet_id});
 }
 
-void client_take(struct client *c, const struct packet *packet) {
+void actor_take(struct actor *c, const struct packet *packet) {
     if (packet->type == PACKET_CONNACK) {
         take_connack(c, &packet->connack);
     } else if (packet->type == PACKET_PINGRESP) {
@@ -236,16 +236,16 @@ void client_take(struct client *c, const struct packet *packet) {
     } else if (packet->type == PACKET_DISCONNECT) {
         return; /* the close behind it is what counts */
     } else if (c->who == 0) {
-        publisher_take(c, packet);
+        sender_take(c, packet);
     } else {
-        subscriber_take(c, packet);
+        receiver_take(c, packet);
     }
 }
 
 /* ---- bytes ---- */
 
 /* What a record says of a packet beyond its type. */
-static struct wire_record describe(const struct client *c, const struct packet *p) {
+static struct wire_record describe(const struct actor *c, const struct packet *p) {
     struct wire_record r = {.message = WIRE_NO_MESSAGE};
     if (p->type == PACKET_PUBLISH) {
         r.message = message_number(c->lane, &p->publish, &r.damaged);
@@ -264,14 +264,14 @@ static struct wire_record describe(const struct client *c, const struct packet *
 }
 
 /* Takes all whole packets out of what came. */
-static void take_packets(struct client *c) {
+static void take_packets(struct actor *c) {
     size_t used = 0;
     while (c->fd >= 0) {
         struct span rest = span_skip(buf_span(&c->in), used);
         struct packet_frame frame = {0};
         struct packet packet = {0};
         struct verdict verdict = {0};
-        enum protocol spoken = c->state == CLIENT_UP ? c->lane->protocol : PROTOCOL_NONE;
+        enum protocol spoken = c->state == ACTOR_UP ? c->lane->protocol : PROTOCOL_NONE;
         enum packet_status status = packet_frame(rest, PACKET_FROM_SERVER, spoken, &limits, &frame, &verdict);
         if (status == PACKET_PARTIAL) {
             break;
@@ -297,7 +297,7 @@ static void take_packets(struct client *c) {
 }
 
 /* Reads once; false when the connection has ended. */
-static bool receive(struct client *c) {
+static bool receive(struct actor *c) {
     uint8_t *at = buf_reserve(&c->in, INPUT_BYTES);
     ssize_t n = recv(c->fd, at, INPUT_BYTES, MSG_DONTWAIT);
     if (n <= 0) {
@@ -309,15 +309,15 @@ static bool receive(struct client *c) {
     return true;
 }
 
-void client_ready(struct client *c, uint32_t events) {
+void actor_ready(struct actor *c, uint32_t events) {
     if (c->fd < 0) {
         return;
     }
-    if (c->state == CLIENT_OPENING) {
+    if (c->state == ACTOR_OPENING) {
         int reason = 0;
         socklen_t length = sizeof(reason);
         if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &reason, &length) != 0 || reason != 0) {
-            client_drop(c, REOPEN_NS);
+            actor_drop(c, REOPEN_NS);
             return;
         }
         send_connect(c);
@@ -328,22 +328,22 @@ void client_ready(struct client *c, uint32_t events) {
     }
 }
 
-void client_broker_died(struct client *c) {
+void actor_broker_died(struct actor *c) {
     c->dead = true;
-    if (c->fd >= 0 && c->state >= CLIENT_WAITING && !c->wiping) {
+    if (c->fd >= 0 && c->state >= ACTOR_WAITING && !c->wiping) {
         size_t before;
         do {
             before = c->lane->wire.count;
         } while (receive(c) && c->fd >= 0 && c->lane->wire.count > before);
     }
-    client_drop(c, REOPEN_NS);
+    actor_drop(c, REOPEN_NS);
 }
 
-void client_turn(struct client *c) {
+void actor_turn(struct actor *c) {
     const int64_t now = c->lane->torture->now_ns;
-    if (c->state == CLIENT_DOWN) {
+    if (c->state == ACTOR_DOWN) {
         if (c->reopen_ns > 0 && now >= c->reopen_ns) {
-            client_open(c);
+            actor_open(c);
         }
         return;
     }
@@ -355,8 +355,8 @@ void client_turn(struct client *c) {
         proxy_cut(c);
         return;
     }
-    if (c->state < CLIENT_UP && now - c->opened_ns > CONNACK_NS) {
-        client_drop(c, REOPEN_NS);
+    if (c->state < ACTOR_UP && now - c->opened_ns > CONNACK_NS) {
+        actor_drop(c, REOPEN_NS);
         return;
     }
     if (!flush(c)) {
@@ -365,6 +365,6 @@ void client_turn(struct client *c) {
     }
     if (c->wiping && c->wiped) {
         (void)shutdown(c->fd, SHUT_WR);
-        client_drop(c, -1);
+        actor_drop(c, -1);
     }
 }
