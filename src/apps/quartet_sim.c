@@ -1,4 +1,5 @@
 /* `quartet sim`: flags in, histories run, verdict out. Exit status: 0 all well, 1 something failed, 2 wrong flags. */
+#include <malloc.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +24,7 @@ struct sim_flags {
     bool keep_going;
     bool mutants;
     const char *world; /* of the exhaustive walk */
-    struct plan_mutants mutants;
+    struct plan_mutants left_out;
 };
 
 /* The seed that runs, for the case that an assertion of ours ends the process. */
@@ -117,7 +118,7 @@ static bool parse(int argc, char **argv, struct sim_flags *f) {
         } else if (strcmp(argv[i], "--minutes") == 0) {
             f->minutes = strtod(value, NULL);
             f->seeds_given = true;
-        } else if (strcmp(argv[i], "--mutant") != 0 || !mutant_parse(value, &f->mutants)) {
+        } else if (strcmp(argv[i], "--mutant") != 0 || !mutant_parse(value, &f->left_out)) {
             return false;
         }
         i += takes ? 1 : 0;
@@ -133,14 +134,14 @@ static int run_seeds(const struct sim_flags *f) {
         struct swarm_result result;
         bool alone = f->verbose && f->count == 1;
         seed_running = f->from + i;
-        if (swarm_seed(seed_running, f->mutants, alone ? stdout : NULL, &counts, &result)) {
+        if (swarm_seed(seed_running, f->left_out, alone ? stdout : NULL, &counts, &result)) {
             continue;
         }
         failures++;
         (void)printf("seed %llu fails: %s\n", (unsigned long long)seed_running, result.failure);
         (void)fflush(stdout);
         if (!f->keep_going) {
-            swarm_report(seed_running, f->mutants, stdout);
+            swarm_report(seed_running, f->left_out, stdout);
             break;
         }
     }
@@ -163,7 +164,7 @@ static int run_exhaustive(const struct sim_flags *f) {
             continue;
         }
         const double begin = seconds_now();
-        const struct explore_result r = explore_walk(world, f->mutants, states_max, stdout);
+        const struct explore_result r = explore_walk(world, f->left_out, states_max, stdout);
         (void)printf("%-14s %9llu states, %9llu runs, %8llu paths to their end, %6.1f s%s: %s\n", world->name,
                      (unsigned long long)r.states, (unsigned long long)r.runs, (unsigned long long)r.paths,
                      seconds_now() - begin, r.complete ? "" : ", not all walked", r.failed ? r.failure : world->text);
@@ -194,8 +195,15 @@ static int run_scenarios(int count, char **files) {
     return counts.failed == 0 || rewrite ? 0 : 1;
 }
 
+/* Worlds come and go by the thousand: their memory is kept for the next one. */
+static void keep_memory(void) {
+    (void)mallopt(M_MMAP_THRESHOLD, 1 << 30);
+    (void)mallopt(M_TRIM_THRESHOLD, 1 << 30);
+}
+
 int quartet_sim_main(int argc, char **argv) {
     struct sim_flags flags = {.from = 1};
+    keep_memory();
     if (argc == 2 && strcmp(argv[1], "--help") == 0) {
         usage(stdout);
         return 0;

@@ -87,12 +87,17 @@ void app_died(struct app *a) {
 
 /* ---- publishing ---- */
 
-static void create(struct world *w, struct peer *p) {
-    struct app *a = &p->app;
-    struct sim_message x = oracle_draw_message(w, p->index, a->row_count + 1);
+int app_add_row(struct world *w, struct peer *p, const struct sim_message *m) {
+    struct sim_message x = *m;
     x.real = true;
     const int message = oracle_message(w, &x);
-    a->rows[a->row_count++] = (struct app_row){.message = message};
+    p->app.rows[p->app.row_count++] = (struct app_row){.message = message};
+    return message;
+}
+
+static void create(struct world *w, struct peer *p) {
+    const struct sim_message x = oracle_draw_message(w, p->index, p->app.row_count + 1);
+    const int message = app_add_row(w, p, &x);
     world_trace(w, "c%d has m%d to publish: %s, QoS %u%s", p->index, message, sim_topics[x.topic], x.qos,
                 x.clears   ? ", clears"
                 : x.retain ? ", retained"

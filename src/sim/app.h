@@ -60,6 +60,8 @@ struct app {
     mono_ms_t again_at; /* the library was full: not before */
 };
 
+/* It has one more message to publish; returns the message's number. */
+int app_add_row(struct world *w, struct peer *p, const struct sim_message *m);
 /* A new process: the library is open; resumes, declares its subscriptions, looks where to go on publishing. */
 void app_started(struct world *w, struct peer *p);
 /* Its process is gone. */

@@ -8,20 +8,27 @@
 
 #define PATH_STEPS_MAX 400
 
-/*   name, what, messages, ids, who walks, 5.0, QoS, shards, cuts, powers, kills, takeovers, repeats */
+/*   name, what, messages, ids, who walks, 5.0, QoS, shards, cuts, powers, kills, takeovers, repeats, real */
 const struct explore_world explore_worlds[] = {
-    {"publish", "a publisher and the broker, QoS 2", 1, 2, true, false, true, 2, 1, 1, 1, 0, 0, 0},
-    {"publish-cuts", "the same with cuts alone and a repeat", 1, 2, true, false, false, 2, 1, 2, 0, 0, 0, 1},
-    {"publish-kill", "the same with a killed broker", 1, 2, true, false, true, 2, 1, 1, 0, 1, 0, 0},
-    {"publish-1", "the same at QoS 1", 1, 2, true, false, true, 1, 1, 1, 1, 0, 0, 1},
-    {"deliver", "the broker and a subscriber, QoS 2", 1, 2, false, true, true, 2, 1, 1, 1, 0, 0, 0},
-    {"deliver-power", "the same with the power going twice", 1, 2, false, true, true, 2, 1, 0, 2, 0, 0, 0},
-    {"deliver-1", "the same at QoS 1", 1, 2, false, true, false, 1, 1, 1, 1, 0, 0, 0},
-    {"both", "one message over both hops", 1, 2, true, true, false, 2, 1, 1, 1, 0, 0, 0},
-    {"two-messages", "two messages of a publisher, two ids", 2, 2, true, false, false, 2, 1, 1, 1, 0, 0, 0},
-    {"two-deliveries", "two messages to a subscriber, one id", 2, 1, false, true, false, 2, 1, 1, 1, 0, 0, 0},
-    {"takeover", "a second connection beside the first", 1, 2, true, false, true, 2, 1, 0, 1, 0, 1, 0},
-    {"shards", "one message, publisher and subscriber on two shards", 1, 2, true, true, true, 2, 2, 0, 1, 0, 0, 0},
+    {"publish", "a publisher and the broker, QoS 2", 1, 2, true, false, true, 2, 1, 1, 1, 0, 0, 0, false},
+    {"publish-cuts", "the same with cuts alone and a repeat", 1, 2, true, false, false, 2, 1, 2, 0, 0, 0, 1, false},
+    {"publish-kill", "the same with a killed broker", 1, 2, true, false, true, 2, 1, 1, 0, 1, 0, 0, false},
+    {"publish-1", "the same at QoS 1", 1, 2, true, false, true, 1, 1, 1, 1, 0, 0, 1, false},
+    {"deliver", "the broker and a subscriber, QoS 2", 1, 2, false, true, true, 2, 1, 1, 1, 0, 0, 0, false},
+    {"deliver-power", "the same with the power going twice", 1, 2, false, true, true, 2, 1, 0, 2, 0, 0, 0, false},
+    {"deliver-1", "the same at QoS 1", 1, 2, false, true, false, 1, 1, 1, 1, 0, 0, 0, false},
+    {"both", "one message over both hops", 1, 2, true, true, false, 2, 1, 1, 1, 0, 0, 0, false},
+    {"two-messages", "two messages of a publisher, two ids", 2, 2, true, false, false, 2, 1, 1, 1, 0, 0, 0, false},
+    {"two-deliveries", "two messages to a subscriber, one id", 2, 1, false, true, false, 2, 1, 1, 1, 0, 0, 0, false},
+    {"takeover", "a second connection beside the first", 1, 2, true, false, true, 2, 1, 0, 1, 0, 1, 0, false},
+    {"shards", "one message, publisher and subscriber on two shards", 1, 2, true, true, true, 2, 2, 0, 1, 0, 0, 0,
+     false},
+    {"real-publish", "a real publisher and the broker, QoS 2", 1, 3, true, false, true, 2, 1, 1, 1, 0, 0, 0, true},
+    {"real-publish-kill", "the same with kills", 1, 3, true, false, false, 2, 1, 1, 0, 1, 0, 0, true},
+    {"real-publish-two", "the same with the power going twice", 1, 3, true, false, true, 2, 1, 0, 2, 0, 0, 0, true},
+    {"real-deliver", "the broker and a real subscriber, QoS 2", 1, 3, false, true, true, 2, 1, 1, 1, 0, 0, 0, true},
+    {"real-deliver-kill", "the same with kills", 1, 3, false, true, false, 2, 1, 1, 0, 1, 0, 0, true},
+    {"real-both", "one message over both hops, each side real", 1, 3, true, true, true, 2, 1, 0, 1, 0, 0, 0, true},
 };
 const unsigned explore_world_count = sizeof explore_worlds / sizeof explore_worlds[0];
 
@@ -162,24 +169,64 @@ static bool walks(const struct walk *x, int client) {
     return client == 0 ? x->what->publisher_walks : x->what->subscriber_walks;
 }
 
-/* A crash: output under way arrives or is lost; for a power cut, what is not synced is dropped or kept. */
-static void add_crash(const struct walk *x, struct branches *b, enum action a) {
-    bool output = false;
-    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
-        output = output || (x->w->conns[i].used && x->w->conns[i].to_client.len > 0);
+static bool is_of_peer(enum action a) {
+    return a == ACTION_PEER_POWER || a == ACTION_PEER_KILL;
+}
+
+static bool has_output(const struct walk *x, enum action a, int arg) {
+    const struct world *w = x->w;
+    if (is_of_peer(a)) {
+        return w->peers[arg].conn >= 0 && w->conns[w->peers[arg].conn].to_broker.len > 0;
     }
-    const bool unsynced = a == ACTION_POWER && !sim_disk_clean(&x->w->node.machine.disk);
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        if (w->conns[i].used && w->conns[i].to_client.len > 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A crash: output under way arrives or is lost; for a power cut, what is not synced is dropped or kept. */
+static void add_crash(const struct walk *x, struct branches *b, enum action a, int arg) {
+    const struct machine *m = is_of_peer(a) ? &x->w->peers[arg].machine : &x->w->node.machine;
+    const bool output = has_output(x, a, arg);
+    const bool unsynced = (a == ACTION_POWER || a == ACTION_PEER_POWER) && !sim_disk_clean(&m->disk);
     for (unsigned v = 0; v < 4; v++) {
         if ((output || (v & 1) == 0) && (unsynced || (v & 2) == 0)) {
             must(b->count < BRANCHES_MAX);
-            b->all[b->count++] = (struct branch){a, 0, v};
+            b->all[b->count++] = (struct branch){a, arg, v};
         }
     }
 }
 
 /* Commits of nothing are no choice. */
-static bool is_housework(const struct world *w, enum action a) {
-    return a == ACTION_COMMIT && machine_is_housework(&w->node.machine);
+static bool is_housework(const struct world *w, enum action a, int arg) {
+    return (a == ACTION_COMMIT && machine_is_housework(&w->node.machine)) ||
+           (a == ACTION_PEER_COMMIT && machine_is_housework(&w->peers[arg].machine));
+}
+
+/* Whether what happens without a fault is part of the walk. */
+static bool is_step(const struct walk *x, enum action a, int arg) {
+    if (a == ACTION_PEER_COMMIT || a == ACTION_APP_EFFECT || a == ACTION_APP_NOTE) {
+        return walks(x, arg) && !is_housework(x->w, a, arg);
+    }
+    const bool of_client = a >= ACTION_CONNECT && a <= ACTION_FLOW;
+    return a < ACTION_CREATE && (!of_client || walks(x, arg)) && !is_housework(x->w, a, arg);
+}
+
+/* A machine whose frame is under way goes on until it is durable, unless it crashes: a frame that is written and not
+ * synced is seen by nobody, so that what others do meanwhile could as well be done before or after it. */
+static bool is_held_back(const struct walk *x, enum action a, int arg) {
+    const struct world *w = x->w;
+    if (w->node.up && w->node.machine.in_frame) {
+        return a != ACTION_COMMIT && a != ACTION_POWER && a != ACTION_KILL;
+    }
+    for (int i = 0; i < (int)w->client_count; i++) {
+        if (world_is_real(w, i) && w->peers[i].machine.in_frame) {
+            return arg != i || (a != ACTION_PEER_COMMIT && !is_of_peer(a));
+        }
+    }
+    return false;
 }
 
 static void find_branches(const struct walk *x, struct branches *b) {
@@ -188,15 +235,20 @@ static void find_branches(const struct walk *x, struct branches *b) {
     b->count = 0;
     for (unsigned i = 0; i < count; i++) {
         const enum action a = options[i].action;
-        const bool of_client = a >= ACTION_CONNECT && a <= ACTION_FLOW;
+        const int arg = options[i].arg;
         const bool fault =
-            (a == ACTION_TAKEOVER && x->takeovers > 0 && options[i].arg == 0) || (a == ACTION_REPEAT && x->repeats > 0);
+            (a == ACTION_TAKEOVER && x->takeovers > 0 && arg == 0) || (a == ACTION_REPEAT && x->repeats > 0);
+        if (is_held_back(x, a, arg)) {
+            continue;
+        }
         if (a == ACTION_CUT && x->cuts > 0) {
-            add_cut(x, b, options[i].arg);
-        } else if ((a == ACTION_POWER && x->powers > 0) || (a == ACTION_KILL && x->kills > 0)) {
-            add_crash(x, b, a);
-        } else if (fault || (a < ACTION_CREATE && (!of_client || walks(x, options[i].arg)) && !is_housework(x->w, a))) {
-            add(b, a, options[i].arg);
+            add_cut(x, b, arg);
+        } else if (((a == ACTION_POWER && x->powers > 0) || (a == ACTION_KILL && x->kills > 0)) ||
+                   (walks(x, arg) &&
+                    ((a == ACTION_PEER_POWER && x->powers > 0) || (a == ACTION_PEER_KILL && x->kills > 0)))) {
+            add_crash(x, b, a, arg);
+        } else if (fault || is_step(x, a, arg)) {
+            add(b, a, arg);
         }
     }
 }
@@ -211,7 +263,24 @@ static void act_cut(struct walk *x, const struct branch *b) {
              (b->variant & 2) != 0 ? c->to_client.len : 0);
 }
 
-/* What the broker had sent arrives or is lost; what it had written to the disk and not synced is dropped or kept. */
+/* The same for a client and the broker: what it had sent arrives or is lost; what it had written to the disk and not
+ * synced is dropped or kept. */
+static void act_crash_of_peer(struct walk *x, const struct branch *b) {
+    struct world *w = x->w;
+    struct peer *p = &w->peers[b->arg];
+    w->step++;
+    if ((b->variant & 1) != 0) {
+        w->conns[p->conn].to_broker.len = 0;
+    }
+    if (b->action == ACTION_PEER_KILL) {
+        x->kills--;
+        peer_kill(w, p, "killed");
+    } else {
+        x->powers--;
+        peer_power_cut(w, p, (b->variant & 2) != 0 ? SIM_POWER_KEEP : SIM_POWER_DROP);
+    }
+}
+
 static void act_crash(struct walk *x, const struct branch *b) {
     struct world *w = x->w;
     w->step++;
@@ -236,12 +305,54 @@ static void act(struct walk *x, const struct branch *b) {
         act_crash(x, b);
         return;
     }
+    if (is_of_peer(b->action)) {
+        act_crash_of_peer(x, b);
+        return;
+    }
     x->takeovers -= b->action == ACTION_TAKEOVER ? 1 : 0;
     x->repeats -= b->action == ACTION_REPEAT ? 1 : 0;
     world_act(x->w, b->action, b->arg);
 }
 
 /* ---- what happens at once ---- */
+
+/* A real client that waits before it connects again does not wait here: the clock goes on. */
+static bool peer_at_once(struct walk *x, struct peer *p) {
+    struct world *w = x->w;
+    if (p->client == NULL) {
+        return false;
+    }
+    if (machine_has_new_file(&p->machine)) {
+        machine_checkpoint(&p->machine, false);
+        return true;
+    }
+    const mono_ms_t deadline = client_deadline(p->client);
+    if (p->conn < 0 && deadline > w->now && !peer_wants_turn(w, p) && !peer_can(w, p, ACTION_CONNECT)) {
+        w->now = deadline;
+        return true;
+    }
+    return false;
+}
+
+static bool is_at_once(const struct walk *x, enum action a, int arg) {
+    switch ((int)a) {
+    case ACTION_START:
+    case ACTION_ACCEPT:
+    case ACTION_MOVED:
+    case ACTION_CLIENT_SEES_END:
+    case ACTION_TURN:
+        return true;
+    case ACTION_CONNECT:
+    case ACTION_PEER_START:
+    case ACTION_PEER_TURN:
+    case ACTION_APP_TAKE:
+        return walks(x, arg);
+    case ACTION_FLOW:
+        return walks(x, arg) && world_is_real(x->w, arg);
+    default:
+        return is_housework(x->w, a, arg) && (a == ACTION_COMMIT || walks(x, arg));
+    }
+}
 
 /* What nobody can tell from the same thing happening later, because a fault in between has a variant that leaves the
  * same: a started broker, accepted connections, ends that a client sees, its next CONNECT, turns (a crash with the
@@ -253,12 +364,15 @@ static bool at_once(struct walk *x) {
         node_checkpoint(w, false);
         return true;
     }
-    unsigned count = world_options(w, options);
+    for (int i = 0; i < (int)w->client_count; i++) {
+        if (world_is_real(w, i) && walks(x, i) && peer_at_once(x, &w->peers[i])) {
+            return true;
+        }
+    }
+    const unsigned count = world_options(w, options);
     for (unsigned i = 0; i < count; i++) {
-        const enum action a = options[i].action;
-        if (a == ACTION_START || a == ACTION_ACCEPT || a == ACTION_MOVED || a == ACTION_CLIENT_SEES_END ||
-            a == ACTION_TURN || is_housework(w, a) || (a == ACTION_CONNECT && walks(x, options[i].arg))) {
-            world_act(w, a, options[i].arg);
+        if (is_at_once(x, options[i].action, options[i].arg)) {
+            world_act(w, options[i].action, options[i].arg);
             return true;
         }
     }
@@ -268,7 +382,8 @@ static bool at_once(struct walk *x) {
 /* ---- one path ---- */
 
 static void make_plan(struct walk *x, struct plan_mutants mutants) {
-    static const enum action faults[] = {ACTION_CUT, ACTION_POWER, ACTION_KILL, ACTION_TAKEOVER, ACTION_REPEAT};
+    static const enum action faults[] = {ACTION_CUT,    ACTION_POWER,      ACTION_KILL,     ACTION_TAKEOVER,
+                                         ACTION_REPEAT, ACTION_PEER_POWER, ACTION_PEER_KILL};
     struct plan *p = &x->plan;
     plan_base(p);
     p->shards = x->what->shards;
@@ -284,7 +399,11 @@ static void make_plan(struct walk *x, struct plan_mutants mutants) {
         p->weight[faults[i]] = 1;
     }
     for (unsigned i = 0; i < 2; i++) {
-        p->clients[i] = (struct plan_client){.five = x->what->five,
+        p->clients[i] = (struct plan_client){.real = x->what->real,
+                                             .transaction = true,
+                                             .hand = 1,
+                                             .publishes = i == 0,
+                                             .five = x->what->five,
                                              .durable = true,
                                              .session_expiry = UINT32_MAX,
                                              .window = (uint16_t)p->ids,
@@ -308,7 +427,11 @@ static void prepare(struct walk *x) {
     }
     for (unsigned i = 0; i < x->what->messages; i++) {
         const struct sim_message m = {.state = SIM_MESSAGE_WAITING, .qos = x->what->qos, .bytes = 8, .order = i + 1};
-        oracle_message(w, &m);
+        if (x->what->real) {
+            app_add_row(w, &w->peers[0], &m);
+        } else {
+            oracle_message(w, &m);
+        }
     }
     if (!x->what->publisher_walks) {
         world_settle_client(w, 0);

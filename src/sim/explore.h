@@ -19,6 +19,7 @@ struct explore_world {
     uint8_t qos;
     unsigned shards;
     unsigned cuts, powers, kills, takeovers, repeats; /* budget of a path */
+    bool real; /* the clients are real; powers and kills may strike them as well as the broker */
 };
 
 extern const struct explore_world explore_worlds[];

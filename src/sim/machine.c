@@ -16,7 +16,7 @@ static bool table_may_commit(void *user, struct error *error) {
 /* ---- up and down ---- */
 
 static void steps_clear(struct machine *m) {
-    m->committing = m->frame_done = m->checkpointing = m->sealed = false;
+    m->committing = m->frame_done = m->in_frame = m->checkpointing = m->sealed = false;
     m->journal_at_checkpoint = UINT64_MAX;
     m->files_told = 0;
 }
@@ -89,6 +89,7 @@ bool machine_commit(struct machine *m) {
     const enum store_step step = store_local_commit_step(m->store);
     m->frame_done = step == STORE_STEP_DONE || (m->frame_done && !staged);
     m->committing = step != STORE_STEP_IDLE;
+    m->in_frame = step == STORE_STEP_MORE && (m->in_frame || (staged && !store_local_staged(m->store)));
     return step == STORE_STEP_MORE || step == STORE_STEP_DONE;
 }
 

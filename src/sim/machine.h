@@ -17,6 +17,7 @@ struct machine {
     struct store *store;         /* NULL: down */
     bool committing;             /* the last step of a commit did not say that there is nothing to do */
     bool frame_done; /* since the last frame became durable nothing was staged: what commits do now is housework */
+    bool in_frame;   /* a frame was taken or written, but is not durable */
     bool checkpointing;
     bool sealed;                    /* nothing was staged since the last seal */
     uint64_t files_told;            /* journal files made that the table knows of */

@@ -93,7 +93,8 @@ bool node_start(struct world *w) {
     struct error error = {0};
     must(!n->up);
     struct store_local_options options = w->plan->store;
-    options.salt = hash64(w->plan->seed, ++w->counts.restarts);
+    options.salt = hash64(w->plan->seed, ++n->starts);
+    w->counts.restarts++;
     if (machine_open(&n->machine, &options, &error)) {
         const struct broker_outside outside = {w, outside_log, outside_reclaim, hash64(w->plan->seed, 77)};
         n->broker = broker_create(&w->plan->broker, &outside, n->machine.store, w->plan->shards);

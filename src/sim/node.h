@@ -26,8 +26,9 @@ struct node {
     bool dirty[SIM_SHARDS_MAX];    /* a turn is owed for another reason */
     int place[SIM_SHARDS_MAX][64]; /* connection of each handle index; -1: none */
     unsigned power_after_writes;   /* the power goes after so many more outputs; 0: it does not */
-    bool departed;                 /* bytes left for a client in this step */
-    struct node_garbage *garbage;  /* what the trie let go of in this turn */
+    unsigned starts;
+    bool departed;                /* bytes left for a client in this step */
+    struct node_garbage *garbage; /* what the trie let go of in this turn */
     size_t garbage_count, garbage_capacity;
 };
 

@@ -85,9 +85,9 @@ static bool engine_start(struct world *w, struct peer *p, struct error *error) {
 bool peer_start(struct world *w, struct peer *p) {
     struct error error = {0};
     struct store_local_options options = w->plan->store;
-    options.salt = hash64(w->plan->seed, ++w->counts.restarts * 8 + (uint64_t)p->index);
+    options.salt = hash64(w->plan->seed, ++p->starts * 8 + (uint64_t)p->index);
     must(p->client == NULL);
-    p->starts++;
+    w->counts.restarts++;
     const bool up = machine_open(&p->machine, &options, &error) && engine_start(w, p, &error);
     world_trace(w, "c%d starts%s%s", p->index, up ? "" : ": ", up ? "" : error.text);
     if (!up) {
@@ -448,7 +448,7 @@ uint64_t peer_digest(const struct world *w, const struct peer *p) {
     uint64_t sum = hash64(machine_digest(&p->machine), p->conn >= 0);
     sum = hash64(hash64(sum, app_digest(&p->app)), spy_digest(&p->spy));
     if (p->client != NULL) {
-        const uint64_t rest[] = {0, p->dirty, p->told, p->told_folded, peer_wants_turn(w, p)};
+        const uint64_t rest[] = {client_digest(p->client), p->dirty, p->told, p->told_folded, peer_wants_turn(w, p)};
         sum = hash_bytes(span_of(rest, sizeof rest), sum);
     }
     return sum;
