@@ -20,7 +20,7 @@ struct id_state {
     uint16_t answered;
     uint16_t released;
     uint16_t completed;
-    uint16_t since; /* of the publisher: PUBREL packets since the last PUBREC */
+    uint16_t since; /* of the publisher: PUBCOMP packets since the flow's first PUBREC */
     bool pending;   /* waits in the queue of those that must be answered in order */
     bool here;      /* the flow began on this connection, or its PUBREC came on it */
     bool live;      /* counts against the receive maximum of this connection */
@@ -314,7 +314,6 @@ static void publisher_sends(struct judge *j, struct party *p, const struct wire_
         }
     } else if (r->type == PACKET_PUBREL && reached(r)) {
         s->released++;
-        s->since++;
         if (r->fate == WIRE_REPEATED) {
             client_repeats(j, p, r);
         }
@@ -328,6 +327,7 @@ static void on_pubrec(struct judge *j, struct party *p, const struct wire_record
         s->answered++;
         if (s->pending) {
             s->pending = false;
+            s->since = 0;
             if (!queue_take(p, r->packet_id)) {
                 violation(j, r, "MQTT-4.6.0-3", "MQTT-4.6.0-3", "PUBREC out of the order of the PUBLISH packets");
             }
@@ -336,7 +336,6 @@ static void on_pubrec(struct judge *j, struct party *p, const struct wire_record
         }
     }
     s->here = true;
-    s->since = 0;
     if (r->reason >= 0x80) {
         j->unordered = true;
         fate->owned = false;
@@ -351,10 +350,11 @@ static void on_pubcomp(struct judge *j, struct party *p, const struct wire_recor
         s->completed++;
         if (s->completed > s->released) {
             violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-11", "PUBCOMP that no PUBREL of this connection asked for");
-        } else if (r->reason == 0x92 && s->since == 1 && s->here) {
+        } else if (r->reason == 0x92 && s->since == 0 && s->here) {
             violation(j, r, NULL, "MQTT-4.3.3-11",
                       "PUBCOMP 0x92 for the first PUBREL: the packet identifier is forgotten");
         }
+        s->since++;
     }
     if (reached(r)) {
         fate_of(j, r->message)->completed = true;

@@ -541,6 +541,26 @@ static void the_id_is_forgotten_between_pubrec_and_pubrel(void **state) {
     breaks(t, "MQTT-4.3.3-11");
 }
 
+/* Whoever sends PUBREL twice is told the second time that there is no such id any more. */
+static void a_second_pubrel_finds_no_id(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    well_so_far(t);
+    t->terms.messages++;
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 3);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 3);
+    gets(t, PUBLISHER, PACKET_PUBREC, 1, 3);
+    sends(t, PUBLISHER, PACKET_PUBREL, 1, 3);
+    gets(t, PUBLISHER, PACKET_PUBREC, 1, 3);
+    sends(t, PUBLISHER, PACKET_PUBREL, 1, 3);
+    gets(t, PUBLISHER, PACKET_PUBCOMP, 1, 3);
+    struct wire_record unknown = packet(WIRE_TO_CLIENT, PUBLISHER, PACKET_PUBCOMP, 1, 3);
+    unknown.reason = 0x92;
+    add(t, unknown);
+    delivered(t, 1, 3);
+    assert_int_equal(only(t, JUDGE_VIOLATION), 0);
+}
+
 static void dup_on_a_session_that_is_new(void **state) {
     struct trial *t = *state;
     well_so_far(t);
@@ -637,6 +657,7 @@ int main(void) {
         TEST(disconnected_without_cause),
         TEST(disconnected_for_a_repeat),
         TEST(the_id_is_forgotten_between_pubrec_and_pubrel),
+        TEST(a_second_pubrel_finds_no_id),
         TEST(dup_on_a_session_that_is_new),
         TEST(a_packet_on_the_wrong_hop),
         TEST(a_malformed_packet),
