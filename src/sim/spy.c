@@ -144,7 +144,7 @@ static void out_publish(struct world *w, struct peer *p, const struct mini_packe
         world_fail(w, "G2", "c%d publishes m%d again after its flow has ended", p->index, message);
     }
     if (f->state == SPY_NONE) {
-        *f = (struct spy_flow){.state = SPY_PUBLISHED, .qos = k->qos, .message = message, .order = ++s->order};
+        *f = (struct spy_flow){.state = SPY_PUBLISHED, .qos = k->qos, .message = message, .order = m->order};
         s->fresh_sent = s->fresh_sent || !k->dup;
     }
     f->sent_here = true;

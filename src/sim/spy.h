@@ -21,7 +21,7 @@ struct spy_flow {
     uint8_t qos;
     int message;
     bool sent_here; /* on this connection */
-    uint32_t order; /* of its first PUBLISH */
+    uint32_t order; /* of the message among the application's */
 };
 
 /* An answer that the client owes. */
@@ -49,7 +49,6 @@ struct spy {
     bool loose;   /* it may have expired meanwhile */
     struct spy_flow flows[SIM_IDS_MAX + 1];
     struct spy_wanted wanted[SIM_WANTED_MAX];
-    uint32_t order;
     mono_ms_t ended_at; /* when the last connection with a CONNACK ended; 0: there is one, or was none */
     /* of the connection */
     bool connack_seen;
