@@ -9,6 +9,7 @@ import argparse
 import json
 import os
 import random
+import signal
 import subprocess
 import sys
 import tempfile
@@ -321,6 +322,43 @@ def test_full_output(world):
     assert process.returncode == 14, process.returncode
     out, _ = world.run(*subscriber(world, '-C', '1'))
     assert out == b'one\n', out
+
+
+def test_interrupted(world):
+    """SIGINT ends it with exit code 0 and, in MQTT 5.0, with the will."""
+    world.start_broker()
+    listener = Listener(world, 'will/#')
+    process = world.start('sub', '-t', 'a', '-V', '5', '-v', '--will-topic', 'will/a', '--will-payload', 'gone',
+                          stdout=subprocess.PIPE)
+    with world.peer('') as p:
+        wait_until(lambda: p.publish('a', b'x', 1) != 0x10, 'nobody subscribes')  # 0x10: there is no subscriber
+    assert process.stdout.readline() == b'a x\n'
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0 and listener.wait(1) == [b'gone']
+
+
+def test_broker_restarts(world):
+    """The broker is killed and comes back: pub and sub go on, each message once and in order."""
+    world.start_broker()
+    world.run(*subscriber(world, '-E'))
+    sub = world.start(*subscriber(world, '-C', '300'), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    pub = world.start('pub', '-t', 'out/a', '-l', '--exactly-once', '--store', world.path('out'), '-i', 'publisher',
+                      stdin=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    got = []
+    for i in range(3):
+        pub.stdin.write(b''.join(b'%d\n' % n for n in range(i * 100, i * 100 + 100)))
+        pub.stdin.flush()
+        got += [sub.stdout.readline() for _ in range(world.random.randrange(1, 90))]
+        world.broker.kill()
+        world.kills += 1
+        world.start_broker()
+    pub.stdin.close()
+    assert pub.wait(LIMIT_S) == 0
+    got += sub.stdout.readlines()
+    assert sub.wait(LIMIT_S) == 0
+    sub.stdout.close()
+    assert got == [b'%d\n' % n for n in range(300)], got
 
 
 # ---- looking ----

@@ -8,7 +8,6 @@ taken all that the tool has sent; so nothing waits for a guess of time.
 import os
 import re
 import select
-import signal
 import socket
 import subprocess
 import sys
@@ -192,16 +191,12 @@ def converse(process, case, limit_s, tap, speaker, observer, words):
     """Lets it run to its end while it hears what the case says."""
     feeder = threading.Thread(target=feed, args=(process.stdin, case.stdin))
     feeder.start()
-    subscribed = bool(case.live or case.interrupt) and wait_subscribed(process, tap)
-    if subscribed:
+    if case.live and wait_subscribed(process, tap):
         speak(speaker, case.live, words)
     if case.answer and wait_subscribed(process, tap):
         request, *message = case.answer
         if observer.until(lambda p: p.topic == fill(request, words)):
             speak(speaker, [message], words)
-    while case.interrupt and subscribed and process.poll() is None:
-        process.send_signal(signal.SIGINT)  # again, for theirs misses one at times
-        time.sleep(0.2)
     out, err = finish(process, limit_s)
     feeder.join()
     return out, err

@@ -20,7 +20,6 @@ class Case:
     files: dict = dataclasses.field(default_factory=dict)
     env: dict = dataclasses.field(default_factory=dict)
     connects: bool = True    # -h and -p are put before the arguments
-    interrupt: bool = False  # SIGINT once it has subscribed
     has_time: bool = False   # digits of the output are times
     brokers: tuple = BOTH
     limit_s: float = side.LIMIT_S  # after which theirs is ended
@@ -117,9 +116,6 @@ SUB = [
         '-D will response-topic r -D will correlation-data cd -D will payload-format-indicator 1'),
     sub('-t {T}/a -W 1 --will-topic {T}/will --will-payload gone'),
     sub('-t {T}/a -E -V 5 --will-topic {T}/will --will-payload gone'),
-    sub('-t {T}/a -v', interrupt=True),
-    sub('-t {T}/a -V 5', interrupt=True),
-    sub('-t {T}/a -V 5 --will-topic {T}/will --will-payload gone', interrupt=True),
     sub('-t {T}/a -E --will-qos 1'),
     sub('-t {T}/a -C 1 -V 5 -D connect receive-maximum 5 -q 2', message(b'x', qos=2)),
     sub('-t {T}/a -C 1 -V 5 -D connect maximum-packet-size 1000', message(b'x', qos=2)),
