@@ -226,7 +226,7 @@ static int fate(void) {
         (void)signal(SIGBUS, SIG_DFL);
         (void)signal(SIGABRT, SIG_DFL);
         (void)signal(SIGFPE, SIG_DFL);
-        (void)freopen("/dev/null", "w", stderr);
+        (void)close(STDERR_FILENO);
         _exit(readable() ? 0 : 1);
     }
     int status;
