@@ -50,6 +50,7 @@ int quartet_torture_main(int argc, char **argv) {
     torture_report(stdout, t);
     if (!finished) {
         (void)fprintf(stderr, "quartet torture: %s\n", t->failure);
+        victim_log(&t->victim, stderr);
     }
     int status = !finished ? 1 : torture_clean(t) ? 0 : 3;
     torture_deinit(t);

@@ -11,7 +11,7 @@
 #include "torture/torture.h"
 
 #define EVENTS 128
-#define SILENT_NS (20000 * NS_PER_MS) /* a broker that answers no CONNECT for so long is gone */
+#define SILENT_NS (60000 * NS_PER_MS) /* a broker that answers no CONNECT for so long is gone */
 #define RUN_MESSAGES 40U
 #define WINDOW_MESSAGES 1000U
 #define MESSAGES_MIN 12U

@@ -24,6 +24,7 @@
 #define IMAGE_BYTES (512LL << 20)
 #define PORT_FIRST 15000U
 #define PORTS 17000U
+#define LOG_BYTES 1000
 
 /* ---- commands ---- */
 
@@ -222,4 +223,19 @@ bool victim_alive(struct victim *b, struct error *error) {
     victim_kill(b);
     return error_set(error, ERROR_IO, 0, "the broker ended by itself with status %d",
                      WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
+void victim_log(const struct victim *b, FILE *out) {
+    char text[LOG_BYTES];
+    int fd = b->command != NULL ? open(b->log, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0) {
+        return;
+    }
+    off_t bytes = lseek(fd, 0, SEEK_END);
+    ssize_t n = pread(fd, text, sizeof(text), bytes > LOG_BYTES ? bytes - LOG_BYTES : 0);
+    close(fd);
+    if (n > 0) {
+        (void)fputs("what the broker printed last:\n", out);
+        (void)fwrite(text, 1, (size_t)n, out);
+    }
 }

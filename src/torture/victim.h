@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <sys/types.h>
 
 #include "base/error.h"
@@ -34,6 +35,8 @@ bool victim_start(struct victim *b, struct error *error);
 void victim_kill(struct victim *b);
 /* False, with its status in `error`, when it has ended by itself. */
 bool victim_alive(struct victim *b, struct error *error);
+/* Prints the last lines of what it printed itself. */
+void victim_log(const struct victim *b, FILE *out);
 /* The power is gone: nothing reaches the disk any more. The broker is to be killed before power_on. */
 bool victim_power_off(struct victim *b, struct error *error);
 bool victim_power_on(struct victim *b, struct error *error);
