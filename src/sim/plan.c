@@ -129,6 +129,7 @@ static void draw_real(struct plan_client *c, struct prng *r) {
     c->hand = (uint8_t)ONE_OF(r, 1, 2, 4);
     c->lost = (enum plan_lost)ONE_OF(r, PLAN_LOST_RESEND, PLAN_LOST_DROP, PLAN_LOST_ASK);
     c->inbox_bytes = ONE_OF(r, 0, 0, 300, 1000);
+    c->inbox_bytes = c->publishes ? 0 : c->inbox_bytes; /* what it publishes would come back and fill it */
     c->keep_alive = ONE_OF(r, 0, 0, 0, 20);
 }
 

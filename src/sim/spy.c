@@ -28,6 +28,7 @@ void spy_lost(struct world *w, struct peer *p) {
     }
     s->connack_seen = false;
     s->owed_count = 0;
+    spy_time(w, p);
 }
 
 /* Flows that can end in two ways now: nothing is promised of their messages any more. */
@@ -85,6 +86,7 @@ static void on_connack(struct world *w, struct peer *p, const struct mini_packet
         flows_doubtful(w, p);
     }
     s->session = true;
+    spy_time(w, p);
 }
 
 /* ---- what it publishes ---- */
