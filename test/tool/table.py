@@ -315,7 +315,6 @@ OLD = message(b'old', retain=True)
 DIFFERENT = [
     sub('-t {T}/a -C 3 -q 2', message(b'1', qos=2), message(b'2', qos=0), message(b'3', qos=1), instead=(0, b'1\n2\n3\n'),
         why='theirs prints a QoS 2 message at PUBREL, after those that came later'),
-    sub('-t {T}/a -C 1 --random-filter 100', PLAIN, instead=(0, b'abcde\n'), why='theirs prints nothing at 100 percent'),
     sub('-t {T}/# -C 1 -v --remove-retained', before=(OLD,), limit_s=2, instead=(0, b'TOPIC_/a old\n'),
         why='theirs removes the message but does not end'),
     sub('-t {T}/a -t {T}/c -C 2 -v --remove-retained', before=(OLD, message(b'older', '{T}/c', retain=True)), limit_s=2,
