@@ -242,7 +242,7 @@ static mono_ms_t ping_due(const struct client *c) {
 }
 
 static void client_ping(struct client *c) {
-    if (c->keep_alive_ms == 0) {
+    if (c->phase != PHASE_LIVE || c->keep_alive_ms == 0) {
         return;
     }
     if (c->pinging && c->now >= c->pinged_at + (mono_ms_t)c->keep_alive_ms) {
@@ -271,6 +271,7 @@ void client_time(struct client *c, mono_ms_t now, wall_ms_t wall) {
     } else if ((c->phase == PHASE_WANTED || c->phase == PHASE_OPENED) && now >= c->deadline) {
         client_end(c, QUARTET_NETWORK, 0, -1, "no connection after %u ms", c->options.connect_timeout_ms);
     } else if (c->phase == PHASE_LIVE) {
+        receive_settle(c);
         client_ping(c);
         if (client_mutant(c, MUTANT_R7)) {
             send_mutant_resend(c);
@@ -279,6 +280,9 @@ void client_time(struct client *c, mono_ms_t now, wall_ms_t wall) {
 }
 
 mono_ms_t client_deadline(const struct client *c) {
+    if (c->phase == PHASE_LIVE && c->receiving.full) {
+        return c->receiving.full_until;
+    }
     switch (c->phase) {
     case PHASE_IDLE:
         return c->retry_at;

@@ -119,5 +119,6 @@ void client_received(struct client *c, struct span bytes) {
         client_end(c, QUARTET_NETWORK, 0, -1, "the broker does not read what it makes us answer");
         return;
     }
+    receive_settle(c);
     send_pump(c);
 }

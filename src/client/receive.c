@@ -4,8 +4,9 @@
  *                  │                    │
  *                PUBREC           PUBREC, PUBACK: behind the record (B2), and withheld while the inbox is full
  *
- * A full inbox takes what comes without answering, so the broker stops at our Receive Maximum. One that goes on, or
- * whose messages are so large that twice the bound is reached, loses the connection until there is room; what was not
+ * A full inbox takes what comes without answering, so the broker stops at our Receive Maximum. When it goes on, or its
+ * messages are so large that twice the bound is reached, what comes is left to it: it is not taken and not answered,
+ * the connection ends as soon as our own flows on it have ended, and there is none until there is room. What was not
  * taken it sends again then. */
 #include "base/mem.h"
 #include "client/state.h"
@@ -75,14 +76,26 @@ static bool publish_allowed(struct client *c, const struct packet_publish *p) {
 /* More cannot be kept: the broker keeps it, and sends it again when there is room. What was taken is answered before:
  * messages of QoS 1 would come again otherwise, and fill the inbox with themselves. */
 static bool publish_fits(struct client *c) {
-    if (store_pressure(c->store) != STORE_FULL && inbox_bytes(c) < 2 * c->options.inbox_bytes) {
+    struct receiving *r = &c->receiving;
+    if (!r->full && store_pressure(c->store) != STORE_FULL && inbox_bytes(c) < 2 * c->options.inbox_bytes) {
         return true;
     }
-    c->receiving.full = true;
-    answers_flush(c, true);
-    client_end(c, QUARTET_FULL, REASON_QUOTA_EXCEEDED, REASON_QUOTA_EXCEEDED,
-               "the inbox is full: no connection until there is room");
+    if (!r->full) {
+        r->full = true;
+        r->full_until = c->now + LINGER_MS;
+        answers_flush(c, true);
+    }
     return false;
+}
+
+/* Acknowledgements of our own flows, which may be on their way behind what was not taken, are worth some patience: what
+ * is not acknowledged is sent again on the next connection, and may come back to us. */
+void receive_settle(struct client *c) {
+    const struct qos_out *flows = &c->sending.flows;
+    if (c->receiving.full && (flows->count == flows->resend_count || c->now >= c->receiving.full_until)) {
+        client_end(c, QUARTET_FULL, REASON_QUOTA_EXCEEDED, REASON_QUOTA_EXCEEDED,
+                   "the inbox is full: no connection until there is room");
+    }
 }
 
 static uint8_t *publish_identifiers(const struct packet_publish *p, uint32_t *bytes) {

@@ -326,7 +326,7 @@ void send_pump(struct client *c) {
     if (s->volatiles.count > 0) {
         volatile_pump(c);
     }
-    if (!s->lost && (s->flows.resend_count == 0 || flows_resend(c))) {
+    if (!s->lost && !c->receiving.full && (s->flows.resend_count == 0 || flows_resend(c))) {
         queue_pump(c);
     }
 }

@@ -177,8 +177,9 @@ struct receiving {
     lsn_t load_end;        /* what is not above came from the store */
     struct fifo volatiles; /* struct volatile_in */
     uint64_t volatile_bytes;
-    struct fifo notes; /* struct wire_note */
-    bool full;         /* more than can be kept: no connection until there is room */
+    struct fifo notes;    /* struct wire_note */
+    bool full;            /* more came than can be kept: the connection ends, and there is none until there is room */
+    mono_ms_t full_until; /* and lasts until its flows have ended, not longer than this */
 };
 
 struct client {
@@ -332,13 +333,15 @@ void receive_pubrel(struct client *c, const struct packet_ack *p);
 void receive_connected(struct client *c, bool session_gone);
 void receive_disconnected(struct client *c);
 void receive_deinit(struct client *c);
+/* Ends a connection that has brought more than can be kept, when its time has come. */
+void receive_settle(struct client *c);
 /* There is room to take more. */
 bool receive_has_room(const struct client *c);
 
 /* ---- subscribe.c ---- */
 
 void subscribe_init(struct client *c, uint64_t seed);
-void subscribe_load(struct client *c, const struct record_subscribed *s);
+void subscribe_load(struct client *c, const struct record_subscribed *r);
 void subscribe_connected(struct client *c, bool session_gone);
 /* Asks for what is wanted and not there. */
 void subscribe_pump(struct client *c);

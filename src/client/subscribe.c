@@ -2,8 +2,9 @@
  * together. A packet that is cut off is sent again on the next connection.
  *
  * In the store is what the broker has granted (SUBSCRIBED, with the reason code of SUBACK above the options), so that
- * a restart does not ask again and retained messages do not come twice. When the broker has forgotten the session all
- * is asked again. When a CONNACK may have been missed it is not sure that it has not: 5.0 can ask without harm. */
+ * a restart does not ask again and retained messages do not come twice; UNSUBSCRIBED before it is asked to change it.
+ * When the broker has forgotten the session all is asked again. When a CONNACK may have been missed it is not sure that
+ * it has not: 5.0 can ask without harm. */
 #include "base/mem.h"
 #include "client/state.h"
 #include "topic/topic.h"
@@ -206,7 +207,8 @@ static bool goes_with(const struct subscription *first, const struct subscriptio
                              (!s->want.present || first->want.identifier == s->want.identifier));
 }
 
-/* Moves what the next packet asks for from todo to asked; returns how many. */
+/* Moves what the next packet asks for from todo to asked; returns how many. What the broker has of it is not sure from
+ * here on, and is recorded so before the packet leaves: a crash must not find a subscription that is gone. */
 static size_t subscribe_gather(struct client *c, struct packet_filter *filters) {
     struct subscriptions *all = &c->subscriptions;
     const struct subscription *first = NULL;
@@ -224,6 +226,9 @@ static size_t subscribe_gather(struct client *c, struct packet_filter *filters) 
             break;
         }
         first = s;
+        if (s->have.present && !wish_equal(&s->have, &s->want)) {
+            record_unsubscribed(c, s);
+        }
         list_remove(&s->todo_link);
         list_push_back(&all->asked, &s->todo_link);
         filters[count++] = filter_of(c, s);
@@ -235,7 +240,7 @@ static size_t subscribe_gather(struct client *c, struct packet_filter *filters) 
     return count;
 }
 
-/* It waits for all that was recorded when the connection began (R3). */
+/* It waits for all that was recorded when the connection began (R3), and for what subscribe_gather() has recorded. */
 void subscribe_pump(struct client *c) {
     struct subscriptions *all = &c->subscriptions;
     struct packet_filter filters[SUBSCRIBE_FILTERS_MAX];
@@ -292,10 +297,7 @@ static void subscription_granted(struct client *c, struct subscription *s, uint8
 }
 
 static void subscription_ended(struct client *c, struct subscription *s, uint8_t reason) {
-    if (reason < REASON_UNSPECIFIED_ERROR) {
-        s->have.present = false;
-        record_unsubscribed(c, s);
-    }
+    s->have.present = reason >= REASON_UNSPECIFIED_ERROR;
     subscription_event(c, QUARTET_EVENT_UNSUBSCRIBED, s, reason);
     if (reason >= REASON_UNSPECIFIED_ERROR && !s->want.present) {
         return;

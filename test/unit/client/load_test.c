@@ -353,6 +353,31 @@ static void subscriptions_are_not_asked_for_again(void **state) {
     client_says(p, "SUBSCRIBE id=65535 \"a\":2"); /* the broker has forgotten: loaded ones are wanted too */
 }
 
+/* Between UNSUBSCRIBE and the record of its answer: the broker may have it or not. */
+static void what_was_to_be_unsubscribed_is_not_taken_for_granted(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    struct error error;
+    peer_connect(p, false);
+    app_subscribes(p, "a", 2);
+    client_says(p, "SUBSCRIBE id=65535 \"a\":2");
+    broker_subacks(p, 65535, "\2", 1);
+    peer_hear(p);
+    p->disk_is_slow = true;
+    assert_int_equal(client_unsubscribe(p->client, "a", &error), QUARTET_OK);
+    client_is_silent(p);
+    peer_durable(p);
+    client_says(p, "UNSUBSCRIBE id=65535 \"a\"");
+    broker_unsubacks(p, 65535, "\0", 1);
+    p->disk_is_slow = false;
+    kept_close(&kept); /* killed: what was not durable is lost */
+    fault_disk_restart(&kept.disk, false);
+    assert_true(kept_open(&kept));
+    app_subscribes(p, "a", 2);
+    peer_connect(p, true);
+    client_says(p, "SUBSCRIBE id=65535 \"a\":2:handling=1");
+}
+
 static void a_crash_before_connack_is_recorded_makes_it_ask_again(void **state) {
     (void)state;
     struct peer *p = &kept.peer;
@@ -479,6 +504,7 @@ int main(void) {
         cmocka_unit_test(killed_at_every_disk_call),
         cmocka_unit_test(cut_from_power_at_every_disk_call),
         TEST(subscriptions_are_not_asked_for_again),
+        TEST(what_was_to_be_unsubscribed_is_not_taken_for_granted),
         TEST(a_crash_before_connack_is_recorded_makes_it_ask_again),
         TEST(kill_the_message_and_its_id_are_still_there),
         TEST(a_kept_position_ends_what_was_before_it),

@@ -251,6 +251,34 @@ static void what_was_kept_is_answered_before_the_connection_ends(void **state) {
     assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x97", 22);
 }
 
+/* Our own message may be what comes back and fills the inbox: its PUBACK is behind it. */
+static void a_full_connection_lasts_until_our_flows_have_ended(void **state) {
+    (void)state;
+    peer->options.inbox_bytes = 1;
+    start();
+    (void)app_publishes(peer, 1, "own");
+    client_says(peer, "PUBLISH qos=1 id=1 topic=\"t\" bytes=3");
+    broker_publishes(peer, 1, 1, false, "a");
+    broker_publishes(peer, 1, 2, false, "own");
+    client_says(peer, "PUBACK id=1 reason=0x00");
+    (void)app_publishes(peer, 1, "more");
+    broker_publishes(peer, 2, 3, false, "not taken either");
+    client_is_silent(peer);
+    assert_int_equal(peer_wish(peer), CLIENT_NOTHING);
+    broker_acks(peer, PACKET_PUBACK, 1, 0);
+    assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x97", 22);
+    client_closed(peer->client, QUARTET_OK, NULL);
+    assert_true(client_done(peer->client, app_takes(peer, "a")));
+    app_takes_nothing(peer);
+    peer_connect(peer, true);
+    client_says(peer, "PUBLISH qos=1 id=2 topic=\"t\" bytes=4");
+    broker_publishes(peer, 1, 4, false, "a");
+    broker_publishes(peer, 1, 5, false, "b");
+    client_says(peer, "PUBACK id=4 reason=0x00");
+    peer_advance(peer, client_deadline(peer->client) - peer->now); /* an answer that never comes is not waited for */
+    assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x97", 22);
+}
+
 static void a_full_store_makes_the_broker_wait(void **state) {
     (void)state;
     start();
@@ -329,6 +357,7 @@ int main(void) {
         PEER_TEST(withheld_answers_keep_their_order),
         PEER_TEST(more_than_can_be_kept_waits_at_the_broker),
         PEER_TEST(what_was_kept_is_answered_before_the_connection_ends),
+        PEER_TEST(a_full_connection_lasts_until_our_flows_have_ended),
         PEER_TEST(a_full_store_makes_the_broker_wait),
         PEER_TEST(qos_0_beyond_the_bound_is_dropped),
         PEER_TEST(receive_maximum_is_enforced),
