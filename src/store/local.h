@@ -89,7 +89,7 @@ struct local {
     struct staging staging;   /* guarded by lock */
     struct segment *segments; /* segment_count of them; see the fields */
     uint32_t segment_count;
-    uint32_t files; /* the table says that files 0 to files - 1 exist; guarded by lock */
+    uint32_t files;           /* the table says that files 0 to files - 1 exist; guarded by lock */
     void (*wake)(void *user); /* guarded by lock */
     void *wake_user;
 
