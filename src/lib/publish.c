@@ -212,6 +212,9 @@ static int publish(struct quartet *q, const struct quartet_publication *p, uint6
     if (code != QUARTET_OK) {
         return code;
     }
+    if (q->drive != DRIVE_CORE) {
+        client_clock(q->client, lib_mono(), lib_wall()); /* expiry begins now, also before the first turn */
+    }
     struct error text = {0};
     code = client_publish(q->client, p, id, &text);
     if (code != QUARTET_OK) {
