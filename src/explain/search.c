@@ -83,7 +83,7 @@ static bool found(const struct search *s) {
 
 void search_run(const struct search_world *world, const void *what, struct search_result *result) {
     struct search s = {.world = world, .what = what, .seen = map64_of(1), .result = result};
-    struct move path[SEARCH_PATH_MAX];
+    struct move path[SEARCH_PATH_MAX] = {{0, 0}};
     memset(result, 0, sizeof *result);
     visit(&s, 0, path, 0);
     for (size_t at = 0; at < s.count && !found(&s); at++) {
