@@ -97,6 +97,13 @@ static void print_story(FILE *out, const struct torture *t, const struct story *
     }
     (void)fprintf(out, "\n    MQTT %s, run %llu, fault %s\n", s->protocol == PROTOCOL_5 ? "5.0" : "3.1.1",
                   (unsigned long long)s->run, fault_name(&t->stats[s->row].row, name, sizeof(name)));
+    if (s->places.len > 0) {
+        (void)fprintf(out, "    all messages: %.*s", (int)s->places.len, (const char *)s->places.ptr);
+        if (s->places_left_out > 0) {
+            (void)fprintf(out, " and %llu more", (unsigned long long)s->places_left_out);
+        }
+        (void)fputs("\n", out);
+    }
     (void)fwrite(s->text.ptr, 1, s->text.len, out);
 }
 
@@ -196,7 +203,8 @@ static void json_stories(FILE *out, const struct torture *t) {
         if (s->finding.statement != NULL) {
             (void)fprintf(out, ", \"statement\": \"%s\"", s->finding.statement);
         }
-        (void)fputs(", \"wire\": [", out);
+        (void)fprintf(out, ", \"places\": \"%.*s\", \"wire\": [", (int)s->places.len,
+                      s->places.len > 0 ? (const char *)s->places.ptr : "");
         json_lines(out, buf_span(&s->text));
         (void)fputs("]}", out);
     }

@@ -15,6 +15,8 @@
 #define RUN_MESSAGES 40U
 #define WINDOW_MESSAGES 1000U
 #define MESSAGES_MIN 12U
+#define STORIES_READ 3U /* findings of one column of one run that are looked at for a shorter story */
+#define PLACES_BYTES 160U
 
 /* Rows that are drawn one after the other, each once before any comes again. */
 struct deck {
@@ -301,25 +303,46 @@ static void loop_until_done(struct torture *t) {
 
 /* ---- verdicts ---- */
 
-/* Keeps the shortest story of each column of each row. */
-static void keep_story(struct torture *t, const struct lane *lane, const struct judge_finding *finding) {
-    struct story *story = NULL;
-    for (size_t i = 0; i < t->story_count && story == NULL; i++) {
-        if (t->stories[i].row == lane->row && t->stories[i].finding.column == finding->column) {
-            story = &t->stories[i];
+/* The story of this column of this row; a new one when there is none. */
+static struct story *story_of(struct torture *t, size_t row, enum judge_column column) {
+    for (size_t i = 0; i < t->story_count; i++) {
+        if (t->stories[i].row == row && t->stories[i].finding.column == column) {
+            return &t->stories[i];
         }
     }
+    t->stories[t->story_count] = (struct story){.row = row, .finding.column = column, .lines = SIZE_MAX};
+    return &t->stories[t->story_count++];
+}
+
+/* Notes which message of which run it was. */
+static void note_place(struct story *s, uint64_t run, uint32_t message) {
+    if (message == WIRE_NO_MESSAGE || s->places_left_out > 0 || s->places.len > PLACES_BYTES) {
+        s->places_left_out += message != WIRE_NO_MESSAGE;
+    } else if (s->places_run == run) {
+        wire_text(&s->places, ", %u", (unsigned)message);
+    } else {
+        wire_text(&s->places, "%srun %llu: %u", s->places.len > 0 ? "; " : "", (unsigned long long)run,
+                  (unsigned)message);
+    }
+    s->places_run = run;
+}
+
+/* Keeps the shortest story of each column of each row. */
+static void keep_story(struct torture *t, const struct lane *lane, const struct judge_finding *finding, bool read) {
+    struct story *story = story_of(t, lane->row, finding->column);
     struct buf text = {0};
-    size_t lines = judge_excerpt(&text, &lane->wire, finding);
-    if (story != NULL && story->lines <= lines) {
+    note_place(story, lane->run, finding->message);
+    size_t lines = read ? judge_excerpt(&text, &lane->wire, finding) : SIZE_MAX;
+    if (story->lines <= lines) {
         buf_deinit(&text);
         return;
     }
-    if (story == NULL) {
-        story = &t->stories[t->story_count++];
-    }
     buf_deinit(&story->text);
-    *story = (struct story){lane->row, lane->run, *finding, lane->protocol, lines, text};
+    story->run = lane->run;
+    story->finding = *finding;
+    story->protocol = lane->protocol;
+    story->lines = lines;
+    story->text = text;
 }
 
 /* Says at once what a run has shown. */
@@ -358,9 +381,8 @@ static void judge_lane(struct torture *t, struct lane *lane) {
         stats->counts[column] += judgement.counts[column];
     }
     for (size_t i = 0; i < judgement.finding_count; i++) {
-        if (told[judgement.findings[i].column]++ < 3) {
-            keep_story(t, lane, &judgement.findings[i]);
-        }
+        size_t *count = &told[judgement.findings[i].column];
+        keep_story(t, lane, &judgement.findings[i], (*count)++ < STORIES_READ);
     }
 }
 
@@ -495,6 +517,7 @@ void torture_deinit(struct torture *t) {
     }
     for (size_t i = 0; i < t->story_count; i++) {
         buf_deinit(&t->stories[i].text);
+        buf_deinit(&t->stories[i].places);
     }
     drop_ghosts(t);
     mem_free(t->ghosts);

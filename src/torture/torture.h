@@ -156,6 +156,9 @@ struct story {
     enum protocol protocol;
     size_t lines;
     struct buf text;
+    struct buf places; /* all messages of which the same was found, as far as there is room */
+    uint64_t places_run;
+    uint64_t places_left_out;
 };
 
 #define STATS_MAX (FAULT_ROWS_MAX + 2)
