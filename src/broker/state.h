@@ -15,12 +15,12 @@
 #include "base/prng.h"
 #include "base/ring.h"
 #include "broker/broker.h"
-#include "store/queue.h"
 #include "packet/packet.h"
 #include "packet/property.h"
 #include "session/outbox.h"
 #include "session/qos_in.h"
 #include "session/qos_out.h"
+#include "store/queue.h"
 #include "topic/retained.h"
 #include "topic/trie.h"
 
