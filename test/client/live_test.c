@@ -413,6 +413,56 @@ static void messages_are_fetched_one_by_one(void **state) {
     broker_deinit(&b);
 }
 
+/* Published before anything drives the client: the expiry interval begins now, not in 1970. */
+static void properties_travel(void **state) {
+    (void)state;
+    struct broker b;
+    broker_init(&b);
+    broker_start(&b);
+    const struct quartet_user_property user[] = {{"k", "v1"}, {"k", "v2"}};
+    struct quartet_publication p = {.topic = "n",
+                                    .payload = "x",
+                                    .payload_bytes = 1,
+                                    .qos = 2,
+                                    .properties = {.payload_is_text = true,
+                                                   .has_expiry = true,
+                                                   .expiry_s = 100,
+                                                   .content_type = "text/plain",
+                                                   .response_topic = "answers",
+                                                   .correlation_data = "a\0b",
+                                                   .correlation_bytes = 3,
+                                                   .user = user,
+                                                   .user_count = 2}};
+    struct quartet_options options = {.servers = b.url, .client_id = "receiver"};
+    struct quartet_subscription subscription = {.filter = "+", .qos = 2};
+    struct quartet *receiver;
+    struct quartet *sender;
+    struct quartet_message *m;
+    assert_ok(quartet_open(&receiver, &options));
+    assert_ok(quartet_subscribe(receiver, &subscription, 1));
+    assert_ok(quartet_start(receiver));
+    options.client_id = "sender";
+    assert_ok(quartet_open(&sender, &options));
+    p.retain = true; /* also for a subscription that comes later */
+    assert_ok(quartet_publish(sender, &p, NULL));
+    assert_ok(quartet_start(sender));
+    assert_ok(quartet_wait(sender, 0, 20000));
+    assert_ok(quartet_next(receiver, &m, 20000));
+    const struct quartet_properties *x = &m->properties;
+    assert_true(x->payload_is_text && x->has_expiry && x->expiry_s > 90 && x->expiry_s <= 100);
+    assert_string_equal(x->content_type, "text/plain");
+    assert_string_equal(x->response_topic, "answers");
+    assert_int_equal(x->correlation_bytes, 3);
+    assert_memory_equal(x->correlation_data, "a\0b", 3);
+    assert_int_equal(x->user_count, 2);
+    assert_string_equal(x->user[1].value, "v2");
+    assert_ok(quartet_done(receiver, m));
+    quartet_message_free(m);
+    quartet_close(sender);
+    quartet_close(receiver);
+    broker_deinit(&b);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_thread_publishes_and_receives_at_each_qos),
@@ -423,6 +473,7 @@ int main(void) {
         cmocka_unit_test(clients_restarted_go_on_where_they_were),
         cmocka_unit_test(several_threads_publish_and_wait),
         cmocka_unit_test(messages_are_fetched_one_by_one),
+        cmocka_unit_test(properties_travel),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
