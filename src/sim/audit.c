@@ -64,7 +64,7 @@ static void on_retained(void *user, struct message *m) {
 }
 
 static bool wanted(struct world *w) {
-    return w->plan->audits != 0 && !w->calm && (w->plan->audits == 1 || choose(w->choices, w->plan->audits) == 0);
+    return w->plan->audits != 0 && !w->forked && (w->plan->audits == 1 || choose(w->choices, w->plan->audits) == 0);
 }
 
 /* What a power cut would leave; false when it could not even be opened. The copy is left open for questions. */

@@ -353,7 +353,7 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
     w->oracle.delivered++;
     w->counts.deliveries++;
     a->copies[d->qos]++;
-    if (w->oracle.loose[d->client] || m->doubtful) {
+    if (w->oracle.loose[d->client] || m->doubtful || m->first_sent <= w->oracle.judged_from[d->client]) {
         a->retained = (uint8_t)(a->retained + d->retain);
         return;
     }
@@ -378,7 +378,7 @@ static void judge_one(struct world *w, int client, int message) {
     const struct sim_message *m = &w->oracle.messages[message];
     const struct sim_arrival *a = &w->oracle.arrivals[client][message];
     bool expired = m->expiry != 0 && w->now - m->sent_at >= (mono_ms_t)m->expiry * 1000;
-    if (w->oracle.loose[client] || m->doubtful || m->refused) {
+    if (w->oracle.loose[client] || m->doubtful || m->refused || m->first_sent < w->oracle.judged_from[client]) {
         return;
     }
     if (expired || (m->will && w->expect_refusal)) { /* nobody can be told that a will is refused */

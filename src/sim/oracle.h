@@ -13,7 +13,7 @@
 #include "base/types.h"
 #include "sim/plan.h"
 
-#define SIM_SUBSCRIPTIONS_MAX 96
+#define SIM_SUBSCRIPTIONS_MAX 192
 
 struct world;
 
@@ -79,7 +79,8 @@ struct oracle {
     /* Of real clients: PUBLISH packets with DUP at QoS 1, each of which the library gives to the application. */
     uint8_t resent[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];
     bool loose[SIM_CLIENTS_MAX]; /* of real clients: its session may have expired, what it receives is not judged */
-    uint64_t delivered;          /* new deliveries, all */
+    uint64_t judged_from[SIM_CLIENTS_MAX]; /* what was published before belongs to a session that was lost */
+    uint64_t delivered;                    /* new deliveries, all */
 };
 
 extern const char *const sim_topics[];

@@ -101,6 +101,7 @@ bool peer_start(struct world *w, struct peer *p) {
         }
         return false;
     }
+    p->spy.given_up = p->spy.lost = 0;
     client_time(p->client, w->now, w->wall);
     app_started(w, p);
     p->dirty = true;
@@ -203,7 +204,11 @@ static void events(struct world *w, struct peer *p) {
             world_trace(w, "c%d is told that its session is lost, %llu messages were under way", p->index,
                         (unsigned long long)event.count);
             if (p->plan->lost == PLAN_LOST_ASK) {
-                client_session_lost(p->client, choose(w->choices, 2) == 0 ? QUARTET_LOST_RESEND : QUARTET_LOST_DROP);
+                const bool drop = choose(w->choices, 2) == 1;
+                client_session_lost(p->client, drop ? QUARTET_LOST_DROP : QUARTET_LOST_RESEND);
+                if (drop) {
+                    spy_given_up(&p->spy);
+                }
             }
         } else if (event.kind == QUARTET_EVENT_DISCONNECTED) {
             world_trace(w, "c%d: %s", p->index, event.text);

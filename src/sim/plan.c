@@ -119,7 +119,7 @@ static void draw_real_faults(struct plan *p, struct prng *r) {
     }
     p->weight[ACTION_PEER_COMMIT] = ONE_OF(r, 24, 24, 4);
     p->weight[ACTION_APP_EFFECT] = ONE_OF(r, 12, 12, 2);
-    p->audits = ONE_OF(r, 0, 8, 32);
+    p->audits = ONE_OF(r, 1, 4, 16);
 }
 
 static void draw_real(struct plan_client *c, struct prng *r) {
@@ -131,6 +131,9 @@ static void draw_real(struct plan_client *c, struct prng *r) {
     c->inbox_bytes = ONE_OF(r, 0, 0, 300, 1000);
     c->inbox_bytes = c->publishes ? 0 : c->inbox_bytes; /* what it publishes would come back and fill it */
     c->keep_alive = ONE_OF(r, 0, 0, 0, 20);
+    if (c->five && prng_chance(r, 1, 4)) {
+        c->session_expiry = ONE_OF(r, 2, 10);
+    }
 }
 
 /* Which clients are real: none in half of the worlds, all, or some. Drawn apart from the rest, so that a world of
@@ -143,6 +146,7 @@ static void draw_kinds(struct plan *p, uint64_t seed) {
         return;
     }
     draw_real_faults(p, r);
+    p->steps *= 3; /* each message takes more of them */
     for (unsigned i = 0; i < p->client_count; i++) {
         if (kind == 1 || prng_chance(r, 1, 2)) {
             draw_real(&p->clients[i], r);

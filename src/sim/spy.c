@@ -16,8 +16,9 @@ void spy_connected(struct spy *s) {
     s->out_len = s->in_len = 0;
     memset(s->requests, 0, sizeof s->requests);
     for (unsigned id = 1; id <= SIM_IDS_MAX; id++) {
-        s->flows[id].sent_here = false;
+        s->flows[id].sent_here = s->flows[id].counted = false;
     }
+    s->unanswered = 0;
 }
 
 void spy_lost(struct world *w, struct peer *p) {
@@ -56,16 +57,32 @@ void spy_time(struct world *w, struct peer *p) {
     }
 }
 
+void spy_given_up(struct spy *s) {
+    s->given_up |= s->lost;
+}
+
 static void session_new(struct world *w, struct peer *p) {
     struct spy *s = &p->spy;
+    s->lost = 0;
     if (s->session && !s->loose) {
         world_fail(w, "session", "c%d: its session was forgotten", p->index);
     }
     if (s->session) {
         flows_doubtful(w, p);
+        for (unsigned id = 1; id <= SIM_IDS_MAX; id++) {
+            s->lost |= s->flows[id].state == SPY_PUBLISHED ? 1ULL << s->flows[id].message : 0;
+        }
+        if (p->plan->lost == PLAN_LOST_DROP) {
+            spy_given_up(s);
+        }
         oracle_new_session(w, p->index);
+        w->oracle.loose[p->index] = s->loose = false;
+        w->oracle.judged_from[p->index] = w->step;
         memset(s->flows, 0, sizeof s->flows);
         memset(s->wanted, 0, sizeof s->wanted);
+        for (int i = 0; i < SIM_WANTED_MAX; i++) {
+            app_unsubscribed(p, i); /* there is nothing left to unsubscribe from */
+        }
     }
     s->session = true;
 }
@@ -80,6 +97,7 @@ static void on_connack(struct world *w, struct peer *p, const struct mini_packet
         return;
     }
     s->connack_seen = true;
+    s->server_receive_maximum = k->receive_maximum != 0 ? k->receive_maximum : UINT16_MAX;
     if (!k->session_present) {
         session_new(w, p);
     } else if (s->loose) {
@@ -121,6 +139,21 @@ static void check_elsewhere(struct world *w, const struct peer *p, unsigned id, 
     }
 }
 
+/* R5: what has no final answer is bounded by the broker's Receive Maximum and by the window that was asked for. */
+static void count_publish(struct world *w, struct peer *p, struct spy_flow *f) {
+    struct spy *s = &p->spy;
+    const unsigned window = p->plan->window != 0 ? p->plan->window : UINT16_MAX;
+    const unsigned most = s->server_receive_maximum < window ? s->server_receive_maximum : window;
+    if (!f->counted) {
+        f->counted = true;
+        s->unanswered++;
+    }
+    if (s->unanswered > most) {
+        world_fail(w, "R5", "c%d has %u publishes without a final answer; %u are allowed", p->index, s->unanswered,
+                   most);
+    }
+}
+
 static void out_publish(struct world *w, struct peer *p, const struct mini_packet *k) {
     struct spy *s = &p->spy;
     const int message = oracle_identify(w, k->topic, k->payload);
@@ -129,6 +162,9 @@ static void out_publish(struct world *w, struct peer *p, const struct mini_packe
         return;
     }
     struct sim_message *m = &w->oracle.messages[message];
+    if ((s->given_up >> message & 1) != 0) {
+        world_fail(w, "lost", "c%d publishes m%d again, which it has given up with its session", p->index, message);
+    }
     oracle_published(w, message, k->qos != 2 || !k->dup);
     if (k->qos == 0) {
         return;
@@ -150,6 +186,7 @@ static void out_publish(struct world *w, struct peer *p, const struct mini_packe
         s->fresh_sent = s->fresh_sent || !k->dup;
     }
     f->sent_here = true;
+    count_publish(w, p, f);
 }
 
 static void out_pubrel(struct world *w, struct peer *p, const struct mini_packet *k) {
@@ -164,9 +201,9 @@ static void out_pubrel(struct world *w, struct peer *p, const struct mini_packet
     }
 }
 
-static void flow_end(struct world *w, struct spy_flow *f) {
-    w->oracle.messages[f->message].completed = true;
-    f->state = SPY_NONE;
+static void flow_end(struct spy *s, struct spy_flow *f) {
+    s->unanswered -= f->counted ? 1 : 0;
+    *f = (struct spy_flow){.state = SPY_NONE};
 }
 
 static void in_answer(struct world *w, struct peer *p, const struct mini_packet *k) {
@@ -177,17 +214,19 @@ static void in_answer(struct world *w, struct peer *p, const struct mini_packet 
         return;
     }
     if (k->type == MINI_PUBCOMP) {
-        flow_end(w, f);
+        w->oracle.messages[f->message].completed = true;
+        flow_end(&p->spy, f);
     } else if (k->reason >= 0x80) {
         if (!w->expect_refusal || k->reason != 0x97) {
             world_fail(w, "refusal", "c%d: %s %u refuses with 0x%02X", p->index, mini_name(k->type), k->id, k->reason);
         }
         w->oracle.messages[f->message].refused = w->oracle.messages[f->message].unordered = true;
-        f->state = SPY_NONE;
+        flow_end(&p->spy, f);
     } else {
         oracle_accepted(w, f->message);
         if (k->type == MINI_PUBACK) {
-            flow_end(w, f);
+            w->oracle.messages[f->message].completed = true;
+            flow_end(&p->spy, f);
         } else if (f->state == SPY_PUBLISHED) {
             f->state = SPY_RECEIVED;
         }
@@ -447,11 +486,11 @@ uint64_t spy_digest(const struct spy *s) {
     uint32_t resent = 0;
     for (unsigned id = 1; id <= SIM_IDS_MAX; id++) {
         const struct spy_flow *f = &s->flows[id];
-        const uint64_t parts[] = {f->state, (uint64_t)f->message, f->sent_here, flow_rank(s, f)};
+        const uint64_t parts[] = {f->state, (uint64_t)f->message, f->sent_here, f->counted, flow_rank(s, f)};
         sum = f->state != SPY_NONE ? hash_bytes(span_of(parts, sizeof parts), sum + id) : hash64(sum, id);
         resent += f->order <= s->last_resent ? 1 : 0;
     }
-    sum = hash64(sum, resent * 2 + s->fresh_sent);
+    sum = hash64(hash64(sum, resent * 2 + s->fresh_sent), s->given_up);
     for (unsigned i = 0; i < SIM_WANTED_MAX; i++) {
         const struct spy_wanted *x = &s->wanted[i];
         sum = hash64(sum, x->asked * 4U + x->granted * 2U + x->leaving);

@@ -21,6 +21,7 @@ struct spy_flow {
     uint8_t qos;
     int message;
     bool sent_here; /* on this connection */
+    bool counted;   /* its PUBLISH went out on this connection and has no final answer */
     uint32_t order; /* of the message among the application's */
 };
 
@@ -49,9 +50,13 @@ struct spy {
     bool loose;   /* it may have expired meanwhile */
     struct spy_flow flows[SIM_IDS_MAX + 1];
     struct spy_wanted wanted[SIM_WANTED_MAX];
+    uint64_t lost;      /* messages under way when the session was lost: bits */
+    uint64_t given_up;  /* messages whose flows the process has given up since it began: bits */
     mono_ms_t ended_at; /* when the last connection with a CONNACK ended; 0: there is one, or was none */
     /* of the connection */
     bool connack_seen;
+    uint16_t server_receive_maximum;
+    unsigned unanswered; /* PUBLISH packets at QoS 1 and 2 without their final answer */
     uint32_t last_resent;
     bool fresh_sent; /* a PUBLISH that is no resend was written */
     struct spy_owed owed[SIM_SPY_OWED_MAX];
@@ -67,6 +72,8 @@ struct world;
 /* The client begins a connection, or has lost it. */
 void spy_connected(struct spy *s);
 void spy_lost(struct world *w, struct peer *p);
+/* The application gives up the flows of a lost session. */
+void spy_given_up(struct spy *s);
 /* It has written, it is about to read these bytes. */
 void spy_out(struct world *w, struct peer *p, struct span bytes);
 void spy_in(struct world *w, struct peer *p, struct span bytes);
