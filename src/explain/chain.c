@@ -2,10 +2,10 @@
 
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/map.h"
 #include "base/mem.h"
 #include "base/must.h"
+#include "explain/digest.h"
 
 /* The ids that released[] and behind[] know of: where they matter there are no others. */
 #define TRACKED 4
@@ -554,15 +554,6 @@ static void digest_wire(struct buf *b, const struct wire *w) {
     }
 }
 
-static void digest_flights(struct buf *b, const struct link *list) {
-    for (const struct link *l = list->next; l != list; l = l->next) {
-        const struct flight *f = container_of(l, struct flight, link);
-        buf_u16(b, f->packet_id);
-        buf_u8(b, (uint8_t)f->target);
-    }
-    buf_u16(b, 0);
-}
-
 static void digest_hop(struct buf *b, const struct hop *hop) {
     digest_flights(b, &hop->out.published);
     digest_flights(b, &hop->out.released);
@@ -572,10 +563,7 @@ static void digest_hop(struct buf *b, const struct hop *hop) {
     for (unsigned i = 0; i < hop->waiting_count; i++) {
         buf_u8(b, (uint8_t)hop->waiting[i]);
     }
-    for (packet_id_t id = qos_in_next(&hop->in, 1); id != 0; id = qos_in_next(&hop->in, id + 1U)) {
-        buf_u16(b, id);
-    }
-    buf_u16(b, 0);
+    digest_held(b, &hop->in);
     buf_u16(b, hop->highest);
     buf_bytes(b, span_of(hop->ended, sizeof hop->ended));
     buf_bytes(b, span_of(hop->released, sizeof hop->released));

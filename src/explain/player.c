@@ -3,9 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "base/buf.h"
 #include "base/map.h"
 #include "base/must.h"
+#include "explain/digest.h"
 
 void player_init(struct player *p, int index, const char *name, packet_id_t ids) {
     memset(p, 0, sizeof *p);
@@ -186,15 +186,6 @@ const char *player_read(struct world *w, struct player *p, const struct mini_pac
     }
 }
 
-static void digest_flights(struct buf *b, const struct link *list) {
-    for (const struct link *l = list->next; l != list; l = l->next) {
-        const struct flight *f = container_of(l, struct flight, link);
-        buf_u16(b, f->packet_id);
-        buf_u8(b, (uint8_t)f->target);
-    }
-    buf_u16(b, 0);
-}
-
 uint64_t player_digest(const struct player *p) {
     struct buf b = {NULL, 0, 0};
     const uint8_t flags[] = {p->conn >= 0, p->old >= 0, p->live,  p->session, p->clean,   p->forgotten,
@@ -205,9 +196,7 @@ uint64_t player_digest(const struct player *p) {
     digest_flights(&b, &p->out.published);
     digest_flights(&b, &p->out.released);
     buf_u16(&b, p->out.last_id);
-    for (packet_id_t id = qos_in_next(&p->in, 1); id != 0; id = qos_in_next(&p->in, id + 1U)) {
-        buf_u16(&b, id);
-    }
+    digest_held(&b, &p->in);
     const uint64_t digest = hash_bytes(buf_span(&b), 2);
     buf_deinit(&b);
     return digest;
