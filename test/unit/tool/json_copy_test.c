@@ -35,7 +35,7 @@ static void test_copies_values(void **state) {
     check("123456789012345678", "1.2345678901234568e+17", false);
     check("1e400", "null", false);
     check("\"a\\u0041\\ud83d\\ude00\\/\"", "\"aA\xF0\x9F\x98\x80/\"", false);
-    check("\"\\b\\f\\n\\r\\t\\\"\\\\\\u0001\"", "\"\\b\\f\\n\\r\\t\\\"\\\\\\u0001\"", false);
+    check("\"\\b\\f\\n\\r\\t\\\"\\\\\\u0001\\u001f\"", "\"\\b\\f\\n\\r\\t\\\"\\\\\\u0001\\u001f\"", false);
     check("[ true , false,null,[],{ }]", "[true,false,null,[],{}]", false);
     check("{\"a\" : {\"b\":[1 ,2]} , \"c\":\"\"}", "{\"a\":{\"b\":[1,2]},\"c\":\"\"}", false);
     check("\xEF\xBB\xBF[1]", "[1]", false);
