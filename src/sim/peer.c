@@ -434,7 +434,9 @@ void peer_judge_rest(struct world *w, struct peer *p) {
     }
     for (size_t i = 0; i < sizeof trees / sizeof trees[0] && p->client != NULL; i++) {
         const size_t count = machine_table_count(&p->machine, trees[i].tree);
-        if (count > 0) {
+        /* Nobody can tell a client that its session expired and was made anew by a CONNECT whose answer was lost. */
+        const bool unsure = trees[i].tree == TABLE_HELD && w->oracle.loose[p->index];
+        if (count > 0 && !unsure) {
             world_fail(w, "G5", "after the drain the table of c%d still has %zu %s", p->index, count, trees[i].what);
         }
     }

@@ -122,7 +122,7 @@ static void draw_real_faults(struct plan *p, struct prng *r) {
     p->audits = ONE_OF(r, 1, 4, 16);
 }
 
-static void draw_real(struct plan_client *c, struct prng *r) {
+static void draw_real(const struct plan *p, struct plan_client *c, struct prng *r) {
     c->real = c->durable = true;
     c->will = false;
     c->transaction = prng_chance(r, 1, 2);
@@ -131,7 +131,7 @@ static void draw_real(struct plan_client *c, struct prng *r) {
     c->inbox_bytes = ONE_OF(r, 0, 0, 300, 1000);
     c->inbox_bytes = c->publishes ? 0 : c->inbox_bytes; /* what it publishes would come back and fill it */
     c->keep_alive = ONE_OF(r, 0, 0, 0, 20);
-    if (c->five && prng_chance(r, 1, 4)) {
+    if (c->five && !p->wall_jumps && prng_chance(r, 1, 4)) {
         c->session_expiry = ONE_OF(r, 2, 10);
     }
 }
@@ -146,10 +146,13 @@ static void draw_kinds(struct plan *p, uint64_t seed) {
         return;
     }
     draw_real_faults(p, r);
-    p->steps *= 3; /* each message takes more of them */
+    p->steps *= 3; /* each message takes more of them, and must have a chance to arrive between two faults */
+    for (unsigned a = 0; a < ACTION_COUNT; a++) {
+        p->weight[a] = (uint16_t)(calm_weights[a] != 0 ? p->weight[a] * 8 : p->weight[a]);
+    }
     for (unsigned i = 0; i < p->client_count; i++) {
         if (kind == 1 || prng_chance(r, 1, 2)) {
-            draw_real(&p->clients[i], r);
+            draw_real(p, &p->clients[i], r);
         }
     }
 }
