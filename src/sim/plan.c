@@ -129,7 +129,6 @@ static void draw_real(const struct plan *p, struct plan_client *c, struct prng *
     c->hand = (uint8_t)ONE_OF(r, 1, 2, 4);
     c->lost = (enum plan_lost)ONE_OF(r, PLAN_LOST_RESEND, PLAN_LOST_DROP, PLAN_LOST_ASK);
     c->inbox_bytes = ONE_OF(r, 0, 0, 300, 1000);
-    c->inbox_bytes = c->publishes ? 0 : c->inbox_bytes; /* what it publishes would come back and fill it */
     c->keep_alive = ONE_OF(r, 0, 0, 0, 20);
     if (c->five && !p->wall_jumps && prng_chance(r, 1, 4)) {
         c->session_expiry = ONE_OF(r, 2, 10);
