@@ -132,12 +132,12 @@ static void every_function_may_be_called_from_a_loop_s_callback(void **state) {
         struct watched w = {.close_at = -1};
         collected_init(&w.c);
         struct quartet *client = open_watched(&w, store ? "loop" : NULL, call_everything);
-        while (w.c.events[QUARTET_EVENT_SUBSCRIBED] == 0) {
+        while (collected_events(&w.c, QUARTET_EVENT_SUBSCRIBED) == 0) {
             turn(client);
         }
         assert_ok(publish_number(client, "n", 2, 77, NULL));
         assert_int_equal(quartet_wait(client, 0, 1000), QUARTET_IN_CALLBACK); /* the loop's own thread */
-        while (w.c.count == 0) {
+        while (collected_count(&w.c) == 0) {
             turn(client);
         }
         check_calls(&w, false);
@@ -164,7 +164,7 @@ static void closing_from_a_message_s_callback_stops_at_once(void **state) {
         struct watched w = {.close_at = 4};
         collected_init(&w.c);
         struct quartet *client = open_watched(&w, store ? "closing" : NULL, close_after);
-        while (w.c.events[QUARTET_EVENT_SUBSCRIBED] == 0) {
+        while (collected_events(&w.c, QUARTET_EVENT_SUBSCRIBED) == 0) {
             turn(client);
         }
         for (unsigned i = 0; i < 100; i++) {
@@ -177,7 +177,7 @@ static void closing_from_a_message_s_callback_stops_at_once(void **state) {
             code = quartet_handle(client);
         }
         assert_int_equal(code, QUARTET_CLOSED);
-        assert_int_equal(w.c.count, 5);
+        assert_int_equal(collected_count(&w.c), 5);
         collected_deinit(&w.c);
     }
 }
@@ -187,7 +187,7 @@ static void what_was_not_given_before_closing_comes_again(void **state) {
     struct watched w = {.close_at = 9};
     collected_init(&w.c);
     struct quartet *client = open_watched(&w, "again", close_after);
-    while (w.c.events[QUARTET_EVENT_SUBSCRIBED] == 0) {
+    while (collected_events(&w.c, QUARTET_EVENT_SUBSCRIBED) == 0) {
         turn(client);
     }
     for (unsigned i = 0; i < 50; i++) {
@@ -293,7 +293,7 @@ static void disconnecting_ends_the_session_s_connection_for_good(void **state) {
     assert_false(status.connected);
     assert_int_equal(status.outbox_messages, 0);
     collected_wait_event(&c, QUARTET_EVENT_DISCONNECTED, 1);
-    assert_true(c.last[QUARTET_EVENT_DISCONNECTED].final);
+    assert_true(collected_last(&c, QUARTET_EVENT_DISCONNECTED).final);
     assert_ok(publish_number(client, "n", 2, 1, NULL)); /* taken, but nobody will send it */
     assert_int_equal(quartet_wait(client, 0, -1), QUARTET_CLOSED);
     quartet_close(client);

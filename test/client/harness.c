@@ -289,6 +289,35 @@ void collected_wait_event(struct collected *c, enum quartet_event_kind kind, uns
     }
 }
 
+struct quartet_event collected_last(struct collected *c, enum quartet_event_kind kind) {
+    (void)pthread_mutex_lock(&c->mutex);
+    struct quartet_event last = c->last[kind];
+    (void)pthread_mutex_unlock(&c->mutex);
+    return last;
+}
+
+const char *collected_text(struct collected *c, enum quartet_event_kind kind) {
+    static char text[sizeof c->texts[0]];
+    (void)pthread_mutex_lock(&c->mutex);
+    memcpy(text, c->texts[kind], sizeof text);
+    (void)pthread_mutex_unlock(&c->mutex);
+    return text;
+}
+
+unsigned collected_count(struct collected *c) {
+    (void)pthread_mutex_lock(&c->mutex);
+    unsigned count = c->count;
+    (void)pthread_mutex_unlock(&c->mutex);
+    return count;
+}
+
+unsigned collected_events(struct collected *c, enum quartet_event_kind kind) {
+    (void)pthread_mutex_lock(&c->mutex);
+    unsigned count = c->events[kind];
+    (void)pthread_mutex_unlock(&c->mutex);
+    return count;
+}
+
 void collected_are(struct collected *c, unsigned count) {
     (void)pthread_mutex_lock(&c->mutex);
     for (unsigned i = 0; i < c->count; i++) {

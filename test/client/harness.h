@@ -82,6 +82,12 @@ void collect_event(struct quartet *client, const struct quartet_event *event, vo
 /* Waits until so many have come; fails the test after 30 s. */
 void collected_wait(struct collected *c, unsigned count);
 void collected_wait_event(struct collected *c, enum quartet_event_kind kind, unsigned count);
+/* The last event of a kind, and what it said (valid until the next such call); the client may still be running. */
+struct quartet_event collected_last(struct collected *c, enum quartet_event_kind kind);
+const char *collected_text(struct collected *c, enum quartet_event_kind kind);
+/* How many messages, and events of a kind, have come so far. */
+unsigned collected_count(struct collected *c);
+unsigned collected_events(struct collected *c, enum quartet_event_kind kind);
 /* Exactly 0, 1, ... count - 1, each once, in order. */
 void collected_are(struct collected *c, unsigned count);
 

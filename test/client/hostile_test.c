@@ -86,11 +86,12 @@ static void nonsense_ends_the_connection_not_the_client(void **state) {
         /* An acknowledgement of something unknown may be ignored; everything else ends the connection. */
         bool ignored = nonsenses[i].bytes[0] == 0x40 || nonsenses[i].bytes[0] == 0x90;
         collected_wait_event(&c, ignored ? QUARTET_EVENT_CONNECTED : QUARTET_EVENT_DISCONNECTED, ignored ? 1 : 2);
-        if (!ignored && c.last[QUARTET_EVENT_DISCONNECTED].error != QUARTET_PROTOCOL) {
-            fail_msg("%s: %s, %s", nonsenses[i].what, quartet_error_name(c.last[QUARTET_EVENT_DISCONNECTED].error),
-                     c.texts[QUARTET_EVENT_DISCONNECTED]);
+        if (!ignored && collected_last(&c, QUARTET_EVENT_DISCONNECTED).error != QUARTET_PROTOCOL) {
+            fail_msg("%s: %s, %s", nonsenses[i].what,
+                     quartet_error_name(collected_last(&c, QUARTET_EVENT_DISCONNECTED).error),
+                     collected_text(&c, QUARTET_EVENT_DISCONNECTED));
         }
-        assert_int_equal(c.count, 0);
+        assert_int_equal(collected_count(&c), 0);
         quartet_close(client);
         false_broker_stop(&f);
         collected_deinit(&c);
@@ -178,7 +179,7 @@ static void repeats_are_answered_and_delivered_once(void **state) {
         quartet_close(client);
         false_broker_stop(&f);
         assert_int_equal(pubrecs, 12);
-        assert_int_equal(c.count, 1);
+        assert_int_equal(collected_count(&c), 1);
         collected_deinit(&c);
         folder_drop(folder);
     }
@@ -209,8 +210,8 @@ static void a_refused_connection_is_final_when_asked(void **state) {
     assert_int_equal(status.error, QUARTET_REFUSED);
     assert_int_equal(status.reason, 0x87);
     collected_wait_event(&c, QUARTET_EVENT_DISCONNECTED, 1);
-    assert_int_equal(c.last[QUARTET_EVENT_DISCONNECTED].reason, 0x87);
-    assert_true(c.last[QUARTET_EVENT_DISCONNECTED].final);
+    assert_int_equal(collected_last(&c, QUARTET_EVENT_DISCONNECTED).reason, 0x87);
+    assert_true(collected_last(&c, QUARTET_EVENT_DISCONNECTED).final);
     quartet_close(client);
     false_broker_stop(&f);
     collected_deinit(&c);
@@ -249,8 +250,8 @@ static void a_refused_message_is_told(void **state) {
         assert_int_equal(quartet_wait(client, id, 0), QUARTET_REFUSED);
         if (events) {
             collected_wait_event(&c, QUARTET_EVENT_PUBLISHED, 1);
-            assert_int_equal(c.last[QUARTET_EVENT_PUBLISHED].reason, 0x97);
-            assert_int_equal(c.last[QUARTET_EVENT_PUBLISHED].id, id);
+            assert_int_equal(collected_last(&c, QUARTET_EVENT_PUBLISHED).reason, 0x97);
+            assert_int_equal(collected_last(&c, QUARTET_EVENT_PUBLISHED).id, id);
         }
         quartet_close(client);
         false_broker_stop(&f);
@@ -293,7 +294,7 @@ static void a_lost_session_is_the_application_s_decision(void **state) {
         uint64_t id;
         assert_ok(publish_number(client, "n", 2, 1, &id));
         collected_wait_event(&c, QUARTET_EVENT_SESSION_LOST, 1);
-        assert_int_equal(c.last[QUARTET_EVENT_SESSION_LOST].count, 1);
+        assert_int_equal(collected_last(&c, QUARTET_EVENT_SESSION_LOST).count, 1);
         assert_int_equal(quartet_wait(client, id, -1), QUARTET_SESSION_LOST);
         struct quartet_status status;
         quartet_status(client, &status);
@@ -328,7 +329,7 @@ static void a_silent_broker_is_left(void **state) {
     options.connect_timeout_ms = 50;
     struct quartet *client = started(&options);
     collected_wait_event(&c, QUARTET_EVENT_DISCONNECTED, 3);
-    assert_int_equal(c.last[QUARTET_EVENT_DISCONNECTED].error, QUARTET_NETWORK);
+    assert_int_equal(collected_last(&c, QUARTET_EVENT_DISCONNECTED).error, QUARTET_NETWORK);
     quartet_close(client);
     false_broker_stop(&f);
     collected_deinit(&c);
@@ -375,7 +376,7 @@ static void servers_are_tried_in_order(void **state) {
     options.connect_timeout_ms = 10000;
     struct quartet *client = started(&options);
     collected_wait_event(&c, QUARTET_EVENT_CONNECTED, 1);
-    assert_true(c.events[QUARTET_EVENT_DISCONNECTED] >= 3);
+    assert_true(collected_events(&c, QUARTET_EVENT_DISCONNECTED) >= 3);
     quartet_close(client);
     false_broker_stop(&f);
     collected_deinit(&c);

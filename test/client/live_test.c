@@ -54,7 +54,7 @@ static void a_thread_publishes_and_receives_at_each_qos(void **state) {
             collected_are(&c, 1000);
             collected_wait_event(&c, QUARTET_EVENT_PUBLISHED, qos == 0 ? 0 : 1000);
             quartet_close(client);
-            assert_int_equal(c.events[QUARTET_EVENT_PUBLISHED], qos == 0 ? 0 : 1000);
+            assert_int_equal(collected_events(&c, QUARTET_EVENT_PUBLISHED), qos == 0 ? 0 : 1000);
             collected_deinit(&c);
         }
     }
@@ -95,7 +95,7 @@ static void a_loop_publishes_and_receives(void **state) {
                 assert_ok(publish_number(client, "n", 2, i, NULL));
             }
             run_loop(client, &c, 0, timeout);
-            run_loop(client, &c, c.count, timeout);
+            run_loop(client, &c, collected_count(&c), timeout);
             quartet_close(client);
             collected_deinit(&c);
         }
@@ -159,14 +159,14 @@ static void by_hand_publishes_and_receives(void **state) {
         options.store = store ? folder_file(b.folder, "core") : NULL;
         struct by_hand h = {subscribed(&options, "n", 2), b.port, -1};
         assert_ok(quartet_core_time(h.client, now_ms(CLOCK_MONOTONIC), now_ms(CLOCK_REALTIME)));
-        while (c.events[QUARTET_EVENT_SUBSCRIBED] == 0) {
+        while (collected_events(&c, QUARTET_EVENT_SUBSCRIBED) == 0) {
             core_step(&h);
         }
         for (unsigned i = 0; i < 50; i++) {
             assert_ok(publish_number(h.client, "n", 2, i, NULL));
         }
         struct quartet_status status = {.outbox_messages = 1};
-        while (c.count < 50 || status.outbox_messages > 0) {
+        while (collected_count(&c) < 50 || status.outbox_messages > 0) {
             core_step(&h);
             quartet_status(h.client, &status);
         }
@@ -366,7 +366,7 @@ static void several_threads_publish_and_wait(void **state) {
         }
         collected_wait(&c, THREADS * PER_THREAD);
         assert_ok(quartet_wait(client, 0, 20000));
-        assert_int_equal(c.count, THREADS * PER_THREAD);
+        assert_int_equal(collected_count(&c), THREADS * PER_THREAD);
         check_workers(&c);
         quartet_close(client);
         collected_deinit(&c);
