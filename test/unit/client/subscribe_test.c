@@ -151,7 +151,7 @@ static void many_filters_go_in_several_packets(void **state) {
     (void)state;
     start(false);
     struct quartet_subscription many[100];
-    char names[100][8];
+    char names[100][16];
     struct error error;
     for (int i = 0; i < 100; i++) {
         (void)snprintf(names[i], sizeof names[i], "f%d", i);
