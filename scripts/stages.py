@@ -73,12 +73,14 @@ STAGES = (
           "scripts/unit-tests tsan "
           f"-R '/({'|'.join([name.split('_', 1)[1] for name in THREADED] + list(THREADED_CLIENTS))})_test$'",
           ("build-tsan",), ("passed",)),
-    Stage("trial-threads", "the trial with the broker of the tsan build, which ends at the first race",
+    Stage("trial-threads", "the trial with four shards of the tsan build, which ends at the first race",
           "QUARTET_BUILD=$PWD/build/tsan TSAN_OPTIONS=halt_on_error=1 "
-          "scripts/trial --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-tsan",), ("sigkills",)),
-    Stage("trial-memory", "the trial with the broker of the dev build",
+          "scripts/trial --conf 'shards 4' --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-tsan",),
+          ("sigkills",)),
+    Stage("trial-memory", "the trial with four shards of the dev build",
           "QUARTET_BUILD=$PWD/build/dev "
-          "scripts/trial --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-dev",), ("sigkills",)),
+          "scripts/trial --conf 'shards 4' --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-dev",),
+          ("sigkills",)),
     Stage("package", "libquartet, installed and used as others would", "test/client/package.py", ("build-release",),
           ("passed",)),
     Stage("client-faults", "SIGKILL of libquartet's applications at system calls chosen by strace",
@@ -103,7 +105,7 @@ STAGES = (
     Stage("faults", "SIGKILL, EIO and ENOSPC at system calls chosen by strace",
           "test/crash/faults.py --seconds 60", ("build-release",), ("sigkills",)),
     Stage("powercut", "the power of a real file system fails under load",
-          "test/crash/powercut.py --seconds 40", ("build-release",), ("power_cuts",)),
+          "test/crash/powercut.py --cuts 220", ("build-release",), ("power_cuts",)),
     Stage("powercut-sees", "the same with a journal that is never synced: the loss must be seen",
           "test/crash/powercut.py --lie --cuts 20", ("build-release",), ("passed",)),
     Stage("fulldisk", "a real file system is full under load", "test/crash/fulldisk.py", ("build-release",), ("passed",)),
