@@ -268,8 +268,11 @@ bool peer_wants_turn(const struct world *w, const struct peer *p) {
 }
 
 void peer_bytes(struct world *w, struct peer *p, struct span bytes) {
+    uint32_t server;
     turn_begin(w, p);
-    spy_in(w, p, bytes);
+    if (client_wish(p->client, &server) != CLIENT_CLOSE) { /* else it has given the connection up: nobody reads this */
+        spy_in(w, p, bytes);
+    }
     client_received(p->client, bytes);
     service(w, p);
 }
