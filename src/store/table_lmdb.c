@@ -14,7 +14,7 @@
 #define FILE_NAME "table.mdb"
 
 enum { READERS_MAX = 512, KEY_MAX = 511 };
-#define WHOLE_BYTES_MAX (1ULL << 30) /* of a table: the start looks at all of its pages, which takes half a second */
+#define WHOLE_BYTES_MAX (1ULL << 30) /* of a table: the start looks at all of its pages up to this size */
 #define SPACE_MIN (8ULL << 20)       /* with less, a short write is taken for what it is */
 
 static const char *const tree_names[TABLE_TREES] = {
