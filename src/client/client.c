@@ -36,6 +36,8 @@ static void client_init(struct client *c, const struct client_setup *setup) {
     c->subscribe_id = setup->ids_max;
     c->prng = prng_of(setup->seed);
     c->phase = PHASE_IDLE;
+    c->expiry_s = SESSION_NEVER_EXPIRES;
+    c->ask_at = INT64_MAX;
     c->events = fifo_of(sizeof(struct event_item));
     c->tracing = fifo_of(sizeof(struct trace_item));
     c->owned = fifo_of(sizeof(void *));
@@ -238,7 +240,8 @@ static void client_attempt(struct client *c) {
 
 static mono_ms_t ping_due(const struct client *c) {
     mono_ms_t quiet = c->sent_at < c->received_at ? c->sent_at : c->received_at;
-    return quiet + (mono_ms_t)(c->keep_alive_ms - c->keep_alive_ms / 4);
+    mono_ms_t due = quiet + (mono_ms_t)(c->keep_alive_ms - c->keep_alive_ms / 4);
+    return due < c->ask_at ? due : c->ask_at;
 }
 
 static void client_ping(struct client *c) {
@@ -250,6 +253,7 @@ static void client_ping(struct client *c) {
     } else if (!c->pinging && c->now >= ping_due(c)) {
         packet_encode_pingreq(output_begin(c, 0));
         output_end(c);
+        connect_ask(c);
         c->pinging = true;
         c->pinged_at = c->now;
     }

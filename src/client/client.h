@@ -21,9 +21,9 @@
  *     done                DROPPED{in, message}                        in any order; may be lost with a crash:
  *                                                                     delivered again, same position         B6
  *     SUBACK came         SUBSCRIBED{in, filter}                      so that a restart does not ask again
- *     CONNECT leaves      SESSION{in}: not sure                       durable before its first byte
+ *     CONNECT leaves      SESSION{out}: not answered                  durable before its first byte
  *     CONNACK came        FREED, UNSUBSCRIBED when the session is
- *                         gone; then SESSION{in}: sure                durable before SUBSCRIBE               R3
+ *                         gone; then SESSION{in}, SESSION{out}        durable before SUBSCRIBE               R3
  *     flows are lost      SESSION{out}: lost, or no more              see send.c
  *
  * A message's name (its id towards the application, the sequence of its position) is the lsn of its MESSAGE record. The
@@ -37,8 +37,8 @@
  * taken, and before a packet id is first used for a PUBLISH of QoS 2, a PUBREL frees it at the broker.
  *
  * What an MQTT client cannot know: when CONNACK is cut off, and the broker had forgotten the session, the next CONNACK
- * says that a session is present. It is taken for the old one; 5.0: subscriptions are then asked for once more, with
- * Retain Handling 1.
+ * says that a session is present. If it may have expired, it is not trusted: connect.c asks for a clean start. Else it
+ * is taken for the old one; 5.0: subscriptions are then asked for once more, with Retain Handling 1.
  *
  * Publications that will never be sent are told by QUARTET_EVENT_PUBLISHED: expired before their flow began
  * (QUARTET_TIMEOUT), or of a kind that this broker does not take (QUARTET_REFUSED and the reason code: QoS, RETAIN,

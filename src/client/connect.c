@@ -2,8 +2,63 @@
  *
  * Session Present 0 where we know of a session is handled by each part for itself; what they record is in the log
  * before the record that says that this CONNACK was seen. SUBSCRIBE waits for all of it, so that a broker whose session
- * is new has nothing to send before our old packet ids are forgotten for good (R3). */
+ * is new has nothing to send before our old packet ids are forgotten for good (R3).
+ *
+ * A session that expires (5.0) can be replaced unseen: a CONNECT comes too late, the broker makes a new session, and
+ * the CONNACK that says so is cut off or dies with us before it is recorded. The next one says "present", and means a
+ * session to which our packet ids are nothing. So when a CONNECT was left without a recorded answer and the session may
+ * have expired since the broker was last seen with it, the next CONNECT asks for a clean start, until one is answered
+ * and that is recorded. What the broker may then throw away is what the expiry allowed it to throw away. */
 #include "client/state.h"
+
+enum { ASK_MS_MIN = 10000 };
+
+/* ---- the session's expiry ---- */
+
+static uint32_t expiry_wanted(const struct client *c) {
+    const struct quartet_options *o = &c->options;
+    if (c->protocol == PROTOCOL_311) {
+        return SESSION_NEVER_EXPIRES;
+    }
+    if (o->end_session) {
+        return 0;
+    }
+    return o->session_expiry_s != 0 ? o->session_expiry_s : SESSION_NEVER_EXPIRES;
+}
+
+/* `seen` is kept four times as fresh as the expiry needs. */
+static int64_t ask_interval_ms(const struct client *c) {
+    int64_t quarter = (int64_t)c->expiry_s * 1000 / 4;
+    return quarter > ASK_MS_MIN ? quarter : ASK_MS_MIN;
+}
+
+/* A clock that was put back says nothing. */
+static bool session_may_have_expired(const struct client *c) {
+    return c->expiry_s != SESSION_NEVER_EXPIRES &&
+           (c->wall < c->seen || c->wall - c->seen >= (wall_ms_t)c->expiry_s * 1000);
+}
+
+void connect_ask(struct client *c) {
+    c->ask_at = INT64_MAX;
+    c->asked = c->asked != 0 ? c->asked : c->wall;
+}
+
+void connect_seen(struct client *c) {
+    if (c->asked == 0) {
+        return;
+    }
+    c->seen = c->asked;
+    c->asked = 0;
+    if (c->expiry_s == 0 || c->expiry_s == SESSION_NEVER_EXPIRES) {
+        return;
+    }
+    c->ask_at = c->now + ask_interval_ms(c);
+    if (c->session_known && c->seen - c->seen_recorded >= ask_interval_ms(c)) {
+        (void)client_record_in(c);
+    }
+}
+
+/* ---- CONNECT ---- */
 
 /* 3.1.1 knows one flag for both: the session begins anew and ends with the connection. */
 static bool connect_clean(const struct client *c) {
@@ -14,12 +69,17 @@ static bool connect_clean(const struct client *c) {
     return o->clean_start && !c->connected_once;
 }
 
+static bool connect_distrusts(const struct client *c) {
+    return c->protocol == PROTOCOL_5 && c->uncertain && c->session_known && session_may_have_expired(c) &&
+           !client_mutant(c, MUTANT_TRUST);
+}
+
 static void connect_properties(const struct client *c, struct properties *p) {
     const struct quartet_options *o = &c->options;
     properties_clear(p);
     if (!o->end_session) {
         p->present |= PROPERTY_SESSION_EXPIRY_INTERVAL;
-        p->session_expiry_interval_s = o->session_expiry_s != 0 ? o->session_expiry_s : UINT32_MAX;
+        p->session_expiry_interval_s = expiry_wanted(c);
     }
     if (o->receive_maximum != UINT16_MAX) {
         p->present |= PROPERTY_RECEIVE_MAXIMUM;
@@ -29,12 +89,24 @@ static void connect_properties(const struct client *c, struct properties *p) {
     p->maximum_packet_size = o->packet_bytes_max;
 }
 
-void connect_send(struct client *c) {
-    const struct quartet_options *o = &c->options;
-    c->clean = connect_clean(c);
+/* What is known when this CONNECT leaves: it may change the session's expiry, and nobody may ever hear of it. */
+static lsn_t connect_record(struct client *c) {
     c->ask_again = c->uncertain;
     c->uncertain = true;
-    lsn_t lsn = client_record_in(c);
+    if (expiry_wanted(c) < c->expiry_s || c->seen != c->seen_recorded) {
+        c->expiry_s = expiry_wanted(c) < c->expiry_s ? expiry_wanted(c) : c->expiry_s;
+        (void)client_record_in(c);
+    }
+    return client_record_out(c);
+}
+
+void connect_send(struct client *c) {
+    const struct quartet_options *o = &c->options;
+    c->distrusts = connect_distrusts(c);
+    c->clean = connect_clean(c) || c->distrusts;
+    c->asked = 0;
+    connect_ask(c);
+    lsn_t lsn = connect_record(c);
     struct packet_connect p = {.protocol = (uint8_t)c->protocol,
                                .clean_start = c->clean,
                                .has_will = o->will.topic != NULL,
@@ -64,7 +136,9 @@ static bool wants_311(uint8_t reason) {
     return reason == REASON_UNSUPPORTED_PROTOCOL_VERSION || reason == 1;
 }
 
+/* It has not touched the session. */
 static void connect_refused(struct client *c, uint8_t reason) {
+    c->uncertain = c->ask_again;
     bool auto_protocol = c->options.protocol == 0 && c->protocol == PROTOCOL_5;
     client_end(c, QUARTET_REFUSED, reason, -1, "the broker refuses the connection: %s",
                reason >= REASON_UNSPECIFIED_ERROR ? reason_text(reason) : "return code of 3.1.1");
@@ -122,6 +196,12 @@ static bool connect_checked(struct client *c, const struct packet_connack *p) {
     return true;
 }
 
+/* The broker may keep the session for another time than we asked for [MQTT 5.0, 3.2.2.3.2]. */
+static void connect_expiry(struct client *c, const struct properties *p) {
+    bool told = c->protocol == PROTOCOL_5 && (p->present & PROPERTY_SESSION_EXPIRY_INTERVAL) != 0;
+    c->expiry_s = told ? p->session_expiry_interval_s : expiry_wanted(c);
+}
+
 static void connect_event(struct client *c) {
     struct quartet_event event = {
         .kind = QUARTET_EVENT_CONNECTED, .session_present = c->session_present, .server = c->servers[c->server]};
@@ -149,13 +229,16 @@ void connect_answer(struct client *c, const struct packet_connack *p) {
     c->counters.error = QUARTET_OK;
     c->counters.reason = 0;
     connect_allowed(c, &p->properties);
+    connect_expiry(c, &p->properties);
     connect_event(c);
     receive_connected(c, session_gone);
     send_connected(c, session_gone);
     subscribe_connected(c, session_gone);
+    connect_seen(c);
     c->session_known = true;
     c->uncertain = false;
     (void)client_record_in(c);
+    (void)client_record_out(c);
     subscribe_pump(c);
     send_pump(c);
 }

@@ -1,8 +1,9 @@
 /* What the store holds of a client, and the two records that say what it is about.
  *
- *     SESSION "in:ID"    protocol: of the session that the broker has, 0: none was ever made; expiry_s: always "never";
- *                        disconnected_at: 0 while a CONNECT may have left whose CONNACK was not recorded
- *     SESSION "out:ID"   disconnected_at: when the broker turned out to have forgotten the session; 0: it has not */
+ *     SESSION "in:ID"    protocol: of the session that the broker has, 0: none was ever made; expiry_s: how long it
+ *                        keeps it without a connection; disconnected_at: it had the connection then, or later
+ *     SESSION "out:ID"   protocol: 0 while a CONNECT may have left whose CONNACK was not recorded; disconnected_at:
+ *                        when the broker turned out to have forgotten the session, 0: it has not */
 #include "base/mem.h"
 #include "base/must.h"
 #include "client/state.h"
@@ -10,16 +11,13 @@
 static const char name_out[] = "out:";
 static const char name_in[] = "in:";
 
-static lsn_t record_session(struct client *c, const char *prefix, session_id_t id, wall_ms_t at, uint8_t protocol) {
+/* Names and records a session of the store; the fields that say something are the caller's. */
+static lsn_t record_session(struct client *c, const char *prefix, struct record record) {
     struct buf name = {NULL, 0, 0};
     buf_bytes(&name, span_str(prefix));
     buf_bytes(&name, span_str(c->client_id));
-    struct record record = {.kind = RECORD_SESSION,
-                            .session = {.session_id = id,
-                                        .client_id = buf_span(&name),
-                                        .expiry_s = SESSION_NEVER_EXPIRES,
-                                        .disconnected_at = at,
-                                        .protocol = protocol}};
+    record.kind = RECORD_SESSION;
+    record.session.client_id = buf_span(&name);
     lsn_t lsn = prefix == name_out ? client_stage_out(c, &record) : client_stage_in(c, &record);
     buf_deinit(&name);
     return lsn;
@@ -30,12 +28,20 @@ static wall_ms_t wall_not_0(const struct client *c) {
 }
 
 lsn_t client_record_in(struct client *c) {
-    return record_session(c, name_in, c->receiving.session, c->uncertain ? 0 : wall_not_0(c),
-                          c->session_known ? (uint8_t)c->protocol : 0);
+    c->seen_recorded = c->seen;
+    struct record_session s = {.session_id = c->receiving.session,
+                               .expiry_s = c->expiry_s,
+                               .disconnected_at = c->seen,
+                               .protocol = c->session_known ? (uint8_t)c->protocol : 0};
+    return record_session(c, name_in, (struct record){.session = s});
 }
 
 lsn_t client_record_out(struct client *c) {
-    return record_session(c, name_out, c->sending.session, c->sending.lost ? wall_not_0(c) : 0, (uint8_t)c->protocol);
+    struct record_session s = {.session_id = c->sending.session,
+                               .expiry_s = SESSION_NEVER_EXPIRES,
+                               .disconnected_at = c->sending.lost ? wall_not_0(c) : 0,
+                               .protocol = c->uncertain ? 0 : (uint8_t)c->protocol};
+    return record_session(c, name_out, (struct record){.session = s});
 }
 
 /* ---- the sink ---- */
@@ -72,11 +78,14 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
     if (begins_with(s->client_id, name_out)) {
         c->sending.session = id;
         c->sending.lost = s->disconnected_at != 0;
+        c->uncertain = s->protocol == 0;
         (void)load_client_id(l, span_skip(s->client_id, strlen(name_out)));
     } else if (begins_with(s->client_id, name_in)) {
         c->receiving.session = id;
-        c->uncertain = s->disconnected_at == 0;
         c->session_known = s->protocol != 0;
+        c->expiry_s = s->expiry_s;
+        c->seen = s->disconnected_at;
+        c->seen_recorded = c->seen;
         (void)load_client_id(l, span_skip(s->client_id, strlen(name_in)));
     } else if (!l->failed) {
         l->failed = true;

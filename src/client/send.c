@@ -414,11 +414,11 @@ static uint64_t published_count(const struct client *c, int qos) {
     return count;
 }
 
-/* What becomes of flows when nobody has decided: QoS 1 alone may always come twice; and a session that we ourselves
+/* What becomes of flows when nobody has decided: QoS 1 alone may always come twice; and a session that the application
  * asked to end was not lost. */
 static enum quartet_lost_policy lost_policy(const struct client *c) {
     const struct quartet_options *o = &c->options;
-    bool own_will = c->clean || o->end_session;
+    bool own_will = (c->clean && !c->distrusts) || o->end_session;
     if (o->session_lost == QUARTET_LOST_HOLD && (own_will || published_count(c, 2) == 0)) {
         return QUARTET_LOST_RESEND;
     }

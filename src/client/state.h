@@ -211,7 +211,12 @@ struct client {
     bool session_known; /* CONNACK came for this session, perhaps before a restart */
     bool uncertain;     /* a CONNECT has left whose CONNACK was not seen and recorded */
     bool ask_again;     /* and there was such a one before this connection */
-    bool retry_now;     /* the next attempt is made at once, at the same server */
+    uint32_t expiry_s;  /* how long the broker keeps the session without a connection, at least */
+    wall_ms_t seen;     /* it had the connection then, or later: what left then was answered. 0: never */
+    wall_ms_t seen_recorded;
+    wall_ms_t asked;  /* when the CONNECT or PINGREQ left that is not answered; 0: there is none */
+    mono_ms_t ask_at; /* when to ask again, so that `seen` does not grow old; INT64_MAX: need not */
+    bool retry_now;   /* the next attempt is made at once, at the same server */
     struct ending ending;
 
     /* the connection */
@@ -219,7 +224,8 @@ struct client {
     struct buf in;
     struct allowed allowed;
     struct packet_limits limits;
-    bool clean; /* this CONNECT asked for a clean start */
+    bool clean;     /* this CONNECT asked for a clean start */
+    bool distrusts; /* because the session that the broker has may not be ours: connect.c */
     bool session_present;
     bool closing_gracefully; /* CLOSING waits until the last bytes may leave */
     bool pinging;
@@ -264,9 +270,9 @@ void client_wrong(struct client *c, const struct verdict *verdict);
 /* ---- load.c ---- */
 
 bool client_load(struct client *c, struct error *error);
-/* Records what is known of the session: `uncertain` before CONNECT leaves, else after CONNACK. Returns the lsn. */
+/* Records what is known of the session: for how long it is kept, and since when. Returns the lsn. */
 lsn_t client_record_in(struct client *c);
-/* Records whether flows wait for a decision. */
+/* Records whether flows wait for a decision, and whether a CONNECT may have left that was not answered. */
 lsn_t client_record_out(struct client *c);
 
 /* ---- output.c ---- */
@@ -309,6 +315,9 @@ bool client_text_valid(const char *text);
 /* ---- connect.c ---- */
 
 void connect_send(struct client *c);
+/* CONNECT or PINGREQ leaves, and PINGRESP came. */
+void connect_ask(struct client *c);
+void connect_seen(struct client *c);
 void connect_answer(struct client *c, const struct packet_connack *p);
 /* True when the broker refuses protocol 5 in the format of 3.1.1. */
 bool connect_answer_is_311(const struct client *c, const struct packet_frame *frame);

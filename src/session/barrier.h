@@ -42,7 +42,8 @@
     ROW(QUEUE_DROP, BOTH, "a message for a full queue or inbox is dropped silently")                                   \
     ROW(ORDER, BOTH, "resumed flows are resent in the order of their packet ids")                                      \
     ROW(SEQUENCE, CLIENT, "the application's own numbers of its messages are not recorded")                            \
-    ROW(LOST, CLIENT, "Session Present 0 is taken for 1: flows go on under their old ids")
+    ROW(LOST, CLIENT, "Session Present 0 is taken for 1: flows go on under their old ids")                             \
+    ROW(TRUST, CLIENT, "a session that may have expired unseen is taken for the old one")
 
 enum mutant {
     MUTANT_NONE = 0,

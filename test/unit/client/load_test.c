@@ -392,6 +392,53 @@ static void a_crash_before_connack_is_recorded_makes_it_ask_again(void **state) 
     client_says(p, "SUBSCRIBE id=65535 \"a\":2:handling=1");
 }
 
+/* The client dies, and the power with it, before this is on disk. */
+static void dies_without_commit(void) {
+    kept.peer.disk_is_slow = false;
+    kept_close(&kept);
+    fault_disk_restart(&kept.disk, true);
+    assert_true(kept_open(&kept));
+}
+
+static void a_new_session_that_was_seen_but_not_recorded_is_begun_anew(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    p->options.session_expiry_s = 100;
+    restart();
+    peer_connect(p, false);
+    broker_publishes(p, 2, 9, false, "old");
+    client_says(p, "PUBREC id=9 reason=0x00");
+    (void)app_takes(p, "old");
+    peer_cut(p);
+    peer_advance(p, 100000);
+    const char *line = peer_open(p);
+    assert_non_null(strstr(line, "CONNECT 5.0 keep_alive"));
+    p->disk_is_slow = true;
+    broker_connack(p, false, 0);
+    dies_without_commit();
+    assert_non_null(strstr(peer_open(p), "CONNECT 5.0 clean"));
+    broker_connack(p, false, 0);
+    broker_publishes(p, 2, 9, false, "new");
+    client_says(p, "PUBREC id=9 reason=0x00");
+    (void)app_takes(p, "old"); /* it was never done */
+    (void)app_takes(p, "new");
+}
+
+/* The second process asks for a shorter expiry, and dies before it is answered: the broker may have heard it. */
+static void an_expiry_that_was_asked_for_counts_although_nobody_answered(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    peer_connect(p, false);
+    peer_cut(p);
+    p->options.session_expiry_s = 10;
+    restart();
+    (void)peer_open(p);
+    p->options.session_expiry_s = 0;
+    p->wall += 10000;
+    restart();
+    assert_non_null(strstr(peer_open(p), "CONNECT 5.0 clean"));
+}
+
 static void kill_the_message_and_its_id_are_still_there(void **state) {
     (void)state;
     struct peer *p = &kept.peer;
@@ -506,6 +553,8 @@ int main(void) {
         TEST(subscriptions_are_not_asked_for_again),
         TEST(what_was_to_be_unsubscribed_is_not_taken_for_granted),
         TEST(a_crash_before_connack_is_recorded_makes_it_ask_again),
+        TEST(a_new_session_that_was_seen_but_not_recorded_is_begun_anew),
+        TEST(an_expiry_that_was_asked_for_counts_although_nobody_answered),
         TEST(kill_the_message_and_its_id_are_still_there),
         TEST(a_kept_position_ends_what_was_before_it),
         TEST(held_flows_wait_for_the_decision_also_after_a_crash),
