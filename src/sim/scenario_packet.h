@@ -3,13 +3,8 @@
 
 #include "sim/mini.h"
 
-/* One client of a scenario. */
-struct scenario_client {
-    char name[16];
-    bool five; /* as its last CONNECT said */
-    int conn;  /* index in the world's connections; -1: none */
-};
-
-/* Encodes `text` ("PUBLISH 1 t qos 2 \"m\"") as the client would send it to `out` (MINI_PACKET_BYTES); 0 when the text
- * is not understood. CONNECT sets client->five and uses the client's name as its identifier. `*type` gets the type. */
-size_t scenario_packet(struct scenario_client *client, const char *text, uint8_t *out, uint8_t *type);
+/* Encodes `text` ("PUBLISH 1 t qos 2 \"m\"") as the client `name` would send it to `out` (MINI_PACKET_BYTES); 0 when
+ * the text is not understood. CONNECT sets *five and uses the name as the client identifier. `*type` gets the type. */
+size_t scenario_packet(const char *name, bool *five, const char *text, uint8_t *out, uint8_t *type);
+/* The same for what a broker sends. */
+size_t scenario_answer(bool five, const char *text, uint8_t *out);
