@@ -24,6 +24,7 @@ void config_init(struct config *config) {
 }
 
 static void listener_deinit(struct config_listener *l) {
+    mem_free(l->path);
     mem_free(l->address);
     mem_free(l->origin);
 }

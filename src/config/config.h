@@ -10,6 +10,7 @@
 
 /* One listener as it was written. */
 struct config_listener {
+    char *path;               /* owned; of a UNIX socket, which has no port; NULL: none */
     uint16_t port;            /* 0: any free one */
     uint8_t family;           /* 4 or 6; 0: both */
     char *address;            /* owned; NULL: all addresses */
@@ -18,6 +19,7 @@ struct config_listener {
 };
 
 #define CONFIG_LISTENERS_MAX 64
+#define CONFIG_PATH_BYTES_MAX 107 /* of a UNIX socket; the system's limit */
 
 /* Kinds of log lines, one bit each. */
 enum config_log_type {

@@ -56,10 +56,10 @@
 
 /* Options with a meaning of their own.  name, shape of the value, text. */
 #define CONFIG_WORD_ROWS(ROW)                                                                                          \
-    ROW(listener, "PORT [ADDRESS]", "listen on this port, on one address or on all")                                   \
+    ROW(listener, "PORT [ADDRESS] | 0 PATH", "listen on this port, on one address or on all, or on a UNIX socket")     \
     ROW(port, "PORT", "port of the default listener")                                                                  \
     ROW(bind_address, "ADDRESS", "address of the default listener")                                                    \
-    ROW(socket_domain, "ipv4|ipv6", "the only protocol family of the listener above")                                  \
+    ROW(socket_domain, "ipv4|ipv6|unix", "the only protocol family of the listener above")                             \
     ROW(protocol, "mqtt", "protocol of the listener above")                                                            \
     ROW(max_connections, "COUNT", "connections at once to the listener above; -1: no limit of its own")                \
     ROW(log_dest, "stderr|stdout|syslog|file PATH|none", "where log lines go; may be given more than once")            \

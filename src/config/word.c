@@ -56,11 +56,40 @@ static bool word_port(const struct word *w, struct span text, uint16_t *port) {
     return true;
 }
 
-static bool word_address_fits(const struct word *w, struct span address) {
-    if (address.len > 0 && address.ptr[0] == '/') {
-        problem_error(w->report, w->place, "%s: UNIX sockets come later", w->name);
-        return false;
+/* A host name has no slash. What begins with @ is no path, but the name of a socket all the same. */
+static bool word_is_path(struct span where) {
+    return where.len > 0 && (memchr(where.ptr, '/', where.len) != NULL || where.ptr[0] == '@');
+}
+
+static bool word_has_blank(struct span text) {
+    for (size_t i = 0; i < text.len; i++) {
+        if (text.ptr[i] <= ' ' || text.ptr[i] == 0x7f) {
+            return true;
+        }
     }
+    return false;
+}
+
+static bool word_path_fits(const struct word *w, uint16_t port, struct span path) {
+    const struct shown seen = shown(path);
+    if (path.ptr[0] == '@') {
+        problem_error(w->report, w->place,
+                      "%s: \"%s\" is an abstract name, which every user could connect to; give a path", w->name,
+                      seen.text);
+    } else if (port != 0) {
+        problem_error(w->report, w->place, "%s: a UNIX socket has no port; write `listener 0 %s`", w->name, seen.text);
+    } else if (path.len > CONFIG_PATH_BYTES_MAX) {
+        problem_error(w->report, w->place, "%s: \"%s\" has %zu bytes, and the path of a UNIX socket may have %d",
+                      w->name, seen.text, path.len, CONFIG_PATH_BYTES_MAX);
+    } else if (word_has_blank(path)) {
+        problem_error(w->report, w->place, "%s: \"%s\" is not a path: it has a blank", w->name, seen.text);
+    } else {
+        return true;
+    }
+    return false;
+}
+
+static bool word_address_fits(const struct word *w, struct span address) {
     if (address.len > 255 || memchr(address.ptr, ' ', address.len) != NULL) {
         problem_error(w->report, w->place, "%s: \"%s\" is not an address", w->name, shown(address).text);
         return false;
@@ -69,17 +98,21 @@ static bool word_address_fits(const struct word *w, struct span address) {
 }
 
 static void set_listener(const struct word *w) {
-    struct span address = w->value;
-    struct span port = word_take(&address);
+    struct span where = w->value;
+    struct span port = word_take(&where);
     struct config_listener l = {0};
-    if (!word_port(w, port, &l.port) || (address.len > 0 && !word_address_fits(w, address))) {
+    bool local = word_is_path(where);
+    if (!word_port(w, port, &l.port) ||
+        !(local ? word_path_fits(w, l.port, where) : where.len == 0 || word_address_fits(w, where))) {
         return;
     }
     if (w->config->listener_count == CONFIG_LISTENERS_MAX) {
         problem_error(w->report, w->place, "more than %d listeners", CONFIG_LISTENERS_MAX);
         return;
     }
-    l.address = address.len > 0 ? mem_copy(address.ptr, address.len) : NULL;
+    if (where.len > 0) {
+        *(local ? &l.path : &l.address) = mem_copy(where.ptr, where.len);
+    }
     l.origin = word_origin(w->place);
     w->config->listeners[w->config->listener_count++] = l;
 }
@@ -97,19 +130,27 @@ static void set_port(const struct word *w) {
 }
 
 static void set_bind_address(const struct word *w) {
-    if (word_address_fits(w, w->value)) {
+    if (word_is_path(w->value)) {
+        problem_error(w->report, w->place, "%s: \"%s\" is not an address; write `listener 0 PATH` for a UNIX socket",
+                      w->name, shown(w->value).text);
+    } else if (word_address_fits(w, w->value)) {
         text_replace(&w->config->default_listener.address, w->value);
         default_listener_given(w);
     }
 }
 
 static void set_socket_domain(const struct word *w) {
-    if (span_equal(w->value, SPAN("ipv4"))) {
-        word_listener(w->config)->family = 4;
-    } else if (span_equal(w->value, SPAN("ipv6"))) {
-        word_listener(w->config)->family = 6;
+    struct config_listener *l = word_listener(w->config);
+    bool local = span_equal(w->value, SPAN("unix"));
+    uint8_t family = span_equal(w->value, SPAN("ipv4")) ? 4 : span_equal(w->value, SPAN("ipv6")) ? 6 : 0;
+    if (family == 0 && !local) {
+        problem_error(w->report, w->place, "socket_domain: \"%s\" is none of ipv4, ipv6, unix", shown(w->value).text);
+    } else if (l->path != NULL) {
+        problem_warning(w->report, w->place, "socket_domain has no effect: the listener above is a UNIX socket");
+    } else if (local) {
+        problem_error(w->report, w->place, "socket_domain: a UNIX socket needs a path; write `listener 0 PATH`");
     } else {
-        problem_error(w->report, w->place, "socket_domain: \"%s\" is neither ipv4 nor ipv6", shown(w->value).text);
+        l->family = family;
     }
 }
 

@@ -234,7 +234,7 @@ static void conn_move(struct conn *c) {
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
     (void)getpeername(c->fd, (struct sockaddr *)&address, &length);
-    address_print((struct sockaddr *)&address, moved->peer, sizeof moved->peer);
+    peer_print(c->fd, (struct sockaddr *)&address, moved->peer, sizeof moved->peer);
     unsigned target = shard_move(loop->shard, c->handle, &moved->bytes);
     must(target < loop->shared->shards);
     conn_detach(c);

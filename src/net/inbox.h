@@ -5,9 +5,7 @@
 #include "base/buf.h"
 #include "base/list.h"
 #include "base/lock.h"
-
-/* Text of a peer's address: [IPv6%zone]:port at most. */
-#define PEER_BYTES 80
+#include "net/address.h"
 
 struct moved {
     struct link link;

@@ -1,6 +1,5 @@
 #include "net/listener.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <netdb.h>
 #include <netinet/in.h>
@@ -10,6 +9,7 @@
 #include <unistd.h>
 
 #include "base/mem.h"
+#include "net/address.h"
 
 #define LISTEN_BACKLOG 4096
 
@@ -21,21 +21,6 @@ struct opening {
     struct log *log;
     struct error *error;
 };
-
-void address_print(const struct sockaddr *address, char *out, size_t bytes) {
-    char text[INET6_ADDRSTRLEN] = "?";
-    if (address->sa_family == AF_INET6) {
-        const struct sockaddr_in6 *in6 = (const struct sockaddr_in6 *)(const void *)address;
-        (void)inet_ntop(AF_INET6, &in6->sin6_addr, text, sizeof text);
-        (void)snprintf(out, bytes, "[%s]:%u", text, ntohs(in6->sin6_port));
-    } else if (address->sa_family == AF_INET) {
-        const struct sockaddr_in *in = (const struct sockaddr_in *)(const void *)address;
-        (void)inet_ntop(AF_INET, &in->sin_addr, text, sizeof text);
-        (void)snprintf(out, bytes, "%s:%u", text, ntohs(in->sin_port));
-    } else {
-        (void)snprintf(out, bytes, "?");
-    }
-}
 
 static void address_set_port(struct sockaddr *address, uint16_t port) {
     if (address->sa_family == AF_INET6) {
@@ -120,14 +105,19 @@ static bool open_sockets(struct opening *o, struct listening *l, struct sockaddr
     return true;
 }
 
-static bool open_address(struct opening *o, struct sockaddr *address, socklen_t bytes) {
-    struct listeners *all = o->listeners;
+/* One more in `all`, which nobody accepts from yet. */
+static struct listening *add_socket(struct listeners *all, uint16_t index) {
     all->sockets = mem_resize(all->sockets, (all->socket_count + 1) * sizeof *all->sockets);
     struct listening *l = &all->sockets[all->socket_count++];
-    *l = (struct listening){.listener = o->index, .fds = mem_alloc(all->shards * sizeof(int))};
+    *l = (struct listening){.listener = index, .fds = mem_alloc(all->shards * sizeof(int))};
     for (unsigned i = 0; i < all->shards; i++) {
         l->fds[i] = -1;
     }
+    return l;
+}
+
+static bool open_address(struct opening *o, struct sockaddr *address, socklen_t bytes) {
+    struct listening *l = add_socket(o->listeners, o->index);
     address_set_port(address, o->port);
     bool opened = open_sockets(o, l, address, bytes);
     int failure = errno;
@@ -135,13 +125,19 @@ static bool open_address(struct opening *o, struct sockaddr *address, socklen_t 
     return opened ? true : cannot_listen(o, l->name, failure);
 }
 
-/* Takes back what the last open_address() has left. */
-static void forget_address(struct listeners *all) {
+void listening_close(struct listening *l, unsigned shard) {
+    if (l->fds[shard] >= 0) {
+        socket_file_close(&l->file);
+        (void)close(l->fds[shard]);
+        l->fds[shard] = -1;
+    }
+}
+
+/* Takes back what add_socket() has added last. */
+static void forget_socket(struct listeners *all) {
     struct listening *l = &all->sockets[--all->socket_count];
     for (unsigned i = 0; i < all->shards; i++) {
-        if (l->fds[i] >= 0) {
-            (void)close(l->fds[i]);
-        }
+        listening_close(l, i);
     }
     mem_free(l->fds);
 }
@@ -169,7 +165,7 @@ static bool open_found(struct opening *o, const struct addrinfo *found, bool nam
         struct sockaddr_storage address = {0};
         memcpy(&address, a->ai_addr, a->ai_addrlen);
         if (!open_address(o, (struct sockaddr *)&address, a->ai_addrlen)) {
-            forget_address(o->listeners);
+            forget_socket(o->listeners);
             return false;
         }
     }
@@ -205,7 +201,7 @@ bool listeners_open(struct listeners *l, const struct config *config, unsigned s
         const struct config_listener *c = &config->listeners[i];
         struct opening o = {l, (uint16_t)i, c->port, log, error};
         l->items[i].max_connections = c->max_connections;
-        if (!open_listener(&o, c->address, c->family, config->local_only)) {
+        if (c->path == NULL && !open_listener(&o, c->address, c->family, config->local_only)) {
             listeners_close(l);
             return false;
         }
@@ -213,9 +209,35 @@ bool listeners_open(struct listeners *l, const struct config *config, unsigned s
     return true;
 }
 
+/* Listeners take turns in who accepts. */
+static bool open_file(struct listeners *all, uint16_t index, const char *path, struct error *error) {
+    struct listening *l = add_socket(all, index);
+    (void)snprintf(l->name, sizeof l->name, "%s", path);
+    int fd = socket_file_open(&l->file, path, LISTEN_BACKLOG, error);
+    l->fds[index % all->shards] = fd;
+    return fd >= 0;
+}
+
+bool listeners_open_files(struct listeners *l, const struct config *config, struct log *log, struct error *error) {
+    for (size_t i = 0; i < l->count; i++) {
+        const char *path = config->listeners[i].path;
+        if (path == NULL) {
+            continue;
+        }
+        if (!open_file(l, (uint16_t)i, path, error)) {
+            listeners_close(l);
+            return false;
+        }
+        if (l->sockets[l->socket_count - 1].file.replaced) {
+            log_say(log, LOG_NOTICE, "nobody answered on %s, which a broker had left behind; it was replaced", path);
+        }
+    }
+    return true;
+}
+
 void listeners_close(struct listeners *l) {
     while (l->socket_count > 0) {
-        forget_address(l);
+        forget_socket(l);
     }
     mem_free(l->sockets);
     mem_free(l->items);

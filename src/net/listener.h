@@ -1,9 +1,15 @@
-/* Listening sockets: for each address of each listener one socket for each shard. */
+/* Listening sockets, and which shard accepts from which.
+ *
+ *     a port          for each address one socket for each shard (SO_REUSEPORT): the kernel deals connections out
+ *     a UNIX socket   one socket, and one shard accepts from it; after CONNECT the connection moves to the shard that
+ *                     owns its session, as every other does
+ */
 #pragma once
 
 #include "base/error.h"
 #include "config/config.h"
 #include "net/log.h"
+#include "net/socket_file.h"
 
 /* One listener of the configuration, shared by the shards. */
 struct listener {
@@ -12,11 +18,12 @@ struct listener {
     _Atomic bool said_full; /* its limit was logged */
 };
 
-/* One address: `fds[i]` belongs to shard i. */
+/* One address or path: `fds[i]` belongs to shard i. */
 struct listening {
-    uint16_t listener; /* index */
-    int *fds;          /* owned, one for each shard */
-    char name[80];     /* 127.0.0.1:1883 */
+    uint16_t listener;            /* index */
+    int *fds;                     /* owned, one for each shard; -1: this one does not accept from it */
+    struct socket_file file;      /* zeroed for an address; belongs to the shard that accepts from it */
+    char name[SOCKET_PATH_BYTES]; /* 127.0.0.1:1883 or /run/quartet.sock */
 };
 
 struct listeners {
@@ -27,12 +34,12 @@ struct listeners {
     unsigned shards;
 };
 
-/* Opens all that a checked configuration names. False with an error, everything closed again, when one of them cannot
- * be opened; a missing IPv6 is not an error where IPv4 serves the same listener. */
+/* Opens all ports that a checked configuration names. False with an error, everything closed again, when one of them
+ * cannot be opened; a missing IPv6 is not an error where IPv4 serves the same listener. */
 bool listeners_open(struct listeners *l, const struct config *config, unsigned shards, struct log *log,
                     struct error *error);
+/* Then its UNIX sockets, which belong to the user that the process has become by now. */
+bool listeners_open_files(struct listeners *l, const struct config *config, struct log *log, struct error *error);
+/* Shard `shard` accepts no more from this one. */
+void listening_close(struct listening *l, unsigned shard);
 void listeners_close(struct listeners *l);
-
-struct sockaddr;
-/* Writes an address as 127.0.0.1:1883 or [::1]:1883. */
-void address_print(const struct sockaddr *address, char *out, size_t bytes);

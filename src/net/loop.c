@@ -119,13 +119,13 @@ static bool listening_accept_one(struct loop_listening *l) {
         return true;
     }
     char peer[PEER_BYTES];
-    address_print((struct sockaddr *)&address, peer, sizeof peer);
+    peer_print(fd, (struct sockaddr *)&address, peer, sizeof peer);
     conn_open(loop, fd, l->socket->listener, peer, (struct span){NULL, 0});
     return true;
 }
 
 static void loop_accept(struct loop *loop) {
-    for (size_t i = 0; i < loop->shared->listeners->socket_count && !loop->stopping; i++) {
+    for (size_t i = 0; i < loop->listening_count && !loop->stopping; i++) {
         struct loop_listening *l = &loop->listening[i];
         if (l->resume_at != 0 && loop->now >= l->resume_at) {
             listening_watch(l);
@@ -233,11 +233,9 @@ static void loop_deadlines(struct loop *loop) {
 static void loop_begin_stop(struct loop *loop) {
     loop->stopping = true;
     loop->stop_at = loop->now + STOP_AFTER_MS;
-    for (size_t i = 0; i < loop->shared->listeners->socket_count; i++) {
-        struct loop_listening *l = &loop->listening[i];
-        uv_close((uv_handle_t *)&l->poll, NULL);
-        (void)close(l->socket->fds[loop->index]);
-        l->socket->fds[loop->index] = -1;
+    for (size_t i = 0; i < loop->listening_count; i++) {
+        uv_close((uv_handle_t *)&loop->listening[i].poll, NULL);
+        listening_close(loop->listening[i].socket, loop->index);
     }
     shard_stop(loop->shard);
 }
@@ -329,7 +327,10 @@ static void loop_open_listening(struct loop *loop) {
     struct listeners *all = loop->shared->listeners;
     loop->listening = mem_zero(all->socket_count, sizeof *loop->listening);
     for (size_t i = 0; i < all->socket_count; i++) {
-        struct loop_listening *l = &loop->listening[i];
+        if (all->sockets[i].fds[loop->index] < 0) {
+            continue;
+        }
+        struct loop_listening *l = &loop->listening[loop->listening_count++];
         l->loop = loop;
         l->socket = &all->sockets[i];
         l->poll.data = l;

@@ -58,7 +58,8 @@ struct loop {
     uv_timer_t soon;  /* something has a deadline before that */
     struct waker waker;
     struct inbox inbox;
-    struct loop_listening *listening;
+    struct loop_listening *listening; /* the sockets that this shard accepts from */
+    size_t listening_count;
     struct conn **conns; /* by index of their handle */
     size_t conns_capacity;
     size_t conn_count;    /* sockets that are open, those the broker no longer knows included */

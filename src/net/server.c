@@ -325,7 +325,8 @@ static void server_serve(struct server *s) {
 static bool server_open_and_serve(struct server *s, unsigned shards, struct error *error) {
     if (!listeners_open(&s->listeners, s->config, shards, s->log, error) ||
         !write_pid_file(s->config->pid_file, error) || !become_user(s->config->user, error) ||
-        !server_open_store(s, error) || !server_create_broker(s, shards, error)) {
+        !listeners_open_files(&s->listeners, s->config, s->log, error) || !server_open_store(s, error) ||
+        !server_create_broker(s, shards, error)) {
         return false;
     }
     server_serve(s);

@@ -90,11 +90,28 @@ static const struct {
     {"port 1884\nallow_anonymous true", ""},
     {"listener x", "error: q.conf:1: listener: \"x\" is not a port from 0 to 65535\n"},
     {"listener 65536 127.0.0.1", "error: q.conf:1: listener: \"65536\" is not a port from 0 to 65535\n"},
-    {"listener 1883 /run/q.sock", "error: q.conf:1: listener: UNIX sockets come later\n"},
+    {"allow_anonymous true\nlistener 0 /run/q.sock", ""},
+    {"allow_anonymous true\nlistener 0 \t run/q.sock", ""},
+    {"listener 0 /run/q.sock",
+     "error: q.conf:1: a listener is named without `allow_anonymous true`, and there is no authentication yet, so "
+     "every client would be refused; write `allow_anonymous true` to let all clients in without a password\n"},
+    {"shards 1\nlistener 1883 /run/q.sock",
+     "error: q.conf:2: listener: a UNIX socket has no port; write `listener 0 /run/q.sock`\n"},
+    {"listener 0 @q",
+     "error: q.conf:1: listener: \"@q\" is an abstract name, which every user could connect to; give a path\n"},
+    {"listener 0 /run/q sock", "error: q.conf:1: listener: \"/run/q sock\" is not a path: it has a blank\n"},
+    {"listener 0 /run/q\x1bsock", "error: q.conf:1: listener: \"/run/q?sock\" is not a path: it has a blank\n"},
+    {"bind_address /run/q.sock", "error: q.conf:1: bind_address: \"/run/q.sock\" is not an address; write `listener 0 "
+                                 "PATH` for a UNIX socket\n"},
+    {"allow_anonymous true\nlistener 0 /run/q.sock\nsocket_domain unix",
+     "warning: q.conf:3: socket_domain has no effect: the listener above is a UNIX socket\n"},
+    {"allow_anonymous true\nlistener 0 /run/q.sock\nsocket_domain ipv4",
+     "warning: q.conf:3: socket_domain has no effect: the listener above is a UNIX socket\n"},
     {"listener 1883 a b", "error: q.conf:1: listener: \"a b\" is not an address\n"},
     {"protocol websockets", "error: q.conf:1: protocol: WebSocket listeners come later\n"},
     {"protocol mqtt", ""},
-    {"socket_domain unix", "error: q.conf:1: socket_domain: \"unix\" is neither ipv4 nor ipv6\n"},
+    {"socket_domain unix", "error: q.conf:1: socket_domain: a UNIX socket needs a path; write `listener 0 PATH`\n"},
+    {"socket_domain ipv5", "error: q.conf:1: socket_domain: \"ipv5\" is none of ipv4, ipv6, unix\n"},
     {"log_type information\nlog_type none", ""},
     {"log_type chatty",
      "error: q.conf:1: log_type: \"chatty\" is none of error, warning, notice, information, debug, all, none\n"},
@@ -197,10 +214,14 @@ static void listeners_are_kept_in_order(void **state) {
     (void)state;
     struct reading r;
     reading_of(&r, "allow_anonymous true\nport 1880\nmax_connections 9\n"
-                   "listener 1884 192.0.2.1\nmax_connections 10\nsocket_domain ipv4\nlistener 1885\n");
+                   "listener 1884 192.0.2.1\nmax_connections 10\nsocket_domain ipv4\n"
+                   "listener 0 /run/q.sock\nmax_connections 11\n");
     assert_string_equal(reading_said(&r), "");
     assert_false(r.config.local_only);
     assert_int_equal(r.config.listener_count, 3);
+    assert_null(r.config.listeners[0].path);
+    assert_string_equal(r.config.listeners[1].path, "/run/q.sock");
+    assert_int_equal(r.config.listeners[1].max_connections, 11);
     assert_int_equal(r.config.listeners[0].port, 1884);
     assert_string_equal(r.config.listeners[0].address, "192.0.2.1");
     assert_int_equal(r.config.listeners[0].max_connections, 10);
@@ -208,6 +229,25 @@ static void listeners_are_kept_in_order(void **state) {
     assert_null(r.config.listeners[1].address);
     assert_int_equal(r.config.listeners[2].port, 1880);
     assert_int_equal(r.config.listeners[2].max_connections, 9);
+    reading_end(&r);
+}
+
+/* The longest path that a UNIX socket can have is taken, and one byte more is said with its place. */
+static void a_path_fits_the_system(void **state) {
+    (void)state;
+    char text[256] = "allow_anonymous true\nlistener 0 /";
+    size_t begin = strlen(text) - 1;
+    memset(text + begin + 1, 'x', CONFIG_PATH_BYTES_MAX - 1);
+    struct reading r;
+    reading_of(&r, text);
+    assert_string_equal(reading_said(&r), "");
+    assert_string_equal(r.config.listeners[0].path, text + begin);
+    reading_end(&r);
+    text[begin + CONFIG_PATH_BYTES_MAX] = 'x';
+    reading_of(&r, text);
+    assert_int_equal(r.report.errors, 1);
+    assert_non_null(strstr(reading_said(&r), "error: q.conf:2: listener: \"/xxxxx"));
+    assert_non_null(strstr(reading_said(&r), "\" has 108 bytes, and the path of a UNIX socket may have 107\n"));
     reading_end(&r);
 }
 
@@ -345,6 +385,7 @@ int main(void) {
         cmocka_unit_test(defaults_are_within_their_bounds),
         cmocka_unit_test(units_multiply),
         cmocka_unit_test(listeners_are_kept_in_order),
+        cmocka_unit_test(a_path_fits_the_system),
         cmocka_unit_test(too_many_listeners_are_refused),
         cmocka_unit_test(the_log_goes_where_it_is_sent),
         cmocka_unit_test(zero_bytes_are_refused),

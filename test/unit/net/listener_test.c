@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "net/listener.h"
@@ -133,6 +134,82 @@ static void an_unknown_host_is_said(void **state) {
     assert_non_null(strstr(error.text, "cannot listen on no-such-host.invalid: "));
 }
 
+/* ---- UNIX sockets ---- */
+
+static char one_path[] = "/tmp/quartet-listener-test-1";
+static char other_path[] = "/tmp/quartet-listener-test-2";
+
+static bool there(const char *path) {
+    struct stat status;
+    return lstat(path, &status) == 0;
+}
+
+/* A port between two UNIX sockets. */
+static struct config port_and_paths(void) {
+    struct config config = {.listener_count = 3};
+    config.listeners[0] = (struct config_listener){.path = one_path, .max_connections = 7};
+    config.listeners[1] = (struct config_listener){.address = loopback};
+    config.listeners[2] = (struct config_listener){.path = other_path};
+    return config;
+}
+
+static int acceptors(const struct listening *l, unsigned shards, unsigned *last) {
+    int count = 0;
+    for (unsigned i = 0; i < shards; i++) {
+        count += l->fds[i] >= 0 ? 1 : 0;
+        *last = l->fds[i] >= 0 ? i : *last;
+    }
+    return count;
+}
+
+static void one_shard_accepts_from_a_unix_socket(void **state) {
+    (void)state;
+    struct config config = port_and_paths();
+    struct log log = {0};
+    struct listeners l;
+    struct error error;
+    unsigned shard = 0;
+    unsigned first = 0;
+    int before = open_descriptors();
+    assert_true(listeners_open(&l, &config, 2, &log, &error));
+    assert_int_equal(l.socket_count, 1);
+    assert_false(there(one_path));
+    assert_true(listeners_open_files(&l, &config, &log, &error));
+    assert_int_equal(l.socket_count, 3);
+    assert_int_equal(acceptors(&l.sockets[0], 2, &shard), 2);
+    assert_string_equal(l.sockets[1].name, one_path);
+    assert_int_equal(l.sockets[1].listener, 0);
+    assert_int_equal(l.items[0].max_connections, 7);
+    assert_int_equal(acceptors(&l.sockets[1], 2, &first), 1);
+    assert_string_equal(l.sockets[2].name, other_path);
+    assert_int_equal(l.sockets[2].listener, 2);
+    assert_int_equal(acceptors(&l.sockets[2], 2, &shard), 1);
+    listening_close(&l.sockets[1], 1 - first);
+    assert_true(there(one_path));
+    listening_close(&l.sockets[1], first);
+    assert_false(there(one_path));
+    assert_true(there(other_path));
+    listeners_close(&l);
+    assert_false(there(other_path));
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void all_is_closed_when_the_last_path_fails(void **state) {
+    (void)state;
+    static char nowhere[] = "/nonexistent/q";
+    struct config config = port_and_paths();
+    config.listeners[2].path = nowhere;
+    struct log log = {0};
+    struct listeners l;
+    struct error error;
+    int before = open_descriptors();
+    assert_true(listeners_open(&l, &config, 2, &log, &error));
+    assert_false(listeners_open_files(&l, &config, &log, &error));
+    assert_string_equal(error.text, "cannot listen on /nonexistent/q: No such file or directory");
+    assert_false(there(one_path));
+    assert_int_equal(open_descriptors(), before);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shard_listens_on_the_same_port),
@@ -140,6 +217,8 @@ int main(void) {
         cmocka_unit_test(all_is_closed_when_the_last_listener_fails),
         cmocka_unit_test(local_only_stays_on_the_loopback),
         cmocka_unit_test(an_unknown_host_is_said),
+        cmocka_unit_test(one_shard_accepts_from_a_unix_socket),
+        cmocka_unit_test(all_is_closed_when_the_last_path_fails),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,35 @@
+/* The file of a UNIX socket on which this process listens.
+ *
+ * That the file is there tells nothing: a broker that was killed leaves it behind, and nobody could listen at its path
+ * again; a broker that lives would lose its clients if it were taken away. Hence
+ *
+ *     PATH.lock   locked (flock) as long as the socket is open; the kernel lets go of it when the process dies
+ *     PATH        removed by the next broker that holds the lock, when nobody answers on it; nothing but a socket is
+ *
+ * so two brokers of ours never both believe that the path is theirs, and a program that does not know the lock keeps
+ * its socket as long as it listens. Both files are removed at a clean stop.
+ *
+ * Owner and group of the process may connect (mode 0770, as mosquitto's). Thread: one at a time; opening is for a time
+ * at which no other thread creates files, for it changes the umask for a moment. */
+#pragma once
+
+#include <sys/types.h>
+
+#include "base/error.h"
+
+/* Of `path` in bytes, its end included; what is longer cannot be opened. */
+#define SOCKET_PATH_BYTES 108
+
+struct socket_file {
+    char path[SOCKET_PATH_BYTES]; /* empty: closed */
+    int lock;                     /* descriptor */
+    dev_t device;                 /* of the socket: one that another program has put there is not removed */
+    ino_t inode;
+    bool replaced; /* a dead broker's was removed */
+};
+
+/* Listens at `path`; the descriptor is the caller's, and accepts without blocking. -1 with an error. */
+int socket_file_open(struct socket_file *f, const char *path, int backlog, struct error *error);
+/* Removes the files; to be called before the socket is closed, so that nobody takes it for a dead one's. Zeroed or
+ * closed: nothing happens. */
+void socket_file_close(struct socket_file *f);
