@@ -11,19 +11,20 @@
 /* Where the broker's outbound flow on one packet identifier stands. */
 enum flow { FLOW_NONE = 0, FLOW_SENT, FLOW_RELEASED, FLOW_OVER };
 
-/* All that is known of one packet identifier of one client. Counts are of packets on the present connection; of the
- * publisher they are PUBLISH and PUBREC, PUBREL and PUBCOMP, of a subscriber PUBREC and PUBREL. */
+/* All that is known of one packet identifier of one client. The four counts are of packets that were sent, and not lost
+ * on their way to the broker, on the present connection. */
 struct id_state {
     uint32_t session;    /* which session this is of: anything older counts as nothing */
     uint32_t connection; /* which connection the counts are of */
-    uint16_t asked;
-    uint16_t answered;
-    uint16_t released;
-    uint16_t completed;
+    uint16_t publish;
+    uint16_t pubrec;
+    uint16_t pubrel;
+    uint16_t pubcomp;
     uint16_t since; /* of the publisher: PUBCOMP packets since the flow's first PUBREC */
-    bool pending;   /* waits in the queue of those that must be answered in order */
+    bool pending;   /* of the publisher: PUBREC is owed; of a subscriber: PUBREL is, and it waits in the queue */
     bool here;      /* the flow began on this connection, or its PUBREC came on it */
-    bool live;      /* counts against the receive maximum of this connection */
+    bool live;      /* of a subscriber: its PUBLISH on this connection counts against the receive maximum */
+    bool resent;    /* of a subscriber: its PUBLISH was sent again on this connection */
     bool recorded;  /* of a subscriber: PUBREC was sent in this flow */
     bool held;      /* of a subscriber: it got PUBLISH, but not PUBREL */
     uint8_t flow;   /* of a subscriber: enum flow */
@@ -41,18 +42,19 @@ struct queue {
 
 struct party {
     struct id_state *ids; /* IDS of them */
-    struct queue order;   /* packet ids in the order in which they must be answered */
+    struct queue order;   /* of a subscriber: packet ids in the order in which PUBREL is owed */
     uint32_t session;
     uint32_t connection;
     uint32_t resent;   /* the sequence of the last PUBLISH that was sent again on this connection */
     uint32_t sequence; /* of the last new flow */
-    uint32_t live;     /* flows that count against the receive maximum */
+    uint32_t used;     /* of a subscriber's receive maximum on this connection */
     uint32_t connects; /* CONNACKs that came */
     bool known;        /* a CONNACK came, so a session is owed */
     bool resumed;      /* this connection continues a session */
     bool repeats;      /* the client sent a packet again on this connection */
     bool excused;      /* ... though 5.0 lets nobody do so on a live one [MQTT-4.4.0-1]: the broker may close */
     uint32_t repeated; /* the message of that packet */
+    uint8_t repeat;    /* its type */
     bool told;         /* a DISCONNECT came on this connection */
     bool waiting;      /* CONNECT was sent on this connection, CONNACK has not come */
     uint32_t rivals;   /* older connections whose CONNECT was never answered: it may still take over this one */
@@ -154,8 +156,8 @@ static struct id_state *id_of(struct party *p, uint16_t id) {
     }
     if (s->connection != p->connection) {
         s->connection = p->connection;
-        s->asked = s->answered = s->released = s->completed = 0;
-        s->pending = s->here = s->live = false;
+        s->publish = s->pubrec = s->pubrel = s->pubcomp = 0;
+        s->pending = s->here = s->live = s->resent = false;
     }
     return s;
 }
@@ -185,7 +187,7 @@ static bool queue_take(struct party *p, uint16_t id) {
 static void party_connection(struct judge *j, struct party *p) {
     p->connection = ++j->epoch;
     p->order.head = p->order.count = 0;
-    p->resent = p->live = 0;
+    p->resent = p->used = 0;
     p->said = WIRE_NO_MESSAGE;
     p->resumed = p->repeats = p->excused = p->told = false;
 }
@@ -219,12 +221,21 @@ static void publisher_forgotten(struct judge *j) {
     }
 }
 
+/* A broker may say that it cannot serve anybody for the moment; a client that waits in vain is stuck. */
+static bool unavailable(const struct judge *j, uint8_t reason) {
+    return j->terms->protocol == PROTOCOL_5 ? reason == 0x88 || reason == 0x89 || reason == 0x97 || reason == 0x9F
+                                            : reason == 3;
+}
+
 static void on_connack(struct judge *j, struct party *p, const struct wire_record *r) {
     if (r->reason != 0) {
-        violation(j, r, "MQTT-3.1.4-4", "MQTT-3.1.4-5", "a correct CONNECT is refused");
+        if (!unavailable(j, r->reason)) {
+            violation(j, r, "MQTT-3.1.4-4", "MQTT-3.1.4-5", "a correct CONNECT is refused");
+        }
         return;
     }
-    if (p->connects == 0 && r->session) {
+    /* A CONNECT that was given up may have begun the session. */
+    if (p->connects == 0 && r->session && p->rivals == 0) {
         violation(j, r, "MQTT-3.2.2-3", "MQTT-3.2.2-3", "Session Present 1 for a session that was ended before");
     }
     if (!reached(r)) {
@@ -261,6 +272,21 @@ static bool excused(struct party *p) {
     return p->excused;
 }
 
+/* A receiver must acknowledge every repeat, and a sender answer every PUBREC: neither may close instead. */
+static void ended(struct judge *j, struct party *p, const struct wire_record *r, const char *after_repeat,
+                  const char *else_text) {
+    if (excused(p)) {
+        return;
+    }
+    if (!p->repeats) {
+        violation(j, r, NULL, NULL, else_text);
+    } else if (p->repeat == PACKET_PUBREC) {
+        violation(j, r, "MQTT-4.3.3-1", "MQTT-4.3.3-4", after_repeat);
+    } else {
+        violation(j, r, "MQTT-4.3.3-2", p->repeat == PACKET_PUBLISH ? "MQTT-4.3.3-10" : "MQTT-4.3.3-11", after_repeat);
+    }
+}
+
 static void on_event(struct judge *j, struct party *p, const struct wire_record *r) {
     if (r->event == EVENT_OPENED) {
         p->rivals += p->waiting;
@@ -268,34 +294,30 @@ static void on_event(struct judge *j, struct party *p, const struct wire_record 
         party_connection(j, p);
     } else if (r->event == EVENT_KILLED || r->event == EVENT_POWER) {
         on_death(j);
-    } else if (r->event == EVENT_CLOSED && !p->told && !excused(p)) {
-        /* A receiver that must acknowledge every repeat may not answer it by closing. */
-        if (p->repeats) {
-            violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-10", "the connection is closed instead of an acknowledgement");
-        } else {
-            violation(j, r, NULL, NULL, "the connection is closed though its client kept to the protocol");
-        }
+    } else if (r->event == EVENT_KEPT) {
+        find(j, JUDGE_VIOLATION, r->who, WIRE_NO_MESSAGE, "the old connection is open still, after a takeover")
+            ->statement = j->terms->protocol == PROTOCOL_5 ? "MQTT-3.1.4-3" : "MQTT-3.1.4-2";
+    } else if (r->event == EVENT_CLOSED && !p->told) {
+        ended(j, p, r, "the connection is closed instead of an acknowledgement",
+              "the connection is closed though its client kept to the protocol");
     }
 }
 
 static void on_disconnect(struct judge *j, struct party *p, const struct wire_record *r) {
     p->told = true;
-    if (excused(p)) {
-        return;
-    }
-    if (p->repeats) {
-        violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-10", "DISCONNECT instead of the acknowledgement of a repeat");
-    } else {
-        violation(j, r, NULL, NULL, "DISCONNECT though the client kept to the protocol");
-    }
+    ended(j, p, r, "DISCONNECT instead of the acknowledgement of a repeat",
+          "DISCONNECT though the client kept to the protocol");
 }
 
 /* ---- publisher and broker ---- */
 
-static void client_repeats(struct judge *j, struct party *p, const struct wire_record *r) {
+/* The client sent, or seemed to send, a packet again. On a live connection 5.0 lets nobody do so [MQTT-4.4.0-1], and no
+ * statement says what becomes of a second PUBCOMP: then the broker may close. */
+static void client_repeats(struct judge *j, struct party *p, const struct wire_record *r, bool live) {
     p->repeats = true;
     p->repeated = r->message;
-    p->excused = p->excused || (r->fate == WIRE_REPEATED && j->terms->protocol == PROTOCOL_5);
+    p->repeat = r->type;
+    p->excused = p->excused || r->type == PACKET_PUBCOMP || (live && j->terms->protocol == PROTOCOL_5);
 }
 
 static void publisher_sends(struct judge *j, struct party *p, const struct wire_record *r) {
@@ -303,19 +325,17 @@ static void publisher_sends(struct judge *j, struct party *p, const struct wire_
     if (r->type == PACKET_PUBLISH) {
         fate_of(j, r->message)->sent = true;
         if (reached(r)) {
-            s->asked++;
+            s->publish++;
+            s->pending = true;
             if (r->dup) {
-                client_repeats(j, p, r);
-            }
-            if (!s->pending) {
-                s->pending = true;
-                queue_push(&p->order, r->packet_id);
+                client_repeats(j, p, r, r->fate == WIRE_REPEATED);
             }
         }
     } else if (r->type == PACKET_PUBREL && reached(r)) {
-        s->released++;
-        if (r->fate == WIRE_REPEATED) {
-            client_repeats(j, p, r);
+        s->pubrel++;
+        /* Who was given one PUBREC three times answers it three times. */
+        if (r->fate == WIRE_REPEATED || s->pubrel > s->pubrec + (p->resumed ? 1 : 0)) {
+            client_repeats(j, p, r, true);
         }
     }
 }
@@ -324,14 +344,11 @@ static void on_pubrec(struct judge *j, struct party *p, const struct wire_record
     struct id_state *s = id_of(p, r->packet_id);
     struct fate *fate = fate_of(j, r->message);
     if (from_broker(r)) {
-        s->answered++;
+        s->pubrec++;
         if (s->pending) {
             s->pending = false;
             s->since = 0;
-            if (!queue_take(p, r->packet_id)) {
-                violation(j, r, "MQTT-4.6.0-3", "MQTT-4.6.0-3", "PUBREC out of the order of the PUBLISH packets");
-            }
-        } else if (s->answered > s->asked) {
+        } else if (s->pubrec > s->publish) {
             violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-8", "PUBREC that no PUBLISH of this connection asked for");
         }
     }
@@ -347,12 +364,11 @@ static void on_pubrec(struct judge *j, struct party *p, const struct wire_record
 static void on_pubcomp(struct judge *j, struct party *p, const struct wire_record *r) {
     struct id_state *s = id_of(p, r->packet_id);
     if (from_broker(r)) {
-        s->completed++;
-        if (s->completed > s->released) {
+        s->pubcomp++;
+        if (s->pubcomp > s->pubrel) {
             violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-11", "PUBCOMP that no PUBREL of this connection asked for");
         } else if (r->reason == 0x92 && s->since == 0 && s->here) {
-            violation(j, r, NULL, "MQTT-4.3.3-11",
-                      "PUBCOMP 0x92 for the first PUBREL: the packet identifier is forgotten");
+            violation(j, r, NULL, NULL, "PUBCOMP 0x92 for the first PUBREL: the packet identifier is forgotten");
         }
         s->since++;
     }
@@ -377,7 +393,10 @@ static void deliver(struct judge *j, struct party *p, const struct wire_record *
     *delivered = 1;
     j->out->deliveries++;
     if (p->any && r->message < p->last && !j->unordered) {
-        find(j, JUDGE_REORDERED, r->who, r->message, "came after a message that was published later")->other = p->last;
+        struct judge_finding *f =
+            find(j, JUDGE_REORDERED, r->who, r->message, "came after a message that was published later");
+        f->other = p->last;
+        f->statement = j->terms->protocol == PROTOCOL_5 ? "MQTT-4.6.0-5" : "MQTT-4.6.0-6";
     }
     p->last = p->any && p->last > r->message ? p->last : r->message;
     p->any = true;
@@ -393,6 +412,7 @@ static void begin_flow(struct judge *j, struct party *p, struct id_state *s, con
     s->recorded = false;
 }
 
+/* 3.1.1 does not forbid a second or a third round on a live connection: the order of the first one is judged. */
 static void resend_flow(struct judge *j, struct party *p, struct id_state *s, const struct wire_record *r) {
     if (s->here && j->terms->protocol == PROTOCOL_5) {
         violation(j, r, NULL, "MQTT-4.4.0-1", "PUBLISH sent again on a live connection");
@@ -400,10 +420,23 @@ static void resend_flow(struct judge *j, struct party *p, struct id_state *s, co
     if (!r->dup) {
         violation(j, r, "MQTT-3.3.1-1", "MQTT-3.3.1-1", "PUBLISH sent again without DUP");
     }
-    if (s->sequence < p->resent) {
-        violation(j, r, "MQTT-4.6.0-1", "MQTT-4.6.0-1", "PUBLISH sent again out of the original order");
+    if (s->here || s->resent) {
+        return;
     }
+    if (s->sequence < p->resent) {
+        violation(j, r, "MQTT-4.6.0-6", "MQTT-4.6.0-5", "PUBLISH sent again out of the original order");
+    }
+    s->resent = true;
     p->resent = s->sequence;
+}
+
+/* The broker's send quota as section 4.9 counts it: any PUBCOMP gives one back, also that of a flow which began on an
+ * older connection. */
+static void use_quota(struct judge *j, struct party *p, const struct wire_record *r) {
+    p->used++;
+    if (j->terms->protocol == PROTOCOL_5 && j->terms->receive_maximum > 0 && p->used > j->terms->receive_maximum) {
+        violation(j, r, NULL, "MQTT-3.3.4-9", "more messages in flight than the receive maximum");
+    }
 }
 
 static void on_publish_conduct(struct judge *j, struct party *p, struct id_state *s, const struct wire_record *r) {
@@ -420,13 +453,11 @@ static void on_publish_conduct(struct judge *j, struct party *p, struct id_state
     } else {
         resend_flow(j, p, s, r);
     }
+    s->publish++;
     s->here = true;
     if (!s->live) {
         s->live = true;
-        p->live++;
-    }
-    if (j->terms->protocol == PROTOCOL_5 && j->terms->receive_maximum > 0 && p->live > j->terms->receive_maximum) {
-        violation(j, r, NULL, "MQTT-3.3.4-9", "more messages in flight than the receive maximum");
+        use_quota(j, p, r);
     }
 }
 
@@ -444,20 +475,41 @@ static void on_publish(struct judge *j, struct party *p, const struct wire_recor
     }
 }
 
+/* Published and subscribed to at QoS 2, it came at less: it is there, but nothing more is promised of it. */
+static void on_downgrade(struct judge *j, struct party *p, const struct wire_record *r) {
+    violation(j, r, "MQTT-3.8.4-6", "MQTT-3.8.4-8", "a message at a lower QoS than was published and granted");
+    if (reached(r) && r->message < j->terms->messages &&
+        j->delivered[(size_t)(r->who - 1) * j->terms->messages + r->message] == 0) {
+        deliver(j, p, r);
+    }
+}
+
+/* A PUBREL is owed for a PUBREC, and once for what an older connection left open. 3.1.1 does not forbid more. */
+static void on_pubrel_conduct(struct judge *j, struct party *p, struct id_state *s, const struct wire_record *r) {
+    bool five = j->terms->protocol == PROTOCOL_5;
+    bool again = s->flow >= FLOW_RELEASED && s->pubrel > 0;
+    s->pubrel++;
+    bool resumed = p->resumed && s->pubrel == 1 && (s->recorded || s->flow >= FLOW_RELEASED);
+    if (s->pending) {
+        s->pending = false;
+        /* What 5.0 says of this order, it says of clients. */
+        if (!queue_take(p, r->packet_id) && !five) {
+            violation(j, r, "MQTT-4.6.0-6", NULL, "PUBREL out of the order of the PUBREC packets");
+        }
+    } else if (s->pubrel > s->pubrec && !resumed) {
+        if (again && five) {
+            violation(j, r, NULL, "MQTT-4.4.0-1", "PUBREL sent again on a live connection");
+        } else if (!again) {
+            violation(j, r, "MQTT-4.3.3-1", "MQTT-4.3.3-4", "PUBREL that no PUBREC asked for");
+        }
+    }
+    s->flow = s->flow == FLOW_SENT ? FLOW_RELEASED : s->flow;
+}
+
 static void on_pubrel(struct judge *j, struct party *p, const struct wire_record *r) {
     struct id_state *s = id_of(p, r->packet_id);
     if (from_broker(r)) {
-        s->answered++;
-        bool owed = p->resumed && s->answered == 1 && (s->recorded || s->flow >= FLOW_RELEASED);
-        if (s->pending) {
-            s->pending = false;
-            if (!queue_take(p, r->packet_id)) {
-                violation(j, r, "MQTT-4.6.0-4", "MQTT-4.6.0-4", "PUBREL out of the order of the PUBREC packets");
-            }
-        } else if (s->answered > s->asked && !owed) {
-            violation(j, r, "MQTT-4.3.3-1", "MQTT-4.3.3-4", "PUBREL that no PUBREC asked for");
-        }
-        s->flow = s->flow == FLOW_SENT ? FLOW_RELEASED : s->flow;
+        on_pubrel_conduct(j, p, s, r);
     }
     if (reached(r)) {
         s->held = false;
@@ -469,22 +521,22 @@ static void subscriber_sends(struct judge *j, struct party *p, const struct wire
     if (!reached(r)) {
         return;
     }
-    if (r->fate == WIRE_REPEATED) {
-        client_repeats(j, p, r);
+    bool pubrec = r->type == PACKET_PUBREC;
+    uint16_t sent = pubrec ? ++s->pubrec : ++s->pubcomp;
+    /* Who was given one PUBLISH or PUBREL three times answers it three times. */
+    if (r->fate == WIRE_REPEATED || sent > (pubrec ? s->publish : s->pubrel)) {
+        client_repeats(j, p, r, true);
     }
-    if (r->type == PACKET_PUBREC) {
-        s->asked++;
-        if (!s->recorded || s->asked == 1) {
+    if (pubrec) {
+        if (!s->recorded || s->pubrec == 1) {
             s->pending = true;
             queue_push(&p->order, r->packet_id);
         }
         s->recorded = true;
-    } else if (r->type == PACKET_PUBCOMP) {
+    } else {
         s->flow = FLOW_OVER;
-        if (s->live) {
-            s->live = false;
-            p->live--;
-        }
+        s->live = false;
+        p->used -= p->used > 0;
     }
 }
 
@@ -533,6 +585,8 @@ static void on_record(struct judge *j, const struct wire_record *r) {
         on_disconnect(j, p, r);
     } else if (r->fate == WIRE_LATE) {
         return; /* its connection is nobody's any more */
+    } else if (r->lower && r->way == WIRE_TO_CLIENT && r->who > 0) {
+        on_downgrade(j, p, r);
     } else if (flow && fits(r)) {
         on_flow_packet(j, p, r);
     } else if (flow && r->way == WIRE_TO_CLIENT) {
@@ -585,7 +639,7 @@ static void end(struct judge *j) {
             const struct id_state *s = &j->parties[who]->ids[id];
             if (s->session == j->parties[who]->session && s->held) {
                 j->at = j->wire->count;
-                (void)find(j, JUDGE_STUCK, who, s->message, "PUBREL never came");
+                (void)find(j, JUDGE_STUCK, who, s->holds, "PUBREL never came");
             }
         }
     }
@@ -609,18 +663,18 @@ static bool speaks_of(const struct wire_record *r, const struct judge_finding *f
     return r->message != WIRE_NO_MESSAGE && (r->message == f->message || r->message == f->other);
 }
 
-/* True when a record belongs to the story of a finding. */
+/* True when a record belongs to the story of a finding: of a publisher's it is the first hop's, of a subscriber's that
+ * and its own. What happened to connections tells only of those. */
 static bool tells(const struct wire_record *r, const struct judge_finding *f) {
-    if (r->way == WIRE_EVENT) {
-        bool all = r->event == EVENT_KILLED || r->event == EVENT_POWER || r->event == EVENT_CALM;
-        return all || f->message != WIRE_NO_MESSAGE || r->who == f->who;
+    bool all = r->event == EVENT_KILLED || r->event == EVENT_POWER || r->event == EVENT_CALM;
+    if (all) {
+        return true;
+    }
+    if (r->who != f->who && (r->who != 0 || f->message == WIRE_NO_MESSAGE)) {
+        return false;
     }
     bool connection = r->type == PACKET_CONNECT || r->type == PACKET_CONNACK || r->type == PACKET_DISCONNECT;
-    if (connection) {
-        return f->message != WIRE_NO_MESSAGE || r->who == f->who;
-    }
-    bool party = r->who == 0 || f->who == 0 || r->who == f->who;
-    return party && speaks_of(r, f);
+    return r->way == WIRE_EVENT || connection || speaks_of(r, f);
 }
 
 size_t judge_excerpt(struct buf *out, const struct wire *wire, const struct judge_finding *f) {

@@ -36,7 +36,7 @@ void wire_deinit(struct wire *w) {
 
 static void print_packet(struct buf *out, const struct wire_record *r) {
     static const char *const fates[] = {"", "   -- lost", "   -- only its first bytes arrived",
-                                        "   -- arrived once more", "   -- arrived after the takeover"};
+                                        "   -- arrived once more", "   -- held back until after the takeover"};
     wire_text(out, "%s", packet_type_name((enum packet_type)r->type));
     if (r->packet_id != 0) {
         wire_text(out, " id %u", (unsigned)r->packet_id);
@@ -52,6 +52,9 @@ static void print_packet(struct buf *out, const struct wire_record *r) {
     }
     if (r->reason != 0) {
         wire_text(out, " reason 0x%02X", (unsigned)r->reason);
+    }
+    if (r->lower) {
+        wire_text(out, " at a lower QoS");
     }
     if (r->damaged) {
         wire_text(out, " which nobody published");
@@ -71,7 +74,8 @@ void wire_print(struct buf *out, const struct wire_record *r) {
                                          "the broker is killed",
                                          "the broker loses power",
                                          "THE BROKER CLOSES THE CONNECTION",
-                                         "calm: no more faults"};
+                                         "calm: no more faults",
+                                         "the broker has not closed this old connection"};
     static const char *const ways[] = {"--", "->", "<-"};
     char who[24];
     if (r->event == EVENT_KILLED || r->event == EVENT_POWER || r->event == EVENT_CALM) {

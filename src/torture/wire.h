@@ -27,7 +27,7 @@ enum wire_fate {
     WIRE_LOST,       /* it was sent and did not arrive */
     WIRE_TORN,       /* only its first bytes arrived */
     WIRE_REPEATED,   /* its sender did not send it: the proxy let it arrive once more */
-    WIRE_LATE,       /* it arrived on a connection that another one had replaced */
+    WIRE_LATE,       /* held back, and sent on its connection once another one has replaced that */
 };
 
 enum wire_event {
@@ -40,6 +40,7 @@ enum wire_event {
     EVENT_POWER,  /* of the broker */
     EVENT_CLOSED, /* by the broker, and nobody had asked for it */
     EVENT_CALM,   /* no more faults from here on */
+    EVENT_KEPT,   /* a half-open connection that the broker has not closed, though its client has connected anew */
 };
 
 struct wire_record {
@@ -56,6 +57,7 @@ struct wire_record {
     bool dup;              /* of PUBLISH */
     bool session;          /* CONNACK: session present */
     bool damaged;          /* a payload or topic that nobody published */
+    bool lower;            /* of PUBLISH: a QoS below 2, at which everything is published */
     const char *statement; /* a packet that is malformed: the statement that it breaks; else NULL */
     const char *text;      /* ... and in words */
 };
