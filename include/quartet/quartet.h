@@ -50,7 +50,7 @@ struct quartet; /* a client: one session with one broker, or with one of several
     ROW(INVALID, -1, "an argument or option makes no sense", "read quartet_last_error(): it names it")                 \
     ROW(UNSAFE, -2, "exactly once cannot hold with these options",                                                     \
         "give a store and a client id, and leave clean_start and a session expiry of 0 out")                           \
-    ROW(TIMEOUT, -3, "the time is over", "call again to wait longer: nothing was lost")                                \
+    ROW(TIMEOUT, -3, "the time is over", "wait again if you like: what was begun goes on, nothing was lost")           \
     ROW(FULL, -4, "the outbox holds as much as its options allow", "wait for quartet_wait(), or raise outbox_bytes")   \
     ROW(CLOSED, -5, "the client is being closed", "open another")                                                      \
     ROW(IN_CALLBACK, -6, "this would wait for the very thread that it runs on",                                        \
@@ -105,7 +105,7 @@ struct quartet_properties {
     size_t user_count;
     const uint32_t *subscription_identifiers; /* of received messages */
     size_t subscription_identifier_count;
-    uint16_t topic_alias; /* of received messages, for display alone */
+    uint16_t topic_alias; /* of received messages: 0, since this library allows the broker none */
 };
 
 struct quartet_will {
@@ -174,8 +174,9 @@ struct quartet_options {
     void *user;
     bool trace; /* QUARTET_EVENT_PACKET for each packet that comes or goes */
 
-    const char *bind_address; /* the local address to connect from; NULL: any */
-    bool no_delay_off;        /* leave Nagle's algorithm on */
+    const char *bind_address;  /* the local address to connect from; NULL: any */
+    bool no_delay_off;         /* leave Nagle's algorithm on */
+    uint32_t store_timeout_ms; /* how long quartet_publish() waits for a disk that is full or slow; 0: 30,000 */
 };
 
 #define QUARTET_NO_KEEP_ALIVE 65535
@@ -187,8 +188,10 @@ static inline int quartet_open(struct quartet **client, const struct quartet_opt
     return quartet_open_sized(client, options, sizeof *options);
 }
 /* Ends the connection (with DISCONNECT when there is one), the thread and the client. What is in the store stays for
- * the next quartet_open(); without a store it is gone. From a callback: the client goes when the callback has returned.
- * NULL is allowed. */
+ * the next quartet_open(); without a store it is gone. Waits for a callback that is running, a second at most for the
+ * network, and for the disk: while that is full, some five seconds, then what was not told as stored is left. Calls of
+ * other threads that have begun return, most with QUARTET_CLOSED; none may begin any more. From a callback: the client
+ * goes when the callback has returned. NULL is allowed. */
 QUARTET_PUBLIC void quartet_close(struct quartet *client);
 
 /* ---- three ways to drive it (the third is quartet/core.h) ---- */
@@ -217,18 +220,24 @@ struct quartet_publication {
     struct quartet_properties properties;
 };
 
-/* Takes a message, connected or not. QoS 1 and 2 with a store: it is on disk when the call returns (B0), unless
- * no_wait. *id (may be NULL) names it to quartet_wait() and in events; it is 0 at QoS 0 and for a sequence that was
- * taken before. QoS 0 while there is no connection: kept in memory within outbox_bytes. */
+/* Takes a message, connected or not. QoS 1 and 2 with a store: it is on disk when the call returns QUARTET_OK (B0),
+ * unless no_wait. *id (may be NULL) names it to quartet_wait() and in events; it is 0 at QoS 0 and for a sequence that
+ * was taken before. QoS 0 while there is no connection: kept in memory within outbox_bytes.
+ *
+ * After an error with *id 0 nothing was taken. With another *id the message is in the outbox but not known to be on
+ * disk: QUARTET_TIMEOUT (store_timeout_ms is over; quartet_wait_stored() waits on), QUARTET_CLOSED,
+ * QUARTET_STORE_FAILED. Publishing it again could send it twice, unless it has a `sequence`. */
 QUARTET_PUBLIC int quartet_publish_sized(struct quartet *client, const struct quartet_publication *publication,
                                          size_t size, uint64_t *id);
 static inline int quartet_publish(struct quartet *client, const struct quartet_publication *publication, uint64_t *id) {
     return quartet_publish_sized(client, publication, sizeof *publication, id);
 }
-/* Waits until this message (0: every message so far, QoS 0 too) is on disk. timeout_ms -1: for ever. */
+/* Waits until this message (0: every one of QoS 1 and 2 so far) is on disk. timeout_ms -1: for ever. */
 QUARTET_PUBLIC int quartet_wait_stored(struct quartet *client, uint64_t id, int timeout_ms);
-/* Waits until the broker has acknowledged this message for good (PUBACK, PUBCOMP; QoS 0: until it is written), or (0)
- * every message so far. QUARTET_REFUSED: the broker refused it. timeout_ms -1: for ever. */
+/* Waits until the broker has acknowledged this message for good (PUBACK, PUBCOMP), or (0) until of every message so far
+ * it is known what became of it (QoS 0: until it is written). timeout_ms -1: for ever. QUARTET_REFUSED: the broker does
+ * not have it: it refused it, or the message expired first, or was given up with a lost session; quartet_last_error()
+ * says which. QUARTET_INVALID: there is no such id, or 65,536 messages were refused since. */
 QUARTET_PUBLIC int quartet_wait(struct quartet *client, uint64_t id, int timeout_ms);
 /* The highest `sequence` that is in the store or was, 0 when none: where an application that lost its place goes on. */
 QUARTET_PUBLIC uint64_t quartet_last_sequence(struct quartet *client);
@@ -260,7 +269,7 @@ QUARTET_PUBLIC int quartet_unsubscribe(struct quartet *client, const char *filte
 /* Where a message stands among all that this store has taken in: the same after every crash. */
 struct quartet_position {
     uint8_t epoch[16]; /* of the store: another store, another epoch */
-    uint64_t sequence; /* grows from message to message; 0 at QoS 0 and for "before all" */
+    uint64_t sequence; /* grows from message to message; 0 at QoS 0, which is not to be kept, and for "before all" */
 };
 
 /* Counted, and never changed: any thread may read it. */
@@ -346,7 +355,8 @@ static inline void quartet_status(struct quartet *client, struct quartet_status 
     quartet_status_sized(client, status, sizeof *status);
 }
 /* Ends the session as MQTT's DISCONNECT with this reason code does (0: normal; 4: the will is published) and does not
- * connect again. Waits up to timeout_ms for what is in the outbox to be acknowledged first. */
+ * connect again. Waits up to timeout_ms for what is in the outbox to be acknowledged first. QUARTET_TIMEOUT and
+ * QUARTET_SESSION_LOST: not all of it was, it is disconnected nevertheless. */
 QUARTET_PUBLIC int quartet_disconnect(struct quartet *client, uint8_t reason, int timeout_ms);
 
 #ifdef __cplusplus

@@ -10,34 +10,15 @@ enum { MESSAGES_PER_BATCH = 64 };
 
 struct batch {
     struct event_list events;
-    struct client_delivery deliveries[MESSAGES_PER_BATCH];
+    struct quartet_message *messages[MESSAGES_PER_BATCH];
     uint64_t done[MESSAGES_PER_BATCH]; /* sequences; 0: not done */
-    size_t delivery_count;
+    size_t message_count;
 };
 
 static int64_t wall_ns(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
     return (int64_t)now.tv_sec * 1000000000 + now.tv_nsec;
-}
-
-/* ---- refusals ---- */
-
-static void note_refusal(struct quartet *q, const struct quartet_event *e) {
-    if (q->refusals == NULL) {
-        q->refusals = mem_zero(REFUSALS_KEPT, sizeof *q->refusals);
-    }
-    q->refusals[q->refusal_count++ % REFUSALS_KEPT] = (struct refusal){e->id, e->reason};
-}
-
-uint8_t lib_refusal(const struct quartet *q, uint64_t id) {
-    uint64_t count = q->refusal_count < REFUSALS_KEPT ? q->refusal_count : REFUSALS_KEPT;
-    for (uint64_t i = 0; i < count; i++) {
-        if (q->refusals[i].id == id) {
-            return q->refusals[i].reason;
-        }
-    }
-    return 0;
 }
 
 /* ---- taking: lock held ---- */
@@ -93,7 +74,7 @@ void lib_collect(struct quartet *q) {
     struct quartet_event e;
     while (client_event(q->client, &e)) {
         if (e.kind == QUARTET_EVENT_PUBLISHED && e.reason >= 0x80) {
-            note_refusal(q, &e);
+            lib_refusal_note(&q->refusals, &e);
         }
         if (e.kind != QUARTET_EVENT_STORE_FAILED || !q->store_told) {
             q->store_told = q->store_told || e.kind == QUARTET_EVENT_STORE_FAILED;
@@ -108,10 +89,11 @@ static void take_events(struct quartet *q, struct batch *b) {
     q->events = (struct event_list){0};
 }
 
+/* What a delivery points to is the engine's, and valid until it gives the next. */
 static void take_messages(struct quartet *q, struct batch *b) {
-    while (q->options.on_message != NULL && b->delivery_count < MESSAGES_PER_BATCH &&
-           client_take(q->client, &b->deliveries[b->delivery_count])) {
-        b->delivery_count++;
+    struct client_delivery d;
+    while (q->options.on_message != NULL && b->message_count < MESSAGES_PER_BATCH && client_take(q->client, &d)) {
+        b->messages[b->message_count++] = lib_message(q, &d);
     }
 }
 
@@ -150,31 +132,25 @@ static void tell_events(struct quartet *q, struct event_list *list) {
 }
 
 /* True when the message is done with its callback. */
-static bool tell_message(struct quartet *q, const struct client_delivery *d) {
+static bool tell_message(struct quartet *q, struct quartet_message *message) {
     struct lib_frame frame;
-    struct quartet_message *message = lib_message(q, d);
     lib_callback_begin(&frame, q);
     q->options.on_message(q, message, q->options.user);
     lib_callback_end(&frame);
-    bool done = !q->options.manual_done && !lib_message_kept(message);
-    quartet_message_free(message);
-    return done;
+    return !q->options.manual_done && !lib_message_kept(message);
 }
 
 static void tell_messages(struct quartet *q, struct batch *b) {
-    for (size_t i = 0; i < b->delivery_count; i++) {
-        b->done[i] = 0;
-        uint64_t sequence = b->deliveries[i].sequence;
-        if (is_closing(q)) {
-            message_unref(b->deliveries[i].message);
-        } else if (tell_message(q, &b->deliveries[i])) {
-            b->done[i] = sequence;
-        }
+    for (size_t i = 0; i < b->message_count; i++) {
+        struct quartet_message *message = b->messages[i];
+        bool done = !is_closing(q) && tell_message(q, message);
+        b->done[i] = done ? message->position.sequence : 0;
+        quartet_message_free(message);
     }
 }
 
 static void finish(struct quartet *q, const struct batch *b) {
-    for (size_t i = 0; i < b->delivery_count; i++) {
+    for (size_t i = 0; i < b->message_count; i++) {
         if (b->done[i] != 0) {
             (void)client_done(q->client, b->done[i]);
         }
@@ -183,7 +159,7 @@ static void finish(struct quartet *q, const struct batch *b) {
 
 bool lib_deliver(struct quartet *q) {
     struct batch b;
-    b.delivery_count = 0;
+    b.message_count = 0;
     b.events = (struct event_list){0};
     lib_enter(q);
     lib_collect(q);
@@ -191,11 +167,11 @@ bool lib_deliver(struct quartet *q) {
         take_events(q, &b);
         take_messages(q, &b);
     }
-    if (b.delivery_count == MESSAGES_PER_BATCH) {
+    if (b.message_count == MESSAGES_PER_BATCH) {
         lib_wake(q);
     }
     lib_leave(q);
-    bool any = b.events.count > 0 || b.delivery_count > 0;
+    bool any = b.events.count > 0 || b.message_count > 0;
     if (any) {
         tell_events(q, &b.events);
         tell_messages(q, &b);

@@ -33,6 +33,7 @@ wall_ms_t lib_wall(void) {
 /* ---- lock, wake-ups, callbacks ---- */
 
 void lib_enter(struct quartet *q) {
+    atomic_fetch_add(&q->inside, 1);
     lock_take(&q->lock);
     store_work_note(&q->staged);
 }
@@ -46,6 +47,9 @@ void lib_leave(struct quartet *q) {
         }
     }
     store_work_note(NULL);
+    if (atomic_fetch_sub(&q->inside, 1) == 1 && q->closing) {
+        must(pthread_cond_broadcast(&q->changed) == 0); /* whoever closes waits until nobody is inside */
+    }
     lock_give(&q->lock);
 }
 
@@ -219,8 +223,9 @@ static int drive_by_loop(struct quartet *q) {
 int quartet_fd(struct quartet *q) {
     lib_enter(q);
     int code = drive_by_loop(q);
+    int fd = q->epoll;
     lib_leave(q);
-    return code == QUARTET_OK ? q->epoll : code;
+    return code == QUARTET_OK ? fd : code;
 }
 
 int quartet_timeout_ms(struct quartet *q) {
@@ -263,7 +268,7 @@ int quartet_handle(struct quartet *q) {
     lib_enter(q);
     q->driving = false;
     bool later = q->close_later;
-    if (!later) {
+    if (!q->closing) {
         q->asleep = true;
         set_timer(q);
     }

@@ -6,6 +6,7 @@
  *   drive.c      start, handle, one turn                         the driving thread, one at a time
  *   transport.c  resolve, connect, send, receive                 the driving thread
  *   deliver.c    callbacks                                       the driving thread, without the lock
+ *   refusal.c    messages that were not taken                    the lock is held
  *   publish.c    publish and wait                                any thread
  *   receive.c    subscribe, next, done                           any thread
  *   message.c    what an application is given                    any thread
@@ -22,6 +23,7 @@
 #include "base/buf.h"
 #include "base/lock.h"
 #include "client/client.h"
+#include "lib/refusal.h"
 #include "lib/transport.h"
 #include "net/local_store.h"
 #include "net/store_work.h"
@@ -32,14 +34,6 @@ enum drive {
     DRIVE_THREAD,   /* quartet_start() */
     DRIVE_LOOP,     /* quartet_fd(), quartet_handle() */
     DRIVE_CORE,     /* quartet_core_*() */
-};
-
-enum { REFUSALS_KEPT = 1024 };
-
-/* A message that the broker refused, for those who ask later. */
-struct refusal {
-    uint64_t id;
-    uint8_t reason;
 };
 
 /* Events that wait for the driving thread. Their texts are at offsets into `texts`, which grows. */
@@ -67,9 +61,10 @@ struct quartet {
     struct lib_store store;
 
     struct lock lock;
-    struct client *client;  /* guarded by lock, as is all that follows */
-    pthread_cond_t changed; /* something came, was done, or is over */
-    pthread_cond_t stored;  /* the store's threads have done something */
+    _Atomic unsigned inside; /* calls that have begun and not returned; also those that wait for the lock */
+    struct client *client;   /* guarded by lock, as is all that follows */
+    pthread_cond_t changed;  /* something came, was done, or is over */
+    pthread_cond_t stored;   /* the store's threads have done something */
     unsigned changed_waiters;
     unsigned stored_waiters;
     bool staged; /* this thread has staged something since it took the lock */
@@ -88,10 +83,9 @@ struct quartet {
     bool lost_told;        /* the application was told of the lost session */
     bool store_told;       /* STORE_FAILED was told */
     struct event_list events;
-    struct refusal *refusals; /* a ring of REFUSALS_KEPT; NULL while there is none */
-    uint64_t refusal_count;   /* ever */
+    struct refusals refusals;
 
-    int epoll;          /* what quartet_fd() gives; -1 in DRIVE_CORE */
+    int epoll;          /* what quartet_fd() gives */
     int wake;           /* eventfd */
     int timer;          /* timerfd, for loops of the application */
     mono_ms_t timer_at; /* when it fires; 0: never */
@@ -106,7 +100,8 @@ struct quartet {
 
 /* ---- the lock ---- */
 
-/* Takes the lock around the engine; what is staged meanwhile is committed once, when it is given back. */
+/* Takes the lock around the engine; what is staged meanwhile is committed once, when it is given back. From the one to
+ * the other the client cannot go, and giving the lock back is the last that is done with it. */
 void lib_enter(struct quartet *q);
 void lib_leave(struct quartet *q);
 /* The driving thread has something to do. Lock held. */
@@ -128,6 +123,10 @@ int lib_fail_closed(void);
 mono_ms_t lib_mono(void);
 wall_ms_t lib_wall(void);
 
+/* ---- chance (open.c) ---- */
+
+void lib_random(void *to, size_t bytes);
+
 /* ---- options.c ---- */
 
 /* Copies a struct of `size` bytes, which an older or newer program knows, into one of `ours` bytes: what it does not
@@ -140,7 +139,7 @@ int lib_store_open(struct quartet *q);
 void lib_store_close(struct quartet *q);
 /* Starts the store's threads when there is a store and they do not run. Lock held. */
 int lib_store_work(struct quartet *q);
-/* Ends them, with all that was staged on the disk. Lock not held. */
+/* Ends them, with all that was staged on the disk, also when they have not run yet. Lock not held. */
 void lib_store_rest(struct quartet *q);
 /* QUARTET_STORE_FAILED or what it was, when the store has failed; else QUARTET_OK. */
 int lib_store_state(const struct quartet *q);
@@ -152,7 +151,7 @@ bool lib_in_callback(const struct quartet *q);
 bool lib_waits_for_itself(const struct quartet *q);
 /* Sends DISCONNECT and ends the transport, within a second. The driving thread, or nobody drives. */
 void lib_goodbye(struct quartet *q);
-/* Frees everything; nobody drives, nobody waits. */
+/* Frees everything, when those who are inside have left; nobody drives, nothing new begins. */
 void lib_destroy(struct quartet *q);
 
 /* A callback of `q` is running on this thread while this is in the chain. */
@@ -180,8 +179,6 @@ bool lib_deliver(struct quartet *q);
 /* Takes the engine's events, so that a refusal is known to those who wait as soon as the message is. Lock held. */
 void lib_collect(struct quartet *q);
 void lib_events_deinit(struct event_list *list);
-/* Reason of a refused message; 0 when none is known. Lock held. */
-uint8_t lib_refusal(const struct quartet *q, uint64_t id);
 
 /* ---- message.c ---- */
 

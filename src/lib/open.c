@@ -38,6 +38,15 @@ static bool watch(const struct quartet *q, int fd) {
     return fd >= 0 && epoll_ctl(q->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
 }
 
+/* A system that has just started may have no randomness yet, and a signal may come while it is waited for. */
+void lib_random(void *to, size_t bytes) {
+    ssize_t got;
+    do {
+        got = getrandom(to, bytes, 0);
+    } while (got < 0 && errno == EINTR);
+    must(got == (ssize_t)bytes);
+}
+
 static int open_descriptors(struct quartet *q) {
     q->epoll = epoll_create1(EPOLL_CLOEXEC);
     q->wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -52,7 +61,8 @@ static int create_engine(struct quartet *q) {
     struct error text = {0};
     struct client_setup setup = {.options = &q->options, .store = q->store.store, .ids_max = 65535};
     memcpy(setup.epoch, q->epoch, sizeof q->epoch);
-    must(getrandom(&setup.seed, sizeof setup.seed, 0) == (ssize_t)sizeof setup.seed);
+    lib_random(&setup.seed, sizeof setup.seed);
+    lib_refusals_init(&q->refusals, setup.seed);
     q->client = client_create(&setup, &text);
     if (q->client == NULL) {
         return lib_fail_error(&text);
@@ -107,17 +117,19 @@ static void close_descriptor(int fd) {
     }
 }
 
-static void wait_for_waiters(struct quartet *q) {
+/* Calls that began before the closing see that it has begun, and leave. */
+static void wait_for_calls(struct quartet *q) {
     lock_take(&q->lock);
-    while (q->changed_waiters > 0 || q->stored_waiters > 0) {
+    while (atomic_load(&q->inside) > 0) {
         must(pthread_cond_broadcast(&q->stored) == 0);
+        must(pthread_cond_broadcast(&q->changed) == 0);
         must(pthread_cond_wait(&q->changed, &q->lock.mutex) == 0);
     }
     lock_give(&q->lock);
 }
 
 void lib_destroy(struct quartet *q) {
-    wait_for_waiters(q);
+    wait_for_calls(q);
     lib_store_rest(q);
     transport_deinit(q);
     if (q->client != NULL) {
@@ -131,7 +143,7 @@ void lib_destroy(struct quartet *q) {
     must(pthread_cond_destroy(&q->changed) == 0);
     lock_deinit(&q->lock);
     lib_events_deinit(&q->events);
-    mem_free(q->refusals);
+    lib_refusals_deinit(&q->refusals);
     mem_free(q->bind_address);
     mem_free(q);
 }
@@ -149,6 +161,15 @@ static bool close_begins(struct quartet *q, bool later) {
     return first;
 }
 
+/* A loop of another thread, in its callbacks perhaps, ends its turn first. */
+static void wait_for_loop(struct quartet *q) {
+    lock_take(&q->lock);
+    while (q->driving) {
+        must(pthread_cond_wait(&q->changed, &q->lock.mutex) == 0);
+    }
+    lock_give(&q->lock);
+}
+
 void quartet_close(struct quartet *q) {
     if (q == NULL) {
         return;
@@ -160,6 +181,7 @@ void quartet_close(struct quartet *q) {
     if (q->drive == DRIVE_THREAD) {
         must(pthread_join(q->thread, NULL) == 0);
     } else if (q->drive == DRIVE_LOOP) {
+        wait_for_loop(q);
         lib_goodbye(q);
     }
     lib_destroy(q);

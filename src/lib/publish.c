@@ -1,12 +1,13 @@
 /* Publishing, and waiting for the disk and for the broker. */
 #include <errno.h>
+#include <limits.h>
 #include <string.h>
 #include <time.h>
 
 #include "base/must.h"
 #include "lib/lib.h"
 
-enum { PACKET_BYTES_MAX = 268435455 };
+enum { PACKET_BYTES_MAX = 268435455, STORE_TIMEOUT_MS = 30000 };
 
 /* ---- waiting ---- */
 
@@ -41,9 +42,6 @@ static bool sleep_once(struct quartet *q, const struct waiting *w) {
                            : pthread_cond_timedwait(w->signal, &q->lock.mutex, &w->until);
     --*w->waiters;
     store_work_note(&q->staged);
-    if (q->closing) {
-        must(pthread_cond_broadcast(&q->changed) == 0); /* whoever closes waits until nobody waits */
-    }
     return code == ETIMEDOUT;
 }
 
@@ -111,11 +109,19 @@ static int wait_stored(struct quartet *q, uint64_t id, int timeout_ms) {
     return code != LIB_PENDING ? code : q->closing ? lib_fail_closed() : lib_fail(QUARTET_TIMEOUT, "the time is over");
 }
 
+/* Lock held. */
+static int fail_unknown(const struct quartet *q, uint64_t id) {
+    return lib_fail(QUARTET_INVALID, "no message has the id %llu: the last one published has %llu",
+                    (unsigned long long)id, (unsigned long long)q->last_id);
+}
+
 int quartet_wait_stored(struct quartet *q, uint64_t id, int timeout_ms) {
     lib_enter(q);
     uint64_t wanted = id != 0 ? id : q->last_id;
     int code = QUARTET_OK;
-    if (q->drive == DRIVE_CORE && timeout_ms != 0 && store_durable(q->store.store) < wanted) {
+    if (wanted > q->last_id) {
+        code = fail_unknown(q, wanted);
+    } else if (q->drive == DRIVE_CORE && timeout_ms != 0 && store_durable(q->store.store) < wanted) {
         code = lib_fail(QUARTET_IN_CALLBACK, "the store is driven by quartet_core_store(), not by waiting");
     } else {
         code = wait_stored(q, wanted, timeout_ms);
@@ -126,15 +132,29 @@ int quartet_wait_stored(struct quartet *q, uint64_t id, int timeout_ms) {
 
 /* ---- the broker ---- */
 
+/* It is not pending: was it taken? Lock held. */
+static int verdict_of(const struct quartet *q, uint64_t id) {
+    struct refusal refusal;
+    unsigned long long number = id;
+    if (!lib_refusal_of(&q->refusals, id, &refusal)) {
+        return id > q->refusals.forgotten
+                   ? QUARTET_OK
+                   : lib_fail(QUARTET_INVALID, "message %llu ended too long ago: it is not known any more how", number);
+    }
+    switch (refusal.error) {
+    case QUARTET_TIMEOUT:
+        return lib_fail(QUARTET_REFUSED, "message %llu expired before it was sent", number);
+    case QUARTET_SESSION_LOST:
+        return lib_fail(QUARTET_REFUSED, "message %llu was given up: the broker forgot the session", number);
+    default:
+        return lib_fail(QUARTET_REFUSED, "the broker refused message %llu: %s (0x%02x)", number,
+                        quartet_reason_name(5, refusal.reason), refusal.reason);
+    }
+}
+
 static int is_acknowledged(struct quartet *q, void *argument) {
     const uint64_t *id = argument;
-    if (client_pending(q->client, *id)) {
-        return lib_hopeless(q);
-    }
-    uint8_t reason = lib_refusal(q, *id);
-    return reason == 0 ? QUARTET_OK
-                       : lib_fail(QUARTET_REFUSED, "the broker refused message %llu: %s (0x%02x)",
-                                  (unsigned long long)*id, quartet_reason_name(5, reason), reason);
+    return client_pending(q->client, *id) ? lib_hopeless(q) : verdict_of(q, *id);
 }
 
 /* All that was published so far: QoS 1 and 2 up to an id, QoS 0 up to a count. */
@@ -157,7 +177,14 @@ static int wait_all(struct quartet *q, int timeout_ms) {
 
 int quartet_wait(struct quartet *q, uint64_t id, int timeout_ms) {
     lib_enter(q);
-    int code = id == 0 ? wait_all(q, timeout_ms) : lib_wait_changed(q, timeout_ms, is_acknowledged, &id);
+    int code = QUARTET_OK;
+    if (id == 0) {
+        code = wait_all(q, timeout_ms);
+    } else if (id > q->last_id) {
+        code = fail_unknown(q, id);
+    } else {
+        code = lib_wait_changed(q, timeout_ms, is_acknowledged, &id);
+    }
     lib_leave(q);
     return code;
 }
@@ -170,7 +197,7 @@ static int is_gone(struct quartet *q, void *argument) {
 int quartet_disconnect(struct quartet *q, uint8_t reason, int timeout_ms) {
     lib_enter(q);
     int code = q->closing ? lib_fail_closed() : wait_all(q, timeout_ms);
-    if (code == QUARTET_OK || code == QUARTET_TIMEOUT) {
+    if (code == QUARTET_OK || code == QUARTET_TIMEOUT || code == QUARTET_SESSION_LOST) {
         client_disconnect(q->client, reason);
         lib_wake(q);
         if (q->drive == DRIVE_THREAD && !lib_in_callback(q)) {
@@ -183,13 +210,17 @@ int quartet_disconnect(struct quartet *q, uint8_t reason, int timeout_ms) {
 
 /* ---- publishing ---- */
 
+/* What is missing is the engine's to refuse. */
+static size_t text_bytes(const char *text) {
+    return text != NULL ? strlen(text) : 0;
+}
+
 static size_t bytes_of(const struct quartet_publication *p) {
     const struct quartet_properties *x = &p->properties;
-    size_t bytes = 64 + (p->topic != NULL ? strlen(p->topic) : 0) + p->payload_bytes + x->correlation_bytes;
-    bytes += x->content_type != NULL ? strlen(x->content_type) : 0;
-    bytes += x->response_topic != NULL ? strlen(x->response_topic) : 0;
-    for (size_t i = 0; i < x->user_count; i++) {
-        bytes += 5 + strlen(x->user[i].name) + strlen(x->user[i].value);
+    size_t bytes = 64 + text_bytes(p->topic) + p->payload_bytes + x->correlation_bytes;
+    bytes += text_bytes(x->content_type) + text_bytes(x->response_topic);
+    for (size_t i = 0; x->user != NULL && i < x->user_count; i++) {
+        bytes += 5 + text_bytes(x->user[i].name) + text_bytes(x->user[i].value);
     }
     return bytes;
 }
@@ -201,6 +232,16 @@ static int check_size(const struct quartet *q, const struct quartet_publication 
     }
     return lib_fail(QUARTET_INVALID, "the message has more than %zu bytes%s", most,
                     q->store.durable ? " (packet_bytes_max)" : "");
+}
+
+/* B0, within a limit: a disk that is full may stay so for ever. The message is taken all the same. Lock held. */
+static int wait_published(struct quartet *q, uint64_t id) {
+    uint32_t limit_ms = q->options.store_timeout_ms;
+    int code = wait_stored(q, id, limit_ms == 0 ? STORE_TIMEOUT_MS : limit_ms < INT_MAX ? (int)limit_ms : INT_MAX);
+    return code != QUARTET_TIMEOUT
+               ? code
+               : lib_fail(code, "message %llu is taken but not on the disk yet: wait for it with quartet_wait_stored()",
+                          (unsigned long long)id);
 }
 
 /* Lock held. */
@@ -226,10 +267,10 @@ static int publish(struct quartet *q, const struct quartet_publication *p, uint6
         return QUARTET_OK;
     }
     if (p->no_wait) {
-        q->no_wait_last = *id;
+        q->no_wait_last = *id > q->no_wait_last ? *id : q->no_wait_last;
         return QUARTET_OK;
     }
-    return wait_stored(q, *id, -1);
+    return wait_published(q, *id);
 }
 
 int quartet_publish_sized(struct quartet *q, const struct quartet_publication *publication, size_t size, uint64_t *id) {

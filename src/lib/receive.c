@@ -46,24 +46,23 @@ int quartet_unsubscribe(struct quartet *q, const char *filter) {
 /* ---- messages ---- */
 
 static int take_one(struct quartet *q, void *argument) {
-    if (client_take(q->client, argument)) {
+    struct quartet_message **message = argument;
+    struct client_delivery d;
+    if (client_take(q->client, &d)) {
+        *message = lib_message(q, &d);
         return QUARTET_OK;
     }
     return lib_hopeless(q);
 }
 
 int quartet_next(struct quartet *q, struct quartet_message **message, int timeout_ms) {
-    struct client_delivery d;
     *message = NULL;
     if (q->options.on_message != NULL) {
         return lib_fail(QUARTET_INVALID, "on_message is set: messages are given to it");
     }
     lib_enter(q);
-    int code = q->closing ? lib_fail_closed() : lib_wait_changed(q, timeout_ms, take_one, &d);
+    int code = q->closing ? lib_fail_closed() : lib_wait_changed(q, timeout_ms, take_one, message);
     lib_leave(q);
-    if (code == QUARTET_OK) {
-        *message = lib_message(q, &d);
-    }
     return code != QUARTET_TIMEOUT ? code : lib_fail(QUARTET_EMPTY, "no message has come");
 }
 

@@ -1,6 +1,5 @@
 /* The store of a client: as the broker's, with smaller files, since a gateway's disk is small. */
 #include <stdio.h>
-#include <sys/random.h>
 
 #include "base/mem.h"
 #include "base/must.h"
@@ -34,7 +33,7 @@ static void store_warned(void *user, const char *sentence) {
 
 static uint64_t random_number(void) {
     uint64_t number = 0;
-    must(getrandom(&number, sizeof number, 0) == (ssize_t)sizeof number);
+    lib_random(&number, sizeof number);
     return number;
 }
 
@@ -62,7 +61,7 @@ static bool open_local(struct quartet *q, struct error *error) {
 int lib_store_open(struct quartet *q) {
     if (q->options.store == NULL) {
         q->store.store = store_memory_create();
-        must(getrandom(q->epoch, sizeof q->epoch, 0) == (ssize_t)sizeof q->epoch);
+        lib_random(q->epoch, sizeof q->epoch);
         return QUARTET_OK;
     }
     struct error error = {0};
@@ -96,11 +95,22 @@ int lib_store_work(struct quartet *q) {
     return s->work != NULL ? QUARTET_OK : lib_fail(QUARTET_SYSTEM, "the system refuses the threads of the store");
 }
 
-void lib_store_rest(struct quartet *q) {
+/* What an application has said of a client that it never drove counts as well. */
+static struct store_work *take_work(struct quartet *q) {
+    lock_take(&q->lock);
+    if (q->client != NULL && q->store.durable && q->store.work == NULL && store_local_staged(q->store.store)) {
+        (void)lib_store_work(q);
+    }
     struct store_work *work = q->store.work;
+    q->store.work = NULL;
+    lock_give(&q->lock);
+    return work;
+}
+
+void lib_store_rest(struct quartet *q) {
+    struct store_work *work = take_work(q);
     if (work != NULL) {
         store_work_finish(work);
-        q->store.work = NULL;
     }
 }
 

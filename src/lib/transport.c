@@ -34,16 +34,22 @@ static void drop_addresses(struct transport *t) {
     t->addresses = t->next = NULL;
 }
 
-static void drop_socket(struct transport *t) {
+/* Epoll would forget the socket by itself only if no child process had inherited it. */
+static void drop_socket(struct quartet *q) {
+    struct transport *t = &q->transport;
+    if (t->events != 0) {
+        (void)epoll_ctl(q->epoll, EPOLL_CTL_DEL, t->fd, NULL);
+    }
     if (t->fd >= 0) {
-        (void)close(t->fd); /* epoll forgets it by itself */
+        (void)close(t->fd);
     }
     t->fd = -1;
     t->events = 0;
 }
 
-static void make_idle(struct transport *t) {
-    drop_socket(t);
+static void make_idle(struct quartet *q) {
+    struct transport *t = &q->transport;
+    drop_socket(q);
     drop_addresses(t);
     resolve_drop(t->resolving);
     t->resolving = NULL;
@@ -52,14 +58,20 @@ static void make_idle(struct transport *t) {
 }
 
 void transport_deinit(struct quartet *q) {
-    make_idle(&q->transport);
+    make_idle(q);
     mem_free(q->transport.input);
 }
 
 /* The transport is gone, and the engine is told. */
 static void end(struct quartet *q, int error, const char *text) {
-    make_idle(&q->transport);
+    make_idle(q);
     client_closed(q->client, error, text);
+}
+
+/* What the network says; and what our own system lacks. */
+static int code_of(int number) {
+    return number == ENOMEM || number == ENOSPC || number == EMFILE || number == ENFILE ? QUARTET_SYSTEM
+                                                                                        : QUARTET_NETWORK;
 }
 
 static void end_number(struct quartet *q, const char *what, int number) {
@@ -70,20 +82,26 @@ static void end_number(struct quartet *q, const char *what, int number) {
     } else {
         (void)snprintf(text, sizeof text, "%s %s port %s: %s", what, a->host, a->port, strerror(number));
     }
-    end(q, QUARTET_NETWORK, text);
+    end(q, code_of(number), text);
 }
 
 /* ---- connecting ---- */
 
+/* Begins to watch a new socket; false with errno when the system has no memory for that. */
+static bool watch_new(struct quartet *q) {
+    struct transport *t = &q->transport;
+    struct epoll_event event = {.events = EPOLLOUT, .data.fd = t->fd};
+    t->events = epoll_ctl(q->epoll, EPOLL_CTL_ADD, t->fd, &event) == 0 ? event.events : 0;
+    return t->events != 0;
+}
+
 static void watch(struct quartet *q, uint32_t events) {
     struct transport *t = &q->transport;
-    if (t->events == events || q->epoll < 0) {
-        return;
+    if (t->events != events) {
+        struct epoll_event event = {.events = events, .data.fd = t->fd};
+        must(epoll_ctl(q->epoll, EPOLL_CTL_MOD, t->fd, &event) == 0);
+        t->events = events;
     }
-    struct epoll_event event = {.events = events, .data.fd = t->fd};
-    int operation = t->events == 0 ? EPOLL_CTL_ADD : EPOLL_CTL_MOD;
-    must(epoll_ctl(q->epoll, operation, t->fd, &event) == 0);
-    t->events = events;
 }
 
 static void opened(struct quartet *q) {
@@ -127,7 +145,7 @@ static int connect_to(struct quartet *q, int family, const struct sockaddr *addr
     if (family != AF_UNIX && !q->options.no_delay_off) {
         (void)setsockopt(t->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     }
-    if (!bind_to(q, t->fd, family)) {
+    if (!watch_new(q) || !bind_to(q, t->fd, family)) {
         return errno;
     }
     return connect(t->fd, address, bytes) == 0 ? 0 : errno;
@@ -149,8 +167,6 @@ static void connecting(struct quartet *q, int code, mono_ms_t now) {
     t->deadline = now + q->options.connect_timeout_ms / left;
     if (code == 0) {
         opened(q);
-    } else {
-        watch(q, EPOLLOUT);
     }
 }
 
@@ -165,7 +181,7 @@ static void connect_next(struct quartet *q, mono_ms_t now) {
             connecting(q, code, now);
             return;
         }
-        drop_socket(t);
+        drop_socket(q);
         t->last_error = code;
     }
     end_number(q, "cannot connect to", t->last_error);
@@ -234,7 +250,7 @@ static bool connect_ended(struct quartet *q, mono_ms_t now) {
         return false;
     }
     t->last_error = code != 0 ? code : ETIMEDOUT;
-    drop_socket(t);
+    drop_socket(q);
     connect_next(q, now);
     return true;
 }

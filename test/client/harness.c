@@ -227,6 +227,40 @@ void false_connack(int fd, int session_present, int reason) {
     packet_write(fd, connack, sizeof connack);
 }
 
+/* The packet identifier of a PUBLISH. */
+static const unsigned char *publish_id(const unsigned char *body) {
+    return body + 2 + ((size_t)body[0] << 8) + body[1];
+}
+
+/* Answers one packet; PUBLISH of QoS 1 with this reason code. */
+static void false_answer(int fd, int first, const unsigned char *body, int reason) {
+    const unsigned char *id = (first & 0xf0) == 0x30 ? publish_id(body) : body;
+    unsigned char one = (unsigned char)reason;
+    if ((first & 0xf6) == 0x32) {
+        packet_write(fd, (unsigned char[]){0x40, 3, id[0], id[1], one}, 5);
+    } else if ((first & 0xf6) == 0x34) {
+        packet_write(fd, (unsigned char[]){0x50, 2, id[0], id[1]}, 4);
+    } else if (first == 0x62) {
+        packet_write(fd, (unsigned char[]){0x70, 2, id[0], id[1]}, 4);
+    } else if (first == 0x82) {
+        packet_write(fd, (unsigned char[]){0x90, 4, id[0], id[1], 0, 2}, 6);
+    }
+}
+
+void false_refuse(int fd, int reason) {
+    unsigned char body[64];
+    size_t len;
+    false_connack(fd, 0, 0);
+    for (int first = 0; first >= 0;) {
+        first = packet_read(fd, body, sizeof body, &len);
+        false_answer(fd, first, body, reason);
+    }
+}
+
+void false_serve(int fd) {
+    false_refuse(fd, 0);
+}
+
 /* ---- collecting ---- */
 
 void collected_init(struct collected *c) {
@@ -262,11 +296,16 @@ void collect_event(struct quartet *client, const struct quartet_event *event, vo
     (void)pthread_mutex_unlock(&c->mutex);
 }
 
-/* Waits until *what has reached `count`; false after a while. */
-static bool reaches(struct collected *c, const unsigned *what, unsigned count) {
+static struct timespec patience(void) {
     struct timespec until;
     (void)clock_gettime(CLOCK_REALTIME, &until);
     until.tv_sec += PATIENCE_S;
+    return until;
+}
+
+/* Waits until *what has reached `count`; false after a while. */
+static bool reaches(struct collected *c, const unsigned *what, unsigned count) {
+    struct timespec until = patience();
     (void)pthread_mutex_lock(&c->mutex);
     int code = 0;
     while (*what < count && code == 0) {
@@ -286,6 +325,20 @@ void collected_wait(struct collected *c, unsigned count) {
 void collected_wait_event(struct collected *c, enum quartet_event_kind kind, unsigned count) {
     if (!reaches(c, &c->events[kind], count)) {
         fail_msg("%u of %u events %d have come", c->events[kind], count, kind);
+    }
+}
+
+void collected_wait_id(struct collected *c, enum quartet_event_kind kind, uint64_t id) {
+    struct timespec until = patience();
+    (void)pthread_mutex_lock(&c->mutex);
+    int code = 0;
+    while (c->last[kind].id < id && code == 0) {
+        code = pthread_cond_timedwait(&c->changed, &c->mutex, &until);
+    }
+    uint64_t last = c->last[kind].id;
+    (void)pthread_mutex_unlock(&c->mutex);
+    if (last < id) {
+        fail_msg("event %d came up to id %llu, not %llu", kind, (unsigned long long)last, (unsigned long long)id);
     }
 }
 

@@ -60,6 +60,10 @@ int packet_read(int fd, unsigned char *body, size_t max, size_t *len);
 void packet_write(int fd, const void *bytes, size_t len);
 /* CONNECT, then CONNACK of 5.0 with these. */
 void false_connack(int fd, int session_present, int reason);
+/* A connection as it should be, with no session, until it ends: everything is acknowledged, nothing delivered. */
+void false_serve(int fd);
+/* The same, but PUBLISH of QoS 1 is refused with this reason code. */
+void false_refuse(int fd, int reason);
 
 /* ---- what a client was given ---- */
 
@@ -88,6 +92,8 @@ const char *collected_text(struct collected *c, enum quartet_event_kind kind);
 /* How many messages, and events of a kind, have come so far. */
 unsigned collected_count(struct collected *c);
 unsigned collected_events(struct collected *c, enum quartet_event_kind kind);
+/* Waits until the last event of a kind has this id, or a higher one. */
+void collected_wait_id(struct collected *c, enum quartet_event_kind kind, uint64_t id);
 /* Exactly 0, 1, ... count - 1, each once, in order. */
 void collected_are(struct collected *c, unsigned count);
 

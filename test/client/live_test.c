@@ -466,6 +466,88 @@ static void properties_travel(void **state) {
     broker_deinit(&b);
 }
 
+/* Three messages in one piece, each with its own Subscription Identifier. */
+static void deliver_identified(int fd, int connection, void *user) {
+    unsigned char body[64];
+    size_t len;
+    unsigned char publishes[3][12];
+    (void)connection;
+    (void)user;
+    for (unsigned char i = 0; i < 3; i++) {
+        memcpy(publishes[i], (unsigned char[]){0x32, 10, 0, 1, 'n', 0, (unsigned char)(i + 1), 2, 0x0b, 0, '0', 0}, 12);
+        publishes[i][9] = (unsigned char)(11 + i);
+        publishes[i][10] = (unsigned char)('0' + i);
+    }
+    false_connack(fd, 0, 0);
+    packet_write(fd, publishes, sizeof publishes);
+    while (packet_read(fd, body, sizeof body, &len) >= 0) {
+    }
+}
+
+static void check_identified(struct quartet *client, struct quartet_message *m, void *user) {
+    assert_int_equal(m->properties.subscription_identifier_count, 1);
+    assert_int_equal(m->properties.subscription_identifiers[0], 11 + strtoul(m->payload, NULL, 10));
+    if (user != NULL) {
+        collect_message(client, m, user);
+    }
+}
+
+static void each_message_keeps_its_own_identifiers(void **state) {
+    (void)state;
+    struct collected c;
+    struct false_broker f;
+    struct quartet *client;
+    false_broker_start(&f, NULL, deliver_identified, NULL);
+    for (int pull = 0; pull < 2; pull++) {
+        collected_init(&c);
+        struct quartet_options options = {.servers = f.url, .client_id = "identified", .user = &c};
+        options.on_message = pull ? NULL : check_identified;
+        assert_ok(quartet_open(&client, &options));
+        assert_ok(quartet_start(client));
+        for (int i = 0; pull && i < 3; i++) {
+            struct quartet_message *m;
+            assert_ok(quartet_next(client, &m, 20000));
+            check_identified(client, m, NULL);
+            quartet_message_free(m);
+        }
+        collected_wait(&c, pull ? 0 : 3);
+        quartet_close(client);
+        collected_deinit(&c);
+    }
+    false_broker_stop(&f);
+}
+
+/* Other threads may publish while the first call by hand ends the threads of the store. */
+static void a_client_is_taken_into_the_hand_while_others_publish(void **state) {
+    (void)state;
+    char *folder = folder_make();
+    struct quartet_options options = {.servers = "mqtt://127.0.0.1:1", .client_id = "hand"};
+    for (int round = 0; round < 20; round++) {
+        struct publisher p = {.count = 100};
+        pthread_t thread;
+        char name[16];
+        (void)snprintf(name, sizeof name, "hand-%d", round);
+        options.store = folder_file(folder, name);
+        assert_ok(quartet_open(&p.client, &options));
+        assert_int_equal(pthread_create(&thread, NULL, publish_all, &p), 0);
+        struct quartet_status status = {.outbox_messages = 0};
+        while (status.outbox_messages < 2) {
+            quartet_status(p.client, &status);
+        }
+        assert_ok(quartet_core_time(p.client, now_ms(CLOCK_MONOTONIC), now_ms(CLOCK_REALTIME)));
+        while (quartet_core_store(p.client) == 1) {
+        }
+        assert_int_equal(pthread_join(thread, NULL), 0);
+        assert_int_equal(p.code, QUARTET_OK);
+        while (quartet_core_store(p.client) == 1) {
+        }
+        quartet_status(p.client, &status);
+        assert_int_equal(status.outbox_messages, 100);
+        quartet_close(p.client);
+    }
+    folder_drop(folder);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_thread_publishes_and_receives_at_each_qos),
@@ -477,6 +559,8 @@ int main(void) {
         cmocka_unit_test(several_threads_publish_and_wait),
         cmocka_unit_test(messages_are_fetched_one_by_one),
         cmocka_unit_test(properties_travel),
+        cmocka_unit_test(each_message_keeps_its_own_identifiers),
+        cmocka_unit_test(a_client_is_taken_into_the_hand_while_others_publish),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -186,6 +186,7 @@ static void publications_that_make_no_sense_are_refused(void **state) {
     struct quartet *client;
     assert_ok(quartet_open(&client, &options));
     static char large[1000];
+    static const struct quartet_user_property nameless[] = {{NULL, "value"}};
     const struct quartet_publication wrong[] = {
         {.topic = NULL},
         {.topic = ""},
@@ -194,6 +195,8 @@ static void publications_that_make_no_sense_are_refused(void **state) {
         {.topic = "a", .qos = 3},
         {.topic = "a", .qos = -1},
         {.topic = "a", .payload = large, .payload_bytes = 1000},
+        {.topic = "a", .properties = {.user_count = 1}},
+        {.topic = "a", .properties = {.user = nameless, .user_count = 1}},
     };
     for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
         uint64_t id = 5;

@@ -1,0 +1,214 @@
+/* A system that is slow, full or refuses: the calls that the library makes are answered here. What waits for the disk
+ * has a limit, nothing is told as stored that is not, and nothing ends the process. */
+#include "harness.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/random.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+static _Atomic bool disk_is_full;
+static _Atomic int epoll_refusals;       /* so many more times it has no memory */
+static _Atomic int random_interruptions; /* so many more times a signal comes first */
+
+static struct {
+    pthread_mutex_t mutex;
+    pthread_cond_t changed;
+    bool held;
+} disk = {PTHREAD_MUTEX_INITIALIZER, PTHREAD_COND_INITIALIZER, false};
+
+static void disk_hold(bool held) {
+    (void)pthread_mutex_lock(&disk.mutex);
+    disk.held = held;
+    (void)pthread_cond_broadcast(&disk.changed);
+    (void)pthread_mutex_unlock(&disk.mutex);
+}
+
+int fdatasync(int fd) {
+    (void)pthread_mutex_lock(&disk.mutex);
+    while (disk.held) {
+        (void)pthread_cond_wait(&disk.changed, &disk.mutex);
+    }
+    (void)pthread_mutex_unlock(&disk.mutex);
+    return (int)syscall(SYS_fdatasync, fd);
+}
+
+ssize_t pwrite(int fd, const void *bytes, size_t len, off_t offset) {
+    if (disk_is_full) {
+        errno = ENOSPC;
+        return -1;
+    }
+    return syscall(SYS_pwrite64, fd, bytes, len, offset);
+}
+
+int epoll_ctl(int epoll, int operation, int fd, struct epoll_event *event) {
+    if (epoll_refusals > 0 && operation == EPOLL_CTL_ADD) {
+        epoll_refusals--;
+        errno = ENOSPC;
+        return -1;
+    }
+    return (int)syscall(SYS_epoll_ctl, epoll, operation, fd, event);
+}
+
+ssize_t getrandom(void *to, size_t len, unsigned flags) {
+    if (random_interruptions > 0) {
+        random_interruptions--;
+        errno = EINTR;
+        return -1;
+    }
+    return syscall(SYS_getrandom, to, len, flags);
+}
+
+static int64_t now_ms(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* A client with a store, and nobody to talk to. */
+static struct quartet_options lonely(const char *folder, struct collected *c) {
+    return (struct quartet_options){.servers = "mqtt://127.0.0.1:1",
+                                    .client_id = "lonely",
+                                    .store = folder_file(folder, "store"),
+                                    .on_event = c != NULL ? collect_event : NULL,
+                                    .user = c};
+}
+
+static void publishing_on_a_full_disk_has_a_limit(void **state) {
+    (void)state;
+    char *folder = folder_make();
+    struct quartet_options options = lonely(folder, NULL);
+    options.store_timeout_ms = 1000;
+    struct quartet *client;
+    uint64_t id = 0;
+    assert_ok(quartet_open(&client, &options));
+    assert_ok(publish_number(client, "n", 2, 0, NULL));
+    disk_is_full = true;
+    assert_int_equal(publish_number(client, "n", 2, 1, &id), QUARTET_TIMEOUT);
+    assert_true(id != 0); /* it is taken: not to be published again, but waited for */
+    assert_int_equal(quartet_wait_stored(client, id, 0), QUARTET_TIMEOUT);
+    disk_is_full = false;
+    assert_ok(quartet_wait_stored(client, id, 20000));
+    struct quartet_status status;
+    quartet_status(client, &status);
+    assert_int_equal(status.outbox_messages, 2);
+    quartet_close(client);
+    folder_drop(folder);
+}
+
+static void closing_on_a_full_disk_has_a_limit(void **state) {
+    (void)state;
+    char *folder = folder_make();
+    struct quartet_options options = lonely(folder, NULL);
+    options.store_timeout_ms = 1000;
+    struct quartet *client;
+    assert_ok(quartet_open(&client, &options));
+    assert_ok(quartet_start(client));
+    assert_ok(publish_number(client, "n", 2, 0, NULL));
+    disk_is_full = true;
+    assert_int_equal(publish_number(client, "n", 2, 1, NULL), QUARTET_TIMEOUT);
+    int64_t begin = now_ms();
+    quartet_close(client);
+    int64_t took = now_ms() - begin;
+    disk_is_full = false;
+    assert_true(took < 8000);
+    options.store = folder_file(folder, "store");
+    assert_ok(quartet_open(&client, &options)); /* what was told as stored is there */
+    struct quartet_status status;
+    quartet_status(client, &status);
+    assert_true(status.outbox_messages >= 1);
+    quartet_close(client);
+    folder_drop(folder);
+}
+
+/* The second call for sequence 5 gives the id of the first, which is older than what was published last. */
+static void stored_is_told_of_the_last_message_too(void **state) {
+    (void)state;
+    char *folder = folder_make();
+    struct collected c;
+    collected_init(&c);
+    struct quartet_options options = lonely(folder, &c);
+    struct quartet_publication p = {.topic = "n", .payload = "x", .payload_bytes = 1, .qos = 2, .no_wait = true};
+    struct quartet *client;
+    uint64_t first;
+    uint64_t last;
+    uint64_t again;
+    assert_ok(quartet_open(&client, &options));
+    assert_ok(quartet_start(client));
+    disk_hold(true);
+    p.sequence = 5;
+    assert_ok(quartet_publish(client, &p, &first));
+    p.sequence = 0;
+    assert_ok(quartet_publish(client, &p, &last));
+    p.sequence = 5;
+    assert_ok(quartet_publish(client, &p, &again));
+    assert_int_equal(again, first);
+    assert_int_equal(quartet_wait_stored(client, first, 0), QUARTET_TIMEOUT);
+    assert_int_equal(collected_events(&c, QUARTET_EVENT_STORED), 0);
+    disk_hold(false);
+    collected_wait_id(&c, QUARTET_EVENT_STORED, last);
+    quartet_close(client);
+    collected_deinit(&c);
+    folder_drop(folder);
+}
+
+static void serve_all(int fd, int connection, void *user) {
+    (void)connection;
+    (void)user;
+    false_serve(fd);
+}
+
+static void a_system_without_memory_costs_a_connection(void **state) {
+    (void)state;
+    struct collected c;
+    struct false_broker f;
+    collected_init(&c);
+    false_broker_start(&f, NULL, serve_all, NULL);
+    struct quartet_options options = {.servers = f.url,
+                                      .client_id = "small",
+                                      .retry_min_ms = 1,
+                                      .retry_max_ms = 5,
+                                      .on_event = collect_event,
+                                      .user = &c};
+    struct quartet *client;
+    assert_ok(quartet_open(&client, &options));
+    epoll_refusals = 3;
+    assert_ok(quartet_start(client));
+    collected_wait_event(&c, QUARTET_EVENT_CONNECTED, 1);
+    assert_int_equal(collected_events(&c, QUARTET_EVENT_DISCONNECTED), 3);
+    assert_int_equal(collected_last(&c, QUARTET_EVENT_DISCONNECTED).error, QUARTET_SYSTEM);
+    quartet_close(client);
+    false_broker_stop(&f);
+    collected_deinit(&c);
+}
+
+static void a_signal_before_there_is_randomness_does_no_harm(void **state) {
+    (void)state;
+    char *folder = folder_make();
+    struct quartet_options options = lonely(folder, NULL);
+    struct quartet *client;
+    random_interruptions = 5;
+    assert_ok(quartet_open(&client, &options));
+    quartet_close(client);
+    options.store = NULL;
+    random_interruptions = 5;
+    assert_ok(quartet_open(&client, &options));
+    quartet_close(client);
+    folder_drop(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(publishing_on_a_full_disk_has_a_limit),
+        cmocka_unit_test(closing_on_a_full_disk_has_a_limit),
+        cmocka_unit_test(stored_is_told_of_the_last_message_too),
+        cmocka_unit_test(a_system_without_memory_costs_a_connection),
+        cmocka_unit_test(a_signal_before_there_is_randomness_does_no_harm),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
