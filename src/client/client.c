@@ -378,6 +378,7 @@ void client_stored(struct client *c) {
         client_store_failed(c);
         return;
     }
+    receive_mutant_hold(c);
     lsn_t folded = store_folded(c->store);
     if (folded > c->folded) {
         c->folded = folded;

@@ -138,7 +138,8 @@ struct client_delivery {
     bool redelivered;
     bool has_expiry;
     uint32_t expiry_s;
-    struct span subscription_identifiers; /* as received, only for messages that did not come from the store */
+    struct span subscription_identifiers; /* as received, only for messages that did not come from the store; valid
+                                             until the next client_take() */
 };
 /* The next one that is durable and not taken yet, in order; false when there is none. */
 bool client_take(struct client *c, struct client_delivery *d);

@@ -89,12 +89,15 @@ static void connect_properties(const struct client *c, struct properties *p) {
     p->maximum_packet_size = o->packet_bytes_max;
 }
 
-/* What is known when this CONNECT leaves: it may change the session's expiry, and nobody may ever hear of it. */
+/* What holds if nobody ever hears what becomes of this CONNECT: it may change the session's expiry; and it may make a
+ * new session, when the old one may have expired. No clock, however it is set, may deny that later. */
 static lsn_t connect_record(struct client *c) {
+    uint32_t expiry_s = session_may_have_expired(c) ? 0 : c->expiry_s;
+    expiry_s = expiry_wanted(c) < expiry_s ? expiry_wanted(c) : expiry_s;
     c->ask_again = c->uncertain;
     c->uncertain = true;
-    if (expiry_wanted(c) < c->expiry_s || c->seen != c->seen_recorded) {
-        c->expiry_s = expiry_wanted(c) < c->expiry_s ? expiry_wanted(c) : c->expiry_s;
+    if (expiry_s != c->expiry_s || c->seen != c->seen_recorded) {
+        c->expiry_s = expiry_s;
         (void)client_record_in(c);
     }
     return client_record_out(c);

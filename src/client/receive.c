@@ -125,6 +125,10 @@ static struct message *publish_message(struct client *c, const struct packet_pub
     return message_create(&parts);
 }
 
+static uint64_t volatile_bytes(const struct volatile_in *v) {
+    return message_bytes(v->message) + v->identifiers_bytes;
+}
+
 /* Nobody promised anything of QoS 0: what the application does not fetch in time is gone. */
 static void publish_volatile(struct client *c, const struct packet_publish *p) {
     struct receiving *r = &c->receiving;
@@ -137,7 +141,7 @@ static void publish_volatile(struct client *c, const struct packet_publish *p) {
     v.identifiers = publish_identifiers(p, &v.identifiers_bytes);
     struct volatile_in *slot = fifo_push(&r->volatiles);
     *slot = v;
-    r->volatile_bytes += message_bytes(v.message);
+    r->volatile_bytes += volatile_bytes(&v);
     c->counters.received++;
 }
 
@@ -147,9 +151,21 @@ static void publish_note(struct client *c, const struct packet_publish *p, lsn_t
         return;
     }
     struct wire_note note = {.lsn = lsn, .packet_id = p->packet_id};
-    note.identifiers = publish_identifiers(p, &note.identifiers_bytes);
+    if (r->notes_bytes < WIRE_NOTES_BYTES_MAX) {
+        note.identifiers = publish_identifiers(p, &note.identifiers_bytes);
+        r->notes_bytes += note.identifiers_bytes;
+    }
     struct wire_note *slot = fifo_push(&r->notes);
     *slot = note;
+}
+
+void receive_mutant_hold(struct client *c) {
+    struct receiving *r = &c->receiving;
+    if (r->mutant_apart != 0 && qos_in_holds(&r->held, r->mutant_apart)) {
+        struct record held = {.kind = RECORD_HELD, .flow = {r->session, r->mutant_apart}};
+        (void)client_stage_in(c, &held);
+    }
+    r->mutant_apart = 0;
 }
 
 /* The message, its packet id and the inbox it is for, in one record (B2). Returns its lsn. */
@@ -168,8 +184,8 @@ static lsn_t publish_keep(struct client *c, const struct packet_publish *p) {
                                         .target_count = 1}};
     lsn_t lsn = client_stage_in(c, &record);
     if (apart && p->qos == 2) {
-        struct record held = {.kind = RECORD_HELD, .flow = {r->session, p->packet_id}};
-        (void)client_stage_in(c, &held);
+        receive_mutant_hold(c);
+        r->mutant_apart = p->packet_id;
     }
     m->lsn = lsn;
     r->last_message = lsn;
@@ -261,7 +277,7 @@ static bool take_volatile(struct client *c, struct client_delivery *d) {
     mem_free(c->taken_identifiers);
     c->taken_identifiers = v->identifiers;
     d->subscription_identifiers = span_of(v->identifiers, v->identifiers_bytes);
-    r->volatile_bytes -= message_bytes(v->message);
+    r->volatile_bytes -= volatile_bytes(v);
     fifo_pop(&r->volatiles);
     return true;
 }
@@ -273,6 +289,7 @@ static void take_note(struct client *c, struct client_delivery *d) {
     while ((note = fifo_front(notes)) != NULL && note->lsn <= d->sequence) {
         mem_free(c->taken_identifiers);
         c->taken_identifiers = note->identifiers;
+        c->receiving.notes_bytes -= note->identifiers_bytes;
         if (note->lsn == d->sequence) {
             d->packet_id = note->packet_id;
             d->subscription_identifiers = span_of(note->identifiers, note->identifiers_bytes);

@@ -138,7 +138,7 @@ int client_publish(struct client *c, const struct quartet_publication *p, uint64
     }
     if (p->sequence != 0) {
         c->sending.last_sequence = p->sequence;
-        c->sending.last_sequence_lsn = *id;
+        c->sending.last_sequence_lsn = *id != 0 ? *id : c->sending.last_sequence_lsn;
     }
     send_pump(c);
     return QUARTET_OK;

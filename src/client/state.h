@@ -29,6 +29,7 @@ enum {
     OUTBOX_ANSWERS_BYTES_MAX = 16 << 20, /* a broker that makes us answer and does not read: the connection ends */
     SUBSCRIBE_FILTERS_MAX = 64,          /* in one packet */
     WIRE_NOTES_MAX = 4096,               /* messages whose packet id is remembered for display */
+    WIRE_NOTES_BYTES_MAX = 1 << 20,      /* of their subscription identifiers; more are not remembered */
     LINGER_MS = 2000,                    /* how long the last packet of a connection may wait for the disk */
     TRACE_EVENTS_MAX = 65536,            /* packets that wait to be told; more are not told */
     PROGRESS_MS = 1000,                  /* a connection that lived so long has worked */
@@ -178,8 +179,10 @@ struct receiving {
     struct fifo volatiles; /* struct volatile_in */
     uint64_t volatile_bytes;
     struct fifo notes;    /* struct wire_note */
+    uint64_t notes_bytes; /* of their identifiers */
     bool full;            /* more came than can be kept: the connection ends, and there is none until there is room */
     mono_ms_t full_until; /* and lasts until its flows have ended, not longer than this */
+    packet_id_t mutant_apart; /* MUTANT_B2_ATOMIC: held, and its record comes a turn after the message's; 0: none */
 };
 
 struct client {
@@ -346,6 +349,8 @@ void receive_deinit(struct client *c);
 void receive_settle(struct client *c);
 /* There is room to take more. */
 bool receive_has_room(const struct client *c);
+/* MUTANT_B2_ATOMIC: a turn later the held id is recorded, too. */
+void receive_mutant_hold(struct client *c);
 
 /* ---- subscribe.c ---- */
 

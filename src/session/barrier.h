@@ -13,7 +13,7 @@
     ROW(B1, BOTH, "an outbound PUBLISH does not wait for its packet id (SENT)")                                        \
     ROW(B2_ACK, BOTH, "PUBREC and PUBACK do not wait for the message (MESSAGE, HELD)")                                 \
     ROW(B2_ONWARD, BOTH, "the onward PUBLISH, or the application, does not wait for the message (MESSAGE, HELD)")      \
-    ROW(B2_ATOMIC, BROKER, "the held id is recorded apart from the message, after it")                                 \
+    ROW(B2_ATOMIC, BOTH, "the held id is recorded apart from the message, after it")                                   \
     ROW(B3, BOTH, "PUBREL does not wait for RECEIVED")                                                                 \
     ROW(B4, BOTH, "PUBCOMP does not wait for FREED")                                                                   \
     ROW(B5, BOTH, "the end of an outbound flow (DONE) is not recorded")                                                \

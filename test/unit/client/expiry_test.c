@@ -96,6 +96,16 @@ static void a_clock_that_was_put_back_proves_nothing(void **state) {
     client_connects(begins_anew);
 }
 
+/* The first CONNECT may have made a new session; what the clock says later changes nothing. */
+static void a_clock_that_is_put_right_takes_nothing_back(void **state) {
+    (void)state;
+    session_with_held_id(100);
+    peer->wall += 1000000;
+    connack_is_lost();
+    peer->wall -= 990000;
+    client_connects(begins_anew);
+}
+
 static void a_refusal_leaves_the_session_alone(void **state) {
     (void)state;
     session_with_held_id(100);
@@ -184,6 +194,7 @@ int main(void) {
         PEER_TEST(a_session_that_never_expires_goes_on),
         PEER_TEST(the_broker_may_choose_the_expiry),
         PEER_TEST(a_clock_that_was_put_back_proves_nothing),
+        PEER_TEST(a_clock_that_is_put_right_takes_nothing_back),
         PEER_TEST(a_refusal_leaves_the_session_alone),
         PEER_TEST(pings_tell_how_long_the_broker_had_the_connection),
         PEER_TEST(traffic_does_not_replace_the_pings),

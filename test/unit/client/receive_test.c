@@ -170,6 +170,50 @@ static void what_the_wire_says_comes_along(void **state) {
 
 /* ---- bounds ---- */
 
+static void broker_publishes_identifiers(uint8_t qos, packet_id_t packet_id, const struct buf *identifiers) {
+    struct buf out = {NULL, 0, 0};
+    struct packet_publish p = {.qos = qos, .packet_id = packet_id, .topic = SPAN("t")};
+    properties_clear(&p.properties);
+    p.properties.raw = buf_span(identifiers);
+    p.properties.present = PROPERTY_SUBSCRIPTION_IDENTIFIER;
+    p.properties.subscription_identifier_count = 50000;
+    packet_encode_publish(&out, PROTOCOL_5, &p);
+    peer_feed(peer, &out);
+}
+
+/* A PUBLISH may have more than a hundred thousand bytes of subscription identifiers, and no other. */
+static void identifiers_count_as_what_is_kept(void **state) {
+    (void)state;
+    peer->options.inbox_bytes = 1 << 20;
+    start();
+    struct buf identifiers = {NULL, 0, 0};
+    for (uint32_t i = 0; i < 50000; i++) {
+        packet_subscription_identifier_add(&identifiers, 268435455);
+    }
+    for (packet_id_t i = 1; i <= 20; i++) {
+        broker_publishes_identifiers(0, 0, &identifiers);
+        broker_publishes_identifiers(1, i, &identifiers);
+    }
+    peer_durable(peer);
+    uint64_t bytes[2] = {0, 0};
+    unsigned taken[2] = {0, 0};
+    for (struct client_delivery d; client_take(peer->client, &d); message_unref(d.message)) {
+        bytes[d.qos] += d.subscription_identifiers.len;
+        taken[d.qos]++;
+    }
+    assert_int_equal(taken[0], 5); /* 250,000 bytes each: the fifth crosses the bound */
+    assert_int_equal(bytes[0], 5 * identifiers.len);
+    assert_int_equal(taken[1], 20);
+    assert_int_equal(bytes[1], 5 * identifiers.len);
+    broker_publishes_identifiers(1, 21, &identifiers); /* there is room again */
+    peer_durable(peer);
+    struct client_delivery d;
+    assert_true(client_take(peer->client, &d));
+    assert_int_equal(d.subscription_identifiers.len, identifiers.len);
+    message_unref(d.message);
+    buf_deinit(&identifiers);
+}
+
 static void a_full_inbox_withholds_answers_in_order(void **state) {
     (void)state;
     peer->options.inbox_bytes = 1;
@@ -353,6 +397,7 @@ int main(void) {
         PEER_TEST(subscribe_waits_until_old_ids_are_forgotten),
         PEER_TEST(done_is_recorded_for_each_message_in_any_order),
         PEER_TEST(what_the_wire_says_comes_along),
+        PEER_TEST(identifiers_count_as_what_is_kept),
         PEER_TEST(a_full_inbox_withholds_answers_in_order),
         PEER_TEST(withheld_answers_keep_their_order),
         PEER_TEST(more_than_can_be_kept_waits_at_the_broker),

@@ -77,6 +77,22 @@ static void a_sequence_is_taken_once(void **state) {
     assert_true(again > first);
 }
 
+/* One of QoS 0 has no record to wait for, and says nothing about those before it (B0). */
+static void a_sequence_of_qos_0_does_not_say_that_others_are_stored(void **state) {
+    (void)state;
+    peer->disk_is_slow = true;
+    peer_create(peer);
+    uint64_t first;
+    uint64_t again;
+    struct quartet_publication p = {.topic = "t", .qos = 2, .sequence = 1};
+    assert_int_equal(publish(&p, &first), QUARTET_OK);
+    p = (struct quartet_publication){.topic = "t", .sequence = 2};
+    assert_int_equal(publish(&p, &again), QUARTET_OK);
+    p = (struct quartet_publication){.topic = "t", .qos = 2, .sequence = 1};
+    assert_int_equal(publish(&p, &again), QUARTET_OK);
+    assert_int_equal(again, first);
+}
+
 /* ---- what the broker does not take ---- */
 
 static void limits_of_the_broker_are_heeded_and_told(void **state) {
@@ -415,6 +431,7 @@ int main(void) {
         PEER_TEST(publications_that_make_no_sense_are_refused),
         PEER_TEST(a_full_outbox_refuses_and_a_drained_one_takes),
         PEER_TEST(a_sequence_is_taken_once),
+        PEER_TEST(a_sequence_of_qos_0_does_not_say_that_others_are_stored),
         PEER_TEST(limits_of_the_broker_are_heeded_and_told),
         PEER_TEST(the_window_is_the_brokers_receive_maximum),
         PEER_TEST(what_expires_before_it_is_sent_is_not_sent),
