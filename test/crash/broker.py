@@ -72,6 +72,15 @@ def free_port(seed=None):
     raise RuntimeError('no free port')
 
 
+def is_quartetd(command=None):
+    """Whether this is our broker by its name, so that lines of a configuration reach it."""
+    return (command or os.environ.get('QUARTET_BROKER') or 'quartetd') == 'quartetd'
+
+
+# A UNIX socket beside the port, for Broker.path(); what follows is about it.
+LOCAL = 'listener 0 {data}.sock'
+
+
 class Broker:
     def __init__(self, command=None, data=None, conf=None, port=None):
         command = command or os.environ.get('QUARTET_BROKER') or 'quartetd'
@@ -126,6 +135,10 @@ class Broker:
                 pass
             time.sleep(0.002)
         return False
+
+    def path(self):
+        """Of its UNIX socket, when LOCAL is among its lines."""
+        return self.data + '.sock'
 
     def alive(self):
         return self.process is not None and self.process.poll() is None

@@ -22,17 +22,29 @@ class Refused(AssertionError):
     """The other side answered, and said no."""
 
 
+def socket_to(where):
+    """A new socket for a port of this machine or the path of a UNIX socket, and the address to connect it to."""
+    if isinstance(where, str):
+        return socket.socket(socket.AF_UNIX), where
+    sock = socket.socket(socket.AF_INET)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return sock, ('127.0.0.1', where)
+
+
 class Peer:
-    def __init__(self, port, level=5, limit=5.0):
+    def __init__(self, where, level=5, limit=5.0):
+        """where: a port, or the path of a UNIX socket."""
         self.level, self.limit = level, limit
         self.buffer, self.ended = bytearray(), False
         self.wire = []
         self.early = []  # packets that came while another one was awaited
+        self.sock, address = socket_to(where)
+        self.sock.settimeout(limit)
         try:
-            self.sock = socket.create_connection(('127.0.0.1', port), limit)
+            self.sock.connect(address)
         except OSError as e:
+            self.sock.close()
             raise Gone(f'connect: {e}') from e
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
     def __enter__(self):
         return self

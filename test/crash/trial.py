@@ -2,7 +2,8 @@
 """The trial: publishers and durable subscribers, killed brokers, cut connections; then the count.
 
   scripts/trial [--broker COMMAND] [--publishers 4] [--window 20] [--subscribers 2] [--messages 30000] [--kills 5]
-                [--cuts 20] [--qos 2] [--protocol 3.1.1|5] [--seed S] [--wire DIRECTORY] [--conf LINE]... [--stress]
+                [--cuts 20] [--qos 2] [--protocol 3.1.1|5] [--seed S] [--wire DIRECTORY] [--conf LINE]... [--unix]
+                [--stress]
 
 COMMAND is a name (quartetd, mosquitto, mosquitto+persistence) or a command with {port} and {data} in it. --qos takes a
 list: with 1,2 every publisher has one stream of each. Kills and cuts come at random points of the work done; a cut
@@ -39,6 +40,7 @@ def arguments():
     p.add_argument('--protocol', choices=('3.1.1', '5', 'both'), default='3.1.1')
     p.add_argument('--size', type=int, default=64)
     p.add_argument('--conf', action='append', help='a configuration line of quartetd')
+    p.add_argument('--unix', action='store_true', help="connect to quartetd's UNIX socket")
     p.add_argument('--stress', action='store_true')
     p.add_argument('--seed', type=int, default=None)
     p.add_argument('--patience', type=float, default=15.0, help='seconds without any movement before it gives up')
@@ -54,8 +56,10 @@ class Trial:
         self.a, self.random = a, random.Random(a.seed)
         if a.stress:
             self.draw(a)
+        if a.unix:
+            a.conf = (a.conf or []) + [brokers.LOCAL]
         self.broker = brokers.Broker(a.broker, conf=a.conf)
-        self.world = worlds.World(self.broker.port, a.seed, keep_wire=True)
+        self.world = worlds.World(self.broker.path() if a.unix else self.broker.port, a.seed, keep_wire=True)
         qos = tuple(int(q) for q in a.qos.split(','))
         level = {'3.1.1': lambda n: 4, '5': lambda n: 5, 'both': lambda n: 4 + n % 2}[a.protocol]
         self.subscribers = [strict.Subscriber(self.world, n, level(n), method='BA'[n % 2], receive_maximum=(None, 30)[n % 2])

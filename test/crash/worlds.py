@@ -18,6 +18,7 @@ import struct
 import time
 
 import codec
+from peer import socket_to
 
 gc.disable()  # the recorded wire makes collections long; who makes many worlds collects between them
 DOWN, CONNECTING, WAITING, UP = 'down', 'connecting', 'waiting for CONNACK', 'up'
@@ -40,8 +41,8 @@ class Fault:
 class World:
     KINDS = ('violation', 'forgotten', 'closed')
 
-    def __init__(self, port, seed=0, keep_wire=True):
-        self.port, self.random = port, random.Random(seed)
+    def __init__(self, where, seed=0, keep_wire=True):
+        self.where, self.random = where, random.Random(seed)
         self.epoll = select.epoll()
         self.by_fd = {}
         self.timers, self.timer_ids = [], itertools.count()
@@ -141,11 +142,11 @@ class Client:
     def open(self):
         if self.state is not DOWN or self.stopped:
             return
-        self.sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        self.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.sock, address = socket_to(self.world.where)
+        self.sock.setblocking(False)
         self.state, self.generation = CONNECTING, self.world.generation
         self.world.by_fd[self.sock.fileno()] = self
-        error = self.sock.connect_ex(('127.0.0.1', self.world.port))
+        error = self.sock.connect_ex(address)
         if error not in (0, errno.EINPROGRESS):
             self.lost(0.005)
             return

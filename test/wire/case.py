@@ -19,18 +19,20 @@ class Skip(Exception):
     """The broker says that it does not offer this."""
 
 
-def case(*levels, conf=(), alone=False, limit=60):
-    """levels: 4, 5 or none for both. conf: lines for a broker of its own. alone: nothing else runs meanwhile."""
+def case(*levels, conf=(), alone=False, ways=('tcp', 'unix')):
+    """levels: 4, 5 or none for both. conf: lines for a broker of its own. alone: nothing else runs meanwhile. ways: how
+    the broker is reached, once each."""
     def take(function):
         for level in levels or (4, 5):
-            CASES.append((function, level, tuple(conf), alone, limit))
+            CASES.append((function, level, tuple(conf), alone, ways))
         return function
     return take
 
 
 class Bench:
-    def __init__(self, broker, name, level):
-        self.broker, self.name, self.level = broker, name, level
+    def __init__(self, broker, name, level, where):
+        """where: how this case reaches the broker, a port or the path of a UNIX socket."""
+        self.broker, self.name, self.level, self.where = broker, name, level, where
         self.peers = []
 
     def id(self, name):
@@ -41,7 +43,7 @@ class Bench:
 
     def open(self, level=None, limit=5.0):
         """A connection on which nothing was said."""
-        p = Peer(self.broker.port, level or self.level, limit)
+        p = Peer(self.where, level or self.level, limit)
         self.peers.append(p)
         return p
 
@@ -69,7 +71,7 @@ class Bench:
 
     def publish(self, topic, payload=b'x', qos=0, **more):
         """By a client of its own, to the end of the flow."""
-        with Peer(self.broker.port, self.level) as p:
+        with Peer(self.where, self.level) as p:
             p.connect(self.id(f'publisher-{time.monotonic_ns()}'))
             reason = p.publish(topic, payload, qos, **more)
             p.disconnect()

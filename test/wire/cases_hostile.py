@@ -34,7 +34,7 @@ def judge_row(t, row):
     return None
 
 
-@case(5, limit=120)
+@case(5)
 def malformed_table(t):
     """Every row of test/data/malformed.inc that a client can send."""
     wrong = []
@@ -83,7 +83,7 @@ def garbage(t):
     t.client('after').quiet()
 
 
-@case(limit=40)
+@case()
 def connect_deadline(t):
     """Nothing sent, half a CONNECT, one byte a second: closed five seconds after the connection was opened."""
     began = time.monotonic()

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Runs the cases by the wire against one broker, many at a time.
+"""Runs the cases by the wire against one broker, many at a time; quartetd's over TCP and over a UNIX socket.
 
   test/wire/run.py [--broker COMMAND] [--jobs 16] [--conf LINE]... [--list] [NAME...]
 
@@ -19,6 +19,7 @@ import broker as brokers  # noqa: E402
 import cases_connect  # noqa: E402,F401
 import cases_hostile  # noqa: E402,F401
 import cases_limits  # noqa: E402,F401
+import cases_local  # noqa: E402,F401
 import cases_publish  # noqa: E402,F401
 import cases_subscribe  # noqa: E402,F401
 import cases_will  # noqa: E402,F401
@@ -28,9 +29,11 @@ class Runner:
     def __init__(self, a):
         self.a, self.lock = a, threading.Lock()
         self.passed, self.failed, self.skipped = 0, [], []
+        self.ways = ('tcp', 'unix') if brokers.is_quartetd(a.broker) else ('tcp',)
 
-    def one(self, broker, function, level):
-        bench = case.Bench(broker, function.__name__, level)
+    def one(self, broker, function, level, way):
+        name = f'{function.__name__}/{"3.1.1" if level == 4 else "5.0"}/{way}'
+        bench = case.Bench(broker, f'{function.__name__}-{way}', level, broker.path() if way == 'unix' else broker.port)
         began, problem = time.monotonic(), None
         try:
             function(bench)
@@ -44,7 +47,7 @@ class Runner:
             bench.close()
         seconds = time.monotonic() - began
         with self.lock:
-            self.note(f'{function.__name__}/{"3.1.1" if level == 4 else "5.0"}', problem, seconds, broker)
+            self.note(name, problem, seconds, broker)
 
     def note(self, name, problem, seconds, broker):
         if isinstance(problem, case.Skip):
@@ -63,7 +66,7 @@ class Runner:
             self.failed.append('broker died at ' + name)
 
     def group(self, conf, cases):
-        lines = list(conf) + self.a.conf
+        lines = list(conf) + self.a.conf + [brokers.LOCAL] * ('unix' in self.ways)
         broker = brokers.Broker(self.a.broker, conf=lines if lines else None)
         try:
             broker.start()
@@ -72,12 +75,13 @@ class Runner:
                 self.failed += [f.__name__ for f, *_ in cases]
                 return
             # The slow ones first, so that they wait together.
-            order = sorted((c for c in cases if not c[3]), key=lambda c: 'time.sleep' not in source(c[0]))
+            order = sorted(cases, key=lambda c: 'time.sleep' not in source(c[0]))
+            runs = [(broker, function, level, way, alone) for function, level, _, alone, ways in order
+                    for way in self.ways if way in ways]
             with ThreadPoolExecutor(self.a.jobs) as pool:
-                list(pool.map(lambda c: self.one(broker, c[0], c[1]), order))
-            for c in cases:
-                if c[3]:
-                    self.one(broker, c[0], c[1])
+                list(pool.map(lambda run: self.one(*run[:4]), [run for run in runs if not run[4]]))
+            for run in (run for run in runs if run[4]):
+                self.one(*run[:4])
             status = broker.stop()
             if status != 0:
                 print(f'FAILED clean stop: status {status}\n{broker.log()[-3000:]}')
