@@ -6,6 +6,7 @@
 #include <stdatomic.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -122,7 +123,7 @@ static void what_is_done_before_driving_stays_done(void **state) {
 
 /* ---- a child process ---- */
 
-/* The first connection ends with the first message. */
+/* The first connection ends with the first message; also when a child of this process holds the socket. */
 static void end_first(int fd, int connection, void *user) {
     unsigned char body[64];
     size_t len;
@@ -133,6 +134,7 @@ static void end_first(int fd, int connection, void *user) {
     }
     false_connack(fd, 0, 0);
     (void)packet_read(fd, body, sizeof body, &len);
+    (void)shutdown(fd, SHUT_RDWR);
 }
 
 static void turns_until_connected(struct quartet *client, struct collected *c, unsigned times) {
