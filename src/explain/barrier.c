@@ -2,15 +2,81 @@
 
 #include <string.h>
 
-#define MUTANT_TEXT(name, side, text) static const char text_of_##name[] __attribute__((unused)) = text;
-MUTANT_ROWS(MUTANT_TEXT)
-#undef MUTANT_TEXT
+#define NOT_WAITED "Here it does not wait."
+
+/*      name, what must be durable, before what, the rule, what is done instead, the small world */
+#define AT_SERVER(name, durable, before, rule, here, ...)                                                              \
+    {                                                                                                                  \
+        name, durable, before, rule, here, &stage_world, .stage = { __VA_ARGS__ }                                      \
+    }
+#define AT_CLIENT(name, durable, before, rule, here, ...)                                                              \
+    {                                                                                                                  \
+        name, durable, before, rule, here, &library_world, .library = {.powers = 2, __VA_ARGS__ }                      \
+    }
 
 const struct barrier_row barriers[] = {
-#define BARRIER_VALUE(name, left_out, durable, before, ...)                                                            \
-    {name, durable, before, text_of_##left_out, {.mutant = MUTANT_##left_out, __VA_ARGS__}},
-    BARRIER_ROWS(BARRIER_VALUE)
-#undef BARRIER_VALUE
+    AT_CLIENT("B0", "the message in the client's outbox", "publish says stored",
+              "quartet_publish() returns when the message is on the disk (record MESSAGE).", NOT_WAITED,
+              .mutant = MUTANT_B0, .messages = 1, .publishes = true),
+    AT_SERVER("B1", "the packet id of an outbound PUBLISH", "its first byte leaves",
+              "A PUBLISH to a subscriber waits until its packet id is on the disk (record SENT).",
+              NOT_WAITED " At the beginning A has been handed over already, under id 1 on both hops.",
+              .mutant = MUTANT_B1, .qos = 2, .ids = 2, .messages = 2, .prior = 1, .shards = 2, .powers = 1),
+    AT_SERVER("B2-ack", "the message, its targets and its packet id", "PUBREC",
+              "PUBREC waits until the message, its targets and its packet id are on the disk (record MESSAGE).",
+              NOT_WAITED, .mutant = MUTANT_B2_ACK, .ids = 1, .messages = 1, .qos = 2, .powers = 1),
+    AT_SERVER("B2-onward", "the message, its targets and its packet id", "the PUBLISH to a subscriber",
+              "The PUBLISH to a subscriber waits until it is on the disk that the message was accepted (record "
+              "MESSAGE; for a subscription of QoS 0, as here, HELD: its packet id).",
+              NOT_WAITED, .mutant = MUTANT_B2_ONWARD, .ids = 1, .messages = 1, .powers = 1),
+    AT_SERVER("B2-atomic", "the message and its packet id, in one record", "PUBREC",
+              "The message and its packet id are one record (MESSAGE), so that a crash leaves both or neither.",
+              "Here the id is a record of its own (HELD), written after the message.", .mutant = MUTANT_B2_ATOMIC,
+              .ids = 1, .messages = 1, .qos = 2, .powers = 1),
+    AT_SERVER("B3", "that PUBREC has come", "PUBREL",
+              "PUBREL waits until it is on the disk that PUBREC has come (record RECEIVED).",
+              NOT_WAITED " At the beginning the server has accepted A, and its publisher is gone.", .mutant = MUTANT_B3,
+              .ids = 1, .messages = 1, .qos = 2, .queued = true, .powers = 1),
+    AT_SERVER("B4", "that the packet id is forgotten", "PUBCOMP",
+              "PUBCOMP waits until it is on the disk that the packet id is forgotten (record FREED).", NOT_WAITED,
+              .mutant = MUTANT_B4, .ids = 1, .qos = 2, .messages = 2, .powers = 1),
+    AT_SERVER("B5", "the end of an outbound flow", "its packet id is used again",
+              "The end of an outbound flow (record DONE) is on the disk before its packet id is used again.",
+              "Here it is not recorded. At the beginning the server has accepted A, and its publisher is gone.",
+              .mutant = MUTANT_B5, .ids = 1, .messages = 1, .qos = 2, .queued = true, .restart = true, .powers = 1),
+    AT_CLIENT("B6-done", "the application's work on a message", "the message is done",
+              "A message is done (record DROPPED), so that it is not delivered again, when the application says so: "
+              "after its work.",
+              "Here it is done as soon as the application takes it.", .mutant = MUTANT_B6_DONE, .messages = 1),
+    AT_CLIENT("B6-resume", "the message's position, with the work", "the next delivery",
+              "The application keeps a message's position in its database together with its work on it; the library "
+              "resumes behind that position.",
+              "Here it does not heed it.", .mutant = MUTANT_B6_RESUME, .messages = 1),
+    AT_CLIENT("B6-apart", "the work and the position: both or neither", "the next delivery",
+              "The application keeps a message's position in its database, in one transaction with its work on it.",
+              "Here it keeps its work alone, and tells the library in a step of its own that the message is done.",
+              .messages = 1, .apart = true),
+    AT_SERVER("B7-suback", "the subscription", "SUBACK",
+              "SUBACK waits until the subscription is on the disk (record SUBSCRIBED).", NOT_WAITED,
+              .mutant = MUTANT_B7_SUBACK, .ids = 1, .messages = 1, .qos = 2, .subscribes = true, .powers = 1),
+    AT_SERVER("B7-connack", "the session", "CONNACK",
+              "CONNACK waits until the session is on the disk (record SESSION).", NOT_WAITED,
+              .mutant = MUTANT_B7_CONNACK, .ids = 1, .qos = 2, .connects = true, .powers = 1),
+    AT_SERVER("B8", "that an old session is discarded", "CONNACK",
+              "CONNACK waits until it is on the disk that the old session is discarded (record SESSION_END).",
+              "Here it is not recorded.", .mutant = MUTANT_B8, .ids = 1, .qos = 2, .connects = true, .cleans = 1,
+              .powers = 1),
+    AT_SERVER("B9", "(no record) the end of the old connection", "the new one is answered",
+              "A client's new connection is answered when its old one has ended; nothing needs to be written.",
+              "Here the old one goes on.", .mutant = MUTANT_B9, .ids = 1, .messages = 1, .qos = 2, .late = true,
+              .takeovers = 1),
+    AT_SERVER("B10-retained", "the retained message", "its PUBREC",
+              "PUBREC waits until it is on the disk that the message is retained.", "Here that is not recorded.",
+              .mutant = MUTANT_B10_RETAINED, .ids = 1, .messages = 1, .qos = 2, .retain = true, .subscribes = true,
+              .powers = 1),
+    AT_SERVER("B10-will", "the will", "CONNACK", "CONNACK waits until the will is on the disk (record WILL).",
+              "Here it is not recorded.", .mutant = MUTANT_B10_WILL, .ids = 1, .qos = 2, .will = true, .connects = true,
+              .powers = 1),
 };
 const unsigned barrier_count = sizeof barriers / sizeof barriers[0];
 
@@ -27,56 +93,80 @@ bool barrier_each(const char *name, void (*show)(void *user, const struct barrie
     return any;
 }
 
-static void add_harm(struct buf *text, const struct stage_plan *world, struct finding f) {
+static bool at_client(const struct barrier_row *row) {
+    return row->kind == &library_world;
+}
+
+static const void *plan_of(const struct barrier_row *row) {
+    return at_client(row) ? (const void *)&row->library : &row->stage;
+}
+
+void barrier_search(const struct barrier_row *row, bool in_place, struct search_result *result) {
+    struct barrier_row whole = *row;
+    whole.stage.mutant = whole.library.mutant = MUTANT_NONE;
+    whole.library.apart = false;
+    search_run(row->kind, plan_of(in_place ? &whole : row), result);
+}
+
+static void add_harm_at_client(struct buf *text, const struct barrier_row *row, struct finding f) {
+    const char letter = (char)('A' + f.message);
+    if (f.outcome == OUTCOME_DUPLICATE) {
+        page_add(text, "The work for %c is done twice.", letter);
+    } else if (row->library.publishes) {
+        page_add(text, "%c is lost, and the application has noted that it is stored.", letter);
+    } else {
+        page_add(text, "%c is lost: the work for it is never done.", letter);
+    }
+}
+
+static void add_harm_at_server(struct buf *text, const struct barrier_row *row, struct finding f) {
     const char letter = (char)('A' + f.message);
     if (f.outcome == OUTCOME_LEFTOVER) {
-        page_add(text,
-                 "The flow never ends on the disk: the server starts with it for ever, keeps its message and sends "
-                 "PUBREL once more.");
-    } else if (f.outcome == OUTCOME_RIGHT) {
-        page_add(text, "Nothing goes wrong.");
+        page_add(text, "The flow never ends on the disk: at each start the server has it again, keeps its message and "
+                       "sends PUBREL once more.");
     } else if (f.message == STAGE_SESSION) {
         page_add(text, "The server has forgotten a session that its CONNACK had promised.");
     } else if (f.message == STAGE_GHOST) {
         page_add(text, "A session that was ended is back, with its old packet ids and queue.");
     } else if (f.outcome == OUTCOME_DUPLICATE) {
         page_add(text, "The subscriber gets %c twice.", letter);
-    } else if (f.message == world->messages) {
+    } else if (row->stage.will && f.message == row->stage.messages) {
         page_add(text, "The will is lost: the connection ends, and nobody hears of it.");
     } else {
         page_add(text, "%c is lost.", letter);
     }
 }
 
-static void add_beginning(struct buf *text, const struct barrier_row *row) {
-    page_add(text, "The rule: %s must be durable before %s. Here %s.", row->durable, row->before, row->left_out);
-    if (row->world.queued) {
-        page_add(text, " At the beginning the server has accepted A, and its publisher is gone.");
-    } else if (row->world.prior > 0) {
-        page_add(text, " At the beginning A has been handed over already, under id 1 on both hops.");
-    } else if (row->world.qos == 0) {
-        page_add(text, " The subscription has QoS 0.");
+static void add_harm(struct buf *text, const struct barrier_row *row, const struct search_result *r) {
+    if (r->worst.outcome == OUTCOME_RIGHT) {
+        page_add(text, "NOTHING GOES WRONG.");
+        return;
     }
+    if (at_client(row)) {
+        add_harm_at_client(text, row, r->worst);
+    } else {
+        add_harm_at_server(text, row, r->worst);
+    }
+    page_add(text, " No shorter run goes wrong: %u move%s, then all goes on without a fault%s.", r->path_len,
+             r->path_len == 1 ? "" : "s",
+             !at_client(row) && row->stage.restart ? ", and in the end the server is started once more" : "");
 }
 
 bool barrier_explain(struct page *page, const struct barrier_row *row) {
-    struct stage_plan whole = row->world;
     struct search_result without;
     struct search_result with;
     struct story story = {0};
     struct buf title = {NULL, 0, 0};
     struct buf before = {NULL, 0, 0};
     struct buf after = {NULL, 0, 0};
-    whole.mutant = MUTANT_NONE;
-    search_run(&stage_world, &row->world, &without);
-    search_run(&stage_world, &whole, &with);
+    barrier_search(row, false, &without);
+    barrier_search(row, true, &with);
     if (without.worst.outcome != OUTCOME_RIGHT) {
-        search_tell(&stage_world, &row->world, &without, &story);
+        search_tell(row->kind, plan_of(row), &without, &story);
     }
     page_add(&title, "%s left out", row->name);
-    add_beginning(&before, row);
-    add_harm(&after, &row->world, without.worst);
-    page_add(&after, " No shorter run goes wrong: %u moves, then all goes on without a fault.", without.path_len);
+    page_add(&before, "The rule: %s %s", row->rule, row->here);
+    add_harm(&after, row, &without);
     page_add(&after,
              with.worst.outcome == OUTCOME_RIGHT
                  ? " With the barrier, in none of all %s states of this world does anything go wrong."
@@ -99,8 +189,7 @@ void barrier_list(struct page *page) {
     for (unsigned i = 0; i < barrier_count; i++) {
         page_add(&text, "%-13s %-47s before %s\n", barriers[i].name, barriers[i].durable, barriers[i].before);
     }
-    page_add(&text, "\nB0 (the message in the client's outbox before publish says stored) and B6 (the delivered mark "
-                    "together with the application's effect) are the client library's.");
+    page_add(&text, "\nB0 and B6 are the client library's, the others the server's.");
     page_section(page,
                  &(struct section){.title = "Barriers: what must be durable before what", .after = page_text(&text)});
     buf_deinit(&text);

@@ -210,7 +210,7 @@ void diagram_json_text(FILE *out, const char *text) {
 }
 
 static void json_event(FILE *out, const struct story *s, const struct story_event *e) {
-    static const char *const kinds[] = {"", "packet", "packet-lost", "connection", "crash", "note"};
+    static const char *const kinds[] = {"", "packet", "packet-lost", "connection", "crash", "note", "call"};
     (void)fprintf(out, "{\"kind\": \"%s\", \"from\": \"%s\", \"to\": \"%s\", \"what\": ", kinds[e->kind],
                   s->actors[e->from], s->actors[e->to]);
     diagram_json_text(out, e->text);

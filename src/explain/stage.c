@@ -7,17 +7,9 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "explain/player.h"
+#include "explain/tap.h"
 
-enum { PLAYERS = 2, PUBLISHER = 0, SUBSCRIBER = 1, SERVER = 2, FINISH_ROUNDS_MAX = 200, PENDING_BYTES = 256 };
-
-struct stage;
-
-/* Stands before the store and writes down what the broker stages. */
-struct tap {
-    struct store_ops ops;
-    const struct store_ops *real;
-    struct stage *stage;
-};
+enum { PLAYERS = 2, PUBLISHER = 0, SUBSCRIBER = 1, SERVER = 2, FINISH_ROUNDS_MAX = 200 };
 
 struct stage {
     const struct stage_plan *what;
@@ -30,7 +22,6 @@ struct stage {
     bool telling;                             /* the story is being told */
     struct story *story;                      /* NULL: nothing is told */
     struct tap tap;
-    char pending[PENDING_BYTES]; /* records that are staged and not on the disk */
 };
 
 /* ---- telling ---- */
@@ -72,60 +63,20 @@ static struct story_event *tell_packet(struct stage *s, unsigned who, bool to_se
     return story_add(s->story, lost ? STORY_LOST : STORY_PACKET, from, to, "%s", text);
 }
 
-static void record_name(const struct record *r, char *out, size_t bytes) {
-    const char *name = record_kind_name(r->kind);
-    switch ((int)r->kind) {
-    case RECORD_MESSAGE: {
-        const struct span payload = r->message.parts.payload;
-        const char letter = payload.len > 0 ? (char)payload.ptr[0] : '-';
-        if (r->message.packet_id != 0) {
-            (void)snprintf(out, bytes, "%s(%c, holds %u%s)", name, letter, r->message.packet_id,
-                           r->message.set_retained ? ", retained" : "");
-        } else {
-            (void)snprintf(out, bytes, "%s(%c)", name, letter);
-        }
-        break;
-    }
-    case RECORD_HELD:
-    case RECORD_FREED:
-    case RECORD_RECEIVED:
-    case RECORD_DONE:
-        (void)snprintf(out, bytes, "%s(%u)", name, r->flow.packet_id);
-        break;
-    case RECORD_SENT:
-        (void)snprintf(out, bytes, "%s(%u)", name, r->sent.packet_id);
-        break;
-    default:
-        (void)snprintf(out, bytes, "%s", name);
-        break;
-    }
-}
-
-static lsn_t tap_stage(struct store *store, const struct record *record) {
-    const struct tap *tap = container_of((void *)(uintptr_t)store->ops, struct tap, ops);
-    struct stage *s = tap->stage;
-    char name[64];
-    const size_t used = strlen(s->pending);
-    record_name(record, name, sizeof name);
-    (void)snprintf(s->pending + used, sizeof s->pending - used, "%s%s", used > 0 ? ", " : "", name);
+static void staged(void *user, const char *record) {
+    const struct stage *s = user;
     struct story_event *e = last_event(s);
     if (e != NULL) {
-        story_note(e, actor(s, SERVER), "writes %s", name);
+        story_note(e, actor(s, SERVER), "writes %s", record);
     }
-    return tap->real->stage(store, record);
 }
 
 /* The store is a new one after each start. */
-static void tap_in(struct stage *s) {
+static void listen_in(struct stage *s) {
     struct store *store = s->w->node.machine.store;
-    if (s->story == NULL || store == NULL || store->ops == &s->tap.ops) {
-        return;
+    if (s->story != NULL && store != NULL) {
+        tap_in(&s->tap, store, staged, s);
     }
-    s->tap.real = store->ops;
-    s->tap.ops = *store->ops;
-    s->tap.ops.stage = tap_stage;
-    s->tap.stage = s;
-    store->ops = &s->tap.ops;
 }
 
 /* ---- the server ---- */
@@ -184,7 +135,7 @@ static void commit(struct stage *s) {
     struct store *store = s->w->node.machine.store;
     const lsn_t before = store_durable(store);
     turns(s);
-    s->pending[0] = '\0';
+    s->tap.pending[0] = '\0';
     while (store_durable(store) == before && store_step(s)) {
     }
     while (!store_local_staged(store) && store_step(s)) {
@@ -319,7 +270,7 @@ static void connect_player(struct stage *s, unsigned who, const char *line) {
     struct player *player = &s->players[who];
     player->gone = player->will;
     player_connect(s->w, player);
-    tap_in(s);
+    listen_in(s);
     arrive(s, who, player->conn);
     if (s->what->connects) {
         return;
@@ -366,13 +317,13 @@ static void power(struct stage *s) {
     if (s->telling && s->story != NULL) {
         const unsigned server = actor(s, SERVER);
         struct story_event *e = story_add(s->story, STORY_CRASH, server, server, "power");
-        story_note(e, server, "THE POWER FAILS: %s", s->pending[0] != '\0' ? s->pending : "nothing");
-        story_note(e, server, s->pending[0] != '\0' ? "was not on the disk yet" : "is lost, all was on the disk");
+        story_note(e, server, "THE POWER FAILS: %s", s->tap.pending[0] != '\0' ? s->tap.pending : "nothing");
+        story_note(e, server, s->tap.pending[0] != '\0' ? "was not on the disk yet" : "is lost, all was on the disk");
     }
-    s->pending[0] = '\0';
+    s->tap.pending[0] = '\0';
     node_power_cut(s->w, SIM_POWER_DROP);
     must(node_start(s->w));
-    tap_in(s);
+    listen_in(s);
     turns(s);
     for (unsigned i = PLAYERS; i-- > 0;) { /* the subscriber first: QoS 0 does not wait for it */
         if (was[i]) {
@@ -432,9 +383,10 @@ static unsigned stage_moves(void *world, struct move out[SEARCH_MOVES_MAX]) {
 }
 
 static void tell_commit(struct stage *s) {
-    if (s->telling && s->story != NULL && s->pending[0] != '\0') {
+    if (s->telling && s->story != NULL && s->tap.pending[0] != '\0') {
         const unsigned server = actor(s, SERVER);
-        story_note(story_add(s->story, STORY_NOTE, server, server, "commit"), server, "on the disk: %s", s->pending);
+        story_note(story_add(s->story, STORY_NOTE, server, server, "commit"), server, "on the disk: %s",
+                   s->tap.pending);
     }
 }
 
@@ -658,8 +610,8 @@ static void *stage_create(const void *what, struct story *story) {
     s->cleans = s->what->cleans;
     s->takeovers = s->what->takeovers;
     s->telling = s->moving = true;
-    s->pending[0] = '\0';
-    tap_in(s);
+    s->tap.pending[0] = '\0';
+    listen_in(s);
     return s;
 }
 

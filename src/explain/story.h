@@ -16,6 +16,7 @@ enum story_kind {
     STORY_LINE,       /* something happens to the connection between two neighbours */
     STORY_CRASH,      /* an actor is gone for a moment, and with it what it had not kept */
     STORY_NOTE,       /* an actor does something on its own */
+    STORY_CALL,       /* one actor calls its neighbour, or is answered: nothing of it can be lost */
 };
 
 struct story_event {

@@ -1,0 +1,61 @@
+#include "explain/tap.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/list.h"
+
+static void message_name(const struct record *r, char *out, size_t bytes) {
+    const struct span payload = r->message.parts.payload;
+    const char *name = record_kind_name(r->kind);
+    const char letter = payload.len > 0 ? (char)payload.ptr[0] : '-';
+    if (r->message.packet_id != 0) {
+        (void)snprintf(out, bytes, "%s(%c, holds %u%s)", name, letter, r->message.packet_id,
+                       r->message.set_retained ? ", retained" : "");
+    } else {
+        (void)snprintf(out, bytes, "%s(%c)", name, letter);
+    }
+}
+
+static void record_name(const struct record *r, char *out, size_t bytes) {
+    const char *name = record_kind_name(r->kind);
+    switch ((int)r->kind) {
+    case RECORD_MESSAGE:
+        message_name(r, out, bytes);
+        break;
+    case RECORD_HELD:
+    case RECORD_FREED:
+    case RECORD_RECEIVED:
+    case RECORD_DONE:
+        (void)snprintf(out, bytes, "%s(%u)", name, r->flow.packet_id);
+        break;
+    case RECORD_SENT:
+        (void)snprintf(out, bytes, "%s(%u)", name, r->sent.packet_id);
+        break;
+    default:
+        (void)snprintf(out, bytes, "%s", name);
+        break;
+    }
+}
+
+static lsn_t tap_stage(struct store *store, const struct record *record) {
+    struct tap *t = container_of((void *)(uintptr_t)store->ops, struct tap, ops);
+    char name[64];
+    const size_t used = strlen(t->pending);
+    record_name(record, name, sizeof name);
+    (void)snprintf(t->pending + used, sizeof t->pending - used, "%s%s", used > 0 ? ", " : "", name);
+    t->staged(t->user, name);
+    return t->real->stage(store, record);
+}
+
+void tap_in(struct tap *t, struct store *store, void (*staged)(void *user, const char *record), void *user) {
+    if (store->ops == &t->ops) {
+        return;
+    }
+    t->real = store->ops;
+    t->ops = *store->ops;
+    t->ops.stage = tap_stage;
+    t->staged = staged;
+    t->user = user;
+    store->ops = &t->ops;
+}
