@@ -6,7 +6,6 @@ by raising. What "nothing comes" means is decided by a later packet that does co
 
 import os
 import sys
-import time
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'crash'))
 import codec  # noqa: E402
@@ -70,9 +69,10 @@ class Bench:
         return p
 
     def publish(self, topic, payload=b'x', qos=0, **more):
-        """By a client of its own, to the end of the flow."""
+        """By a client of its own, to the end of the flow. It is the same one each time: nothing orders the messages of
+        several, which may come by several shards."""
         with Peer(self.where, self.level) as p:
-            p.connect(self.id(f'publisher-{time.monotonic_ns()}'))
+            p.connect(self.id('publisher'))
             reason = p.publish(topic, payload, qos, **more)
             p.disconnect()
         return reason

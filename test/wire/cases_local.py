@@ -11,7 +11,7 @@ import broker as brokers
 from case import Gone, Peer, case, check, closes, codec, equal, only
 
 UNIX = ('unix',)
-QUARTET = os.path.join(os.environ.get('QUARTET_BUILD') or os.path.join(brokers.ROOT, 'build', 'release'), 'bin', 'quartet')
+QUARTET = os.path.join(brokers.ROOT, 'build', 'release', 'bin', 'quartet')
 
 
 @contextlib.contextmanager
