@@ -47,7 +47,7 @@ static bool calm_peer(struct world *w, struct peer *p) {
     static const enum action all[] = {ACTION_PEER_START, ACTION_PEER_TURN, ACTION_CONNECT, ACTION_APP_TAKE,
                                       ACTION_APP_EFFECT, ACTION_SUBSCRIBE, ACTION_FLOW};
     bool moved = false;
-    while (p->client != NULL && machine_wants_commit(&p->machine) && machine_commit(&p->machine)) {
+    while (p->client != NULL && machine_wants_commit(&p->machine) && peer_commit(w, p)) {
         moved = true;
     }
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {

@@ -40,6 +40,7 @@ struct conn {
     bool client_open; /* the client still reads and writes here */
     bool cut;         /* what is written now arrives nowhere */
     bool excused;     /* the broker may close it without being blamed */
+    bool overtaken;   /* the broker has handled the CONNECT of an older connection of this client after its own */
     enum broker_end broker;
     unsigned shard; /* BROKER_END_OPEN: owner; BROKER_END_MOVING: where to */
     struct conn_handle handle;
@@ -51,7 +52,10 @@ struct conn {
     size_t received;      /* bytes that the broker has read */
     size_t connect_bytes; /* of its CONNECT */
     bool connect_clean;   /* which starts clean */
-    struct conn_end end;  /* when it was cut or lost its first end; zero: it was not */
+    bool session_due;     /* when the broker had read it, the session was away for its expiry */
+    uint8_t answer[4];    /* what the broker has written first: CONNACK up to its reason */
+    uint8_t answer_len;
+    struct conn_end end; /* when it was cut or lost its first end; zero: it was not */
     struct pipe to_broker, to_client;
     uint8_t inbox[SIM_PIPE_BYTES]; /* the client has read it, but not a whole packet */
     size_t inbox_len;

@@ -160,7 +160,7 @@ void model_lost(struct world *w, struct model *m) {
         m->ended_at = c->end.at != 0 ? c->end.at : w->now;
     }
     if (m->connack_seen && m->session_volatile) {
-        m->session = others_under_way(w, m) ? BELIEF_MAYBE : BELIEF_NONE;
+        m->session = c->overtaken || others_under_way(w, m) ? BELIEF_MAYBE : BELIEF_NONE;
         model_forget_session(w, m);
     }
     m->conn = -1;

@@ -65,6 +65,7 @@ static void node_down(struct world *w) {
     garbage_free(n);
     machine_close(&n->machine);
     places_clear(n);
+    absence_down(w);
 }
 
 void node_deinit(struct world *w) {
@@ -112,6 +113,7 @@ bool node_start(struct world *w) {
         }
         return false;
     }
+    absence_up(w);
     for (unsigned s = 0; s < w->plan->shards; s++) {
         shard_time(broker_shard(n->broker, s), w->now, w->wall);
         n->dirty[s] = true;
@@ -162,12 +164,23 @@ static void conn_closed(struct world *w, struct conn *c) {
     n->place[c->shard][c->handle.index] = -1;
     shard_closed(broker_shard(n->broker, c->shard), c->handle);
     n->dirty[c->shard] = true;
+    absence_ended(w, c);
     conn_broker_gone(c, world_end(w));
 }
 
 static size_t conn_space(const struct world *w, const struct conn *c) {
     const size_t limit = w->calm ? SIM_PIPE_BYTES : w->plan->clients[c->client].pipe_bytes;
     return c->to_client.len >= limit ? 0 : limit - c->to_client.len;
+}
+
+/* Remembers the beginning of the first packet: a CONNACK that accepts says that its session is kept. */
+static void answer_watch(struct world *w, struct conn *c, struct span bytes) {
+    for (size_t i = 0; i < bytes.len && c->answer_len < sizeof c->answer; i++) {
+        c->answer[c->answer_len++] = bytes.ptr[i];
+        if (c->answer_len == sizeof c->answer && c->answer[0] == MINI_CONNACK << 4 && c->answer[3] == 0) {
+            absence_answered(w, c);
+        }
+    }
 }
 
 /* Takes what the outbox gives, as far as there is space; true when all of it has left. */
@@ -190,6 +203,7 @@ static bool conn_write(struct world *w, struct conn *c) {
             if (!c->cut) {
                 pipe_write(&c->to_client, span_of(iov[i].iov_base, part));
             }
+            answer_watch(w, c, span_of(iov[i].iov_base, part));
             taken += part;
             if (part < iov[i].iov_len) {
                 break;
@@ -236,6 +250,7 @@ static bool conn_service(struct world *w, struct conn *c) {
     if (wish == CONN_CLOSE && !c->closing) {
         c->closing = true;
         c->close_at = w->now + 1000;
+        absence_ended(w, c);
     }
     bool waits = shard_output_bytes(broker_shard(n->broker, c->shard), c->handle) > 0;
     if (wish == CONN_ABORT || (c->closing && ((all && !waits) || w->now >= c->close_at))) {
@@ -328,7 +343,9 @@ bool node_wants_turn(const struct world *w, unsigned shard) {
 static void conns_excuse_others(struct world *w, const struct conn *c) {
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         struct conn *other = &w->conns[i];
-        other->excused = other->excused || (other != c && other->client == c->client);
+        const bool beside = other->used && other != c && other->client == c->client;
+        other->excused = other->excused || beside;
+        other->overtaken = other->overtaken || (beside && other->serial > c->serial);
     }
 }
 
@@ -362,6 +379,7 @@ void node_moved(struct world *w, struct conn *c) {
     size_t bytes = c->moved_len;
     c->moved_len = 0;
     shard_bytes(s, c->handle, span_of(c->moved, bytes));
+    absence_connect(w, c, !w->expect_refusal);
     turn_end(w, c->shard);
 }
 
@@ -370,8 +388,12 @@ void node_bytes(struct world *w, struct conn *c, size_t bytes) {
     struct shard *s = turn_begin(w, c->shard);
     memcpy(copy, c->to_broker.bytes, bytes);
     pipe_drop_front(&c->to_broker, bytes);
+    const bool connects = c->received < c->connect_bytes && c->received + bytes >= c->connect_bytes;
     conn_reads(w, c, bytes);
     shard_bytes(s, c->handle, span_of(copy, bytes));
+    if (connects && shard_wish(s, c->handle) != CONN_MOVE) {
+        absence_connect(w, c, !w->expect_refusal);
+    }
     turn_end(w, c->shard);
 }
 
@@ -383,6 +405,7 @@ void node_sees_end(struct world *w, struct conn *c) {
 }
 
 void node_tick(struct world *w) {
+    absence_tick(w);
     for (unsigned s = 0; s < w->plan->shards && w->node.up; s++) {
         shard_tick(turn_begin(w, s));
         turn_end(w, s);
@@ -453,6 +476,7 @@ void node_fork(struct world *to, const struct world *from, enum sim_power how) {
     memset(n, 0, sizeof *n);
     machine_fork(&n->machine, &from->node.machine, to->choices, how);
     places_clear(n);
+    absence_down(to);
 }
 
 uint64_t node_digest(struct world *w) {

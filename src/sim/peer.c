@@ -14,7 +14,14 @@ void peer_init(struct world *w, struct peer *p, int index, const struct plan_cli
     machine_init(&p->machine, w->choices);
 }
 
+wall_ms_t peer_wall(const struct world *w, const struct peer *p) {
+    return w->wall + p->wall_ahead;
+}
+
 static void down(struct peer *p) {
+    if (p->client != NULL) {
+        spy_died(p);
+    }
     client_destroy(p->client);
     p->client = NULL;
     machine_close(&p->machine);
@@ -31,7 +38,7 @@ void peer_deinit(struct peer *p) {
 /* The client's end of its connection is gone; what it wrote may still arrive. */
 static void conn_leave(struct world *w, struct peer *p) {
     if (p->conn >= 0) {
-        spy_lost(w, p);
+        spy_lost(&p->spy);
         conn_abandon(&w->conns[p->conn], world_end(w));
         p->conn = -1;
     }
@@ -102,7 +109,7 @@ bool peer_start(struct world *w, struct peer *p) {
         return false;
     }
     p->spy.given_up = p->spy.lost = 0;
-    client_time(p->client, w->now, w->wall);
+    client_time(p->client, w->now, peer_wall(w, p));
     app_started(w, p);
     p->dirty = true;
     return true;
@@ -239,7 +246,7 @@ static void service(struct world *w, struct peer *p) {
 
 static void turn_begin(struct world *w, struct peer *p) {
     const lsn_t durable = store_durable(p->machine.store), folded = store_folded(p->machine.store);
-    client_time(p->client, w->now, w->wall);
+    client_time(p->client, w->now, peer_wall(w, p));
     if (durable != p->told || folded != p->told_folded) {
         p->told = durable;
         p->told_folded = folded;
@@ -284,14 +291,25 @@ void peer_sees_end(struct world *w, struct peer *p) {
     service(w, p);
 }
 
+bool peer_commit(struct world *w, struct peer *p) {
+    const bool did = machine_commit(&p->machine);
+    if (!alive(w, p)) {
+        return false;
+    }
+    if (machine_is_housework(&p->machine)) {
+        spy_recorded(&p->spy);
+    }
+    return did;
+}
+
 void peer_stop(struct world *w, struct peer *p) {
     world_trace(w, "c%d ends in order", p->index);
     w->counts.stops++;
     client_disconnect(p->client, 0);
     for (unsigned i = 0; i < 64 && p->client != NULL && !w->failed; i++) {
-        while (machine_wants_commit(&p->machine) && machine_commit(&p->machine)) {
+        while (p->client != NULL && machine_wants_commit(&p->machine) && peer_commit(w, p)) {
         }
-        if (alive(w, p)) {
+        if (p->client != NULL) {
             peer_turn(w, p);
         }
         if (p->client != NULL && !machine_wants_commit(&p->machine) && !peer_wants_turn(w, p)) {
@@ -356,8 +374,7 @@ void peer_act(struct world *w, struct peer *p, enum action a) {
         peer_turn(w, p);
         break;
     case ACTION_PEER_COMMIT:
-        machine_commit(&p->machine);
-        alive(w, p);
+        peer_commit(w, p);
         break;
     case ACTION_PEER_CHECKPOINT:
         machine_checkpoint(&p->machine, choose(w->choices, 2) == 1);
@@ -437,8 +454,9 @@ void peer_judge_rest(struct world *w, struct peer *p) {
     }
     for (size_t i = 0; i < sizeof trees / sizeof trees[0] && p->client != NULL; i++) {
         const size_t count = machine_table_count(&p->machine, trees[i].tree);
-        /* Nobody can tell a client that its session expired and was made anew by a CONNECT whose answer was lost. */
-        const bool unsure = trees[i].tree == TABLE_HELD && w->oracle.loose[p->index];
+        /* Nobody can tell a client that its session has expired by the broker's clock, and not by its own, and was
+         * made anew by a CONNECT whose answer was lost. */
+        const bool unsure = trees[i].tree == TABLE_HELD && w->oracle.loose[p->index] && w->plan->wall_jumps;
         if (count > 0 && !unsure) {
             world_fail(w, "G5", "after the drain the table of c%d still has %zu %s", p->index, count, trees[i].what);
         }
@@ -447,6 +465,7 @@ void peer_judge_rest(struct world *w, struct peer *p) {
 
 void peer_fork(struct world *to, struct peer *p, const struct peer *from, enum sim_power how) {
     p->client = NULL;
+    spy_died(p);
     machine_fork(&p->machine, &from->machine, to->choices, how);
     app_died(&p->app);
     p->dirty = p->stopping = false;

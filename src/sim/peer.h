@@ -25,7 +25,11 @@ struct peer {
     bool disk_was_full;      /* its disk has been full or failing: what it publishes may be refused here */
     lsn_t told, told_folded; /* what the engine knows to be durable, in the table */
     unsigned starts;
+    wall_ms_t wall_ahead; /* its wall clock is ahead of the broker's by so much */
 };
+
+/* What its wall clock says. */
+wall_ms_t peer_wall(const struct world *w, const struct peer *p);
 
 void peer_init(struct world *w, struct peer *p, int index, const struct plan_client *plan);
 void peer_deinit(struct peer *p);
@@ -33,6 +37,8 @@ void peer_deinit(struct peer *p);
 bool peer_start(struct world *w, struct peer *p);
 void peer_kill(struct world *w, struct peer *p, const char *why);
 void peer_power_cut(struct world *w, struct peer *p, enum sim_power how);
+/* One disk operation of its store; true when there was something to do and the process is up. */
+bool peer_commit(struct world *w, struct peer *p);
 /* In order: DISCONNECT, everything committed. */
 void peer_stop(struct world *w, struct peer *p);
 

@@ -5,6 +5,7 @@
 #include "sim/world.h"
 
 #define SPY_NEVER 0xffffffffU
+#define SPY_RECORD_MS 10000
 
 /* ---- connections ---- */
 
@@ -19,17 +20,31 @@ void spy_connected(struct spy *s) {
         s->flows[id].sent_here = s->flows[id].counted = false;
     }
     s->unanswered = 0;
+    s->sight.unsure = s->kept.unsure = true; /* recorded before CONNECT leaves */
 }
 
-void spy_lost(struct world *w, struct peer *p) {
-    struct spy *s = &p->spy;
-    const struct conn *c = &w->conns[p->conn];
-    if (s->connack_seen || s->ended_at == 0) {
-        s->ended_at = c->end.at != 0 ? c->end.at : w->now;
-    }
+void spy_lost(struct spy *s) {
     s->connack_seen = false;
     s->owed_count = 0;
-    spy_time(w, p);
+    s->asked = 0;
+}
+
+void spy_recorded(struct spy *s) {
+    s->kept = s->sight;
+}
+
+/* How old the time may be that the client has recorded: a quarter of the expiry, but it need not write more often than
+ * every ten seconds. */
+static wall_ms_t sight_age(const struct peer *p) {
+    const wall_ms_t quarter = (wall_ms_t)p->plan->session_expiry * 1000 / 4;
+    return quarter > SPY_RECORD_MS ? quarter : SPY_RECORD_MS;
+}
+
+void spy_died(struct peer *p) {
+    struct spy *s = &p->spy;
+    s->sight = s->kept;
+    s->sight.earliest -= sight_age(p);
+    s->asked = 0;
 }
 
 /* Flows that can end in two ways now: nothing is promised of their messages any more. */
@@ -45,11 +60,9 @@ static void flows_doubtful(struct world *w, struct peer *p) {
     }
 }
 
-void spy_time(struct world *w, struct peer *p) {
+void spy_session_due(struct world *w, struct peer *p) {
     struct spy *s = &p->spy;
-    const bool ends = p->plan->five && p->plan->session_expiry != SPY_NEVER;
-    const mono_ms_t ended_at = s->connack_seen ? w->conns[p->conn].end.at : s->ended_at;
-    if (ends && ended_at != 0 && !s->loose && w->now - ended_at + 1000 >= (mono_ms_t)p->plan->session_expiry * 1000) {
+    if (s->session && !s->loose) {
         world_trace(w, "the session of c%d may have expired", p->index);
         s->loose = true;
         w->oracle.loose[p->index] = true;
@@ -64,7 +77,7 @@ void spy_given_up(struct spy *s) {
 static void session_new(struct world *w, struct peer *p) {
     struct spy *s = &p->spy;
     s->lost = 0;
-    if (s->session && !s->loose) {
+    if (s->session && !s->loose && !s->cleaned) {
         world_fail(w, "session", "c%d: its session was forgotten", p->index);
     }
     if (s->session) {
@@ -87,6 +100,14 @@ static void session_new(struct world *w, struct peer *p) {
     s->session = true;
 }
 
+/* What left at `asked` was answered: the session had its connection then. */
+static void seen(struct spy *s) {
+    if (s->asked != 0) {
+        s->sight.earliest = s->sight.latest = s->asked;
+        s->asked = 0;
+    }
+}
+
 static void on_connack(struct world *w, struct peer *p, const struct mini_packet *k) {
     struct spy *s = &p->spy;
     if (k->reason != 0) {
@@ -98,13 +119,58 @@ static void on_connack(struct world *w, struct peer *p, const struct mini_packet
     }
     s->connack_seen = true;
     s->server_receive_maximum = k->receive_maximum != 0 ? k->receive_maximum : UINT16_MAX;
-    if (!k->session_present) {
+    if (k->session_present && w->conns[p->conn].connect_clean) {
+        world_fail(w, "session", "c%d: Session Present in answer to a clean start", p->index);
+    } else if (!k->session_present) {
         session_new(w, p);
     } else if (s->loose) {
         flows_doubtful(w, p);
     }
     s->session = true;
-    spy_time(w, p);
+    seen(s);
+    s->sight.unsure = false;
+}
+
+/* ---- what it knows of its session ---- */
+
+/* Its own expiry interval has passed by its own clock since it knows that the session had a connection; a clock that
+ * was put back says nothing. */
+static bool may_have_expired(const struct world *w, const struct peer *p) {
+    const struct spy_sight *known = &p->spy.sight;
+    const wall_ms_t wall = peer_wall(w, p);
+    return p->plan->five && p->plan->session_expiry != SPY_NEVER &&
+           (wall < known->latest || wall - known->earliest >= (wall_ms_t)p->plan->session_expiry * 1000);
+}
+
+/* A clean start throws away what the broker has queued. Nobody asked for that, so it may be only where that session
+ * cannot be told from one that a lost CONNACK has announced; then its loss lies within the expiry that was chosen. */
+static void check_clean(struct world *w, struct peer *p) {
+    struct spy *s = &p->spy;
+    if (!s->session || s->cleaned) {
+        return;
+    }
+    if (!s->sight.unsure || !may_have_expired(w, p)) {
+        world_fail(w, "clean", "c%d ends its session, which by its own clock %s", p->index,
+                   s->sight.unsure ? "cannot have expired" : "is the one that it knows");
+    } else if (!s->loose) {
+        world_trace(w, "c%d starts clean, though the broker still has its session", p->index);
+    }
+    flows_doubtful(w, p);
+    oracle_session_leaving(w, p->index);
+    s->cleaned = true;
+}
+
+static void out_connect(struct world *w, struct peer *p, const struct mini_packet *k) {
+    struct spy *s = &p->spy;
+    w->conns[p->conn].connect_clean = k->clean;
+    if (k->clean) {
+        check_clean(w, p);
+    }
+    s->asked = peer_wall(w, p);
+}
+
+static void out_ping(const struct world *w, struct peer *p) {
+    p->spy.asked = p->spy.asked != 0 ? p->spy.asked : peer_wall(w, p);
 }
 
 /* ---- what it publishes ---- */
@@ -186,6 +252,7 @@ static void out_publish(struct world *w, struct peer *p, const struct mini_packe
         s->fresh_sent = s->fresh_sent || !k->dup;
     }
     f->sent_here = true;
+    s->cleaned = false;
     count_publish(w, p, f);
 }
 
@@ -295,6 +362,7 @@ static void out_request(struct world *w, struct peer *p, const struct mini_packe
     must(at < SIM_IDS_MAX);
     struct spy_request *r = &s->requests[at];
     *r = (struct spy_request){.type = k->type, .id = k->id};
+    s->cleaned = false;
     for (unsigned i = 0; i < k->filter_count; i++) {
         const int place = place_of(p, k->filters[i]);
         if (place < 0) {
@@ -371,6 +439,12 @@ static void out_packet(struct world *w, struct peer *p, const struct mini_packet
     case MINI_UNSUBSCRIBE:
         out_request(w, p, k);
         break;
+    case MINI_CONNECT:
+        out_connect(w, p, k);
+        break;
+    case MINI_PINGREQ:
+        out_ping(w, p);
+        break;
     case MINI_DISCONNECT:
         w->conns[p->conn].excused = true;
         break;
@@ -398,6 +472,9 @@ static void in_packet(struct world *w, struct peer *p, const struct mini_packet 
     case MINI_SUBACK:
     case MINI_UNSUBACK:
         in_response(w, p, k);
+        break;
+    case MINI_PINGRESP:
+        seen(&p->spy);
         break;
     case MINI_DISCONNECT:
         if (!w->conns[p->conn].excused) {
@@ -482,7 +559,7 @@ static unsigned flow_rank(const struct spy *s, const struct spy_flow *f) {
 }
 
 uint64_t spy_digest(const struct spy *s) {
-    uint64_t sum = s->session * 4U + s->loose * 2U + s->connack_seen;
+    uint64_t sum = s->session * 16U + s->loose * 8U + s->connack_seen * 4U + s->cleaned * 2U + s->sight.unsure;
     uint32_t resent = 0;
     for (unsigned id = 1; id <= SIM_IDS_MAX; id++) {
         const struct spy_flow *f = &s->flows[id];

@@ -44,15 +44,24 @@ struct spy_request {
     unsigned count;
 };
 
+/* What a client knows of whether its session lives, by its own wall clock: it had a connection between the two times,
+ * or later. */
+struct spy_sight {
+    wall_ms_t earliest, latest;
+    bool unsure; /* a connection was begun since whose CONNACK has not come: its CONNECT may have left */
+};
+
 struct spy {
     /* of the session */
     bool session; /* the broker has said that there is one */
-    bool loose;   /* it may have expired meanwhile */
+    bool loose;   /* it has been away for its expiry: the broker may have forgotten it */
+    bool cleaned; /* the client has asked for a clean start, and nothing rests on the session that follows */
     struct spy_flow flows[SIM_IDS_MAX + 1];
     struct spy_wanted wanted[SIM_WANTED_MAX];
-    uint64_t lost;      /* messages under way when the session was lost: bits */
-    uint64_t given_up;  /* messages whose flows the process has given up since it began: bits */
-    mono_ms_t ended_at; /* when the last connection with a CONNACK ended; 0: there is one, or was none */
+    uint64_t lost;                /* messages under way when the session was lost: bits */
+    uint64_t given_up;            /* messages whose flows the process has given up since it began: bits */
+    struct spy_sight sight, kept; /* what the client has seen of the session; what a crash leaves of that */
+    wall_ms_t asked;              /* its CONNECT or PINGREQ left then and is not answered; 0: there is none */
     /* of the connection */
     bool connack_seen;
     uint16_t server_receive_maximum;
@@ -71,14 +80,17 @@ struct world;
 
 /* The client begins a connection, or has lost it. */
 void spy_connected(struct spy *s);
-void spy_lost(struct world *w, struct peer *p);
+void spy_lost(struct spy *s);
+/* All that it has recorded is on its disk; its process is gone. */
+void spy_recorded(struct spy *s);
+void spy_died(struct peer *p);
 /* The application gives up the flows of a lost session. */
 void spy_given_up(struct spy *s);
 /* It has written, it is about to read these bytes. */
 void spy_out(struct world *w, struct peer *p, struct span bytes);
 void spy_in(struct world *w, struct peer *p, struct span bytes);
-/* Time has passed: its session may have expired. */
-void spy_time(struct world *w, struct peer *p);
+/* The broker's clock says that its session has been away for its expiry. */
+void spy_session_due(struct world *w, struct peer *p);
 /* What is not finished on the wire; false when nothing. */
 bool spy_describe(const struct world *w, const struct peer *p, char *out, size_t bytes);
 uint64_t spy_digest(const struct spy *s);

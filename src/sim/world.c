@@ -327,9 +327,7 @@ static void cut(struct world *w, struct conn *c) {
 
 void world_time(struct world *w) {
     for (unsigned i = 0; i < w->client_count; i++) {
-        if (world_is_real(w, (int)i)) {
-            spy_time(w, &w->peers[i]);
-        } else {
+        if (!world_is_real(w, (int)i)) {
             model_time(w, &w->clients[i]);
         }
     }

@@ -5,6 +5,7 @@
  * and nothing may be left over (G5). One thread, no clock, no randomness but that of the choices. */
 #pragma once
 
+#include "sim/absence.h"
 #include "sim/choice.h"
 #include "sim/conn.h"
 #include "sim/model.h"
@@ -36,6 +37,7 @@ struct world {
     struct model clients[SIM_CLIENTS_MAX]; /* of those that are models */
     struct peer peers[SIM_CLIENTS_MAX];    /* of those that are real; the same numbers */
     unsigned client_count;                 /* as the plan says, and one more when it is asked what is retained */
+    struct absence absences[SIM_CLIENTS_MAX];
     struct oracle oracle;
     struct sim_counts counts;
     bool failed;
