@@ -51,7 +51,7 @@ static void on_abort(int signal_number) {
 static void usage(FILE *out) {
     (void)fputs("usage: quartet sim [--seed S] [--seeds N [--from S]] [--minutes M] [--mutant NAME] [--keep-going]\n"
                 "                   [--verbose]\n"
-                "       quartet sim --scenario [--rewrite] FILE...\n"
+                "       quartet sim --scenario [--rewrite | --mutant NAME] FILE...\n"
                 "       quartet sim --mutants [--seeds N]\n"
                 "       quartet sim --exhaustive WORLD|all [--seeds THOUSANDS_OF_STATES]\n\n"
                 "  --seed S      one history; with --verbose it is printed even when all is well\n"
@@ -179,13 +179,18 @@ static int run_exhaustive(const struct sim_flags *f) {
     return walked > 0 && failed == 0 ? 0 : 1;
 }
 
-/* --scenario [--rewrite] FILE...: each file's scenarios; the summary line counts them. */
+/* --scenario [--rewrite | --mutant NAME] FILE...: each file's scenarios; the summary line counts them. */
 static int run_scenarios(int count, char **files) {
     struct scenario_counts counts = {0, 0};
-    bool rewrite = count > 0 && strcmp(files[0], "--rewrite") == 0;
-    for (int i = rewrite ? 1 : 0; i < count; i++) {
-        if (!scenario_file(files[i], (struct plan_mutants){MUTANT_NONE, MUTANT_NONE}, rewrite ? NULL : stdout, rewrite,
-                           &counts)) {
+    struct plan_mutants left_out = {MUTANT_NONE, MUTANT_NONE};
+    const bool rewrite = strcmp(files[0], "--rewrite") == 0;
+    const bool mutant = count > 1 && strcmp(files[0], "--mutant") == 0;
+    if (mutant && !mutant_parse(files[1], &left_out)) {
+        usage(stderr);
+        return EXIT_WRONG;
+    }
+    for (int i = rewrite ? 1 : mutant ? 2 : 0; i < count; i++) {
+        if (!scenario_file(files[i], left_out, rewrite ? NULL : stdout, rewrite, &counts)) {
             (void)fprintf(stderr, "%s cannot be read or written\n", files[i]);
             return EXIT_WRONG;
         }

@@ -244,7 +244,8 @@ static bool app_is_told(struct scenario *s, struct scenario_client *c) {
             (void)fprintf(scenario_see(s), "%s told: session lost, %llu under way", c->name,
                           (unsigned long long)event.count);
         } else if (event.kind == QUARTET_EVENT_PUBLISHED && (event.error != QUARTET_OK || event.reason >= 0x80)) {
-            (void)fprintf(scenario_see(s), "%s told: not published: 0x%02X %s", c->name, event.reason, event.text);
+            (void)fprintf(scenario_see(s), "%s told: not published: 0x%02X%s%s", c->name, event.reason,
+                          event.text[0] != '\0' ? " " : "", event.text);
         } else if (event.kind == QUARTET_EVENT_DISCONNECTED && tells) {
             (void)fprintf(scenario_see(s), "%s told: %s", c->name, event.text);
         }

@@ -245,20 +245,29 @@ static bool event_wait(struct scenario *s, const char *text) {
     return true;
 }
 
+/* What ends or begins the broker; false when it is none, or cannot be now. */
+static bool event_broker(struct scenario *s, const char *text) {
+    struct world *w = s->world;
+    if (strcmp(text, "broker killed") == 0 && w->node.up) {
+        node_kill(w, "scenario");
+    } else if (strcmp(text, "power cut") == 0) {
+        node_power_cut(w, SIM_POWER_DROP);
+    } else if (strcmp(text, "broker stopped") == 0 && w->node.up) {
+        node_stop(w);
+    } else if (strcmp(text, "broker started") == 0 && !w->node.up) {
+        s->disk_stopped = false;
+        (void)node_start(w);
+    } else {
+        return false;
+    }
+    return true;
+}
+
 /* Events that name no client; false when it is none. */
 static bool event_machine(struct scenario *s, const char *text) {
     struct world *w = s->world;
     if (strcmp(text, "disk stops") == 0 || strcmp(text, "disk goes") == 0) {
         s->disk_stopped = text[5] == 's';
-    } else if (strcmp(text, "broker killed") == 0) {
-        node_kill(w, "scenario");
-    } else if (strcmp(text, "power cut") == 0) {
-        node_power_cut(w, SIM_POWER_DROP);
-    } else if (strcmp(text, "broker stopped") == 0) {
-        node_stop(w);
-    } else if (strcmp(text, "broker started") == 0) {
-        s->disk_stopped = false;
-        (void)node_start(w);
     } else if (strcmp(text, "fold") == 0) {
         while (node_checkpoint(w, true)) {
         }
@@ -267,7 +276,7 @@ static bool event_machine(struct scenario *s, const char *text) {
     } else if (strncmp(text, "break ", 6) == 0) {
         return scenario_break_set(s, text + 6);
     } else {
-        return strncmp(text, "wait ", 5) == 0 && event_wait(s, text + 5);
+        return event_broker(s, text) || (strncmp(text, "wait ", 5) == 0 && event_wait(s, text + 5));
     }
     return true;
 }
