@@ -11,7 +11,7 @@ enum { LEFT_WIDTH = 46, LINE_WIDTH = 120 };
 
 void scenario_wrong(struct scenario *s, const char *what, const char *expected, const char *seen) {
     if (s->wrong[0] == '\0') {
-        (void)snprintf(s->wrong, sizeof s->wrong, "%s:%u: %s%s%s%s%s", s->file, s->left_line, what,
+        (void)snprintf(s->wrong, sizeof s->wrong, "%.400s:%u: %.400s%s%.1600s%s%.1600s", s->file, s->left_line, what,
                        expected != NULL ? "\n    expected: " : "", expected != NULL ? expected : "",
                        seen != NULL ? "\n    seen:     " : "", seen != NULL ? seen : "");
     }
