@@ -97,7 +97,7 @@ static bool at_client(const struct barrier_row *row) {
     return row->kind == &library_world;
 }
 
-static const void *plan_of(const struct barrier_row *row) {
+const void *barrier_plan(const struct barrier_row *row) {
     return at_client(row) ? (const void *)&row->library : &row->stage;
 }
 
@@ -105,7 +105,7 @@ void barrier_search(const struct barrier_row *row, bool in_place, struct search_
     struct barrier_row whole = *row;
     whole.stage.mutant = whole.library.mutant = MUTANT_NONE;
     whole.library.apart = false;
-    search_run(row->kind, plan_of(in_place ? &whole : row), result);
+    search_run(row->kind, barrier_plan(in_place ? &whole : row), result);
 }
 
 static void add_harm_at_client(struct buf *text, const struct barrier_row *row, struct finding f) {
@@ -162,7 +162,7 @@ bool barrier_explain(struct page *page, const struct barrier_row *row) {
     barrier_search(row, false, &without);
     barrier_search(row, true, &with);
     if (without.worst.outcome != OUTCOME_RIGHT) {
-        search_tell(row->kind, plan_of(row), &without, &story);
+        search_tell(row->kind, barrier_plan(row), &without, &story);
     }
     page_add(&title, "%s left out", row->name);
     page_add(&before, "The rule: %s %s", row->rule, row->here);

@@ -21,7 +21,9 @@ extern const unsigned barrier_count;
 /* The barriers of that name ("B3"), or of all that it begins ("B2" is B2-ack, B2-onward and B2-atomic); calls `show`
  * for each. False when there is none. */
 bool barrier_each(const char *name, void (*show)(void *user, const struct barrier_row *row), void *user);
-/* Searches the world of a barrier with it left out, or with it in place. */
+/* Which world of its kind: with the barrier left out. */
+const void *barrier_plan(const struct barrier_row *row);
+/* Searches that world, or the same with the barrier in place. */
 void barrier_search(const struct barrier_row *row, bool in_place, struct search_result *result);
 /* Searches both and shows what goes wrong. False unless the one goes wrong and the other does not. */
 bool barrier_explain(struct page *page, const struct barrier_row *row);

@@ -243,7 +243,7 @@ static void commit(struct library_stage *s) {
     struct machine *m = &s->machine;
     while (machine_wants_commit(m) && (machine_commit(m) || machine_checkpoint(m, false))) {
     }
-    s->tap.pending[0] = '\0';
+    tap_clear(&s->tap);
     client_stored(s->client);
     pump(s);
 }
@@ -274,9 +274,7 @@ static void client_start(struct library_stage *s) {
         .options = &options, .store = s->machine.store, .seed = 1, .ids_max = IDS, .mutant = s->what->mutant};
     s->client = client_create(&setup, &error);
     must(s->client != NULL);
-    if (s->story != NULL) {
-        tap_in(&s->tap, s->machine.store, staged, s);
-    }
+    tap_in(&s->tap, s->machine.store, staged, s);
 }
 
 /* The library has its connection and, at the first start, its subscription. */
@@ -415,7 +413,7 @@ static void power(struct library_stage *s) {
         NOTE(e, LIBRARY, "THE POWER FAILS: nothing");
         NOTE(e, LIBRARY, "is lost, all was on the disk");
     }
-    s->tap.pending[0] = '\0';
+    tap_clear(&s->tap);
     stop(s);
     sim_disk_power_cut(&s->machine.disk, SIM_POWER_DROP);
     app_dies(&s->app);
@@ -584,8 +582,9 @@ static uint64_t stage_digest(void *world) {
     const struct application *a = &s->app;
     const struct server *v = &s->server;
     struct buf b = {NULL, 0, 0};
-    const uint64_t numbers[] = {s->powers,  a->position, a->next,    a->waits,   a->calling,
-                                a->hand_at, a->finished, v->session, v->waiting, (uint64_t)a->hand + 1};
+    const uint64_t numbers[] = {s->powers,    a->position, a->next,    a->waits,   a->calling,
+                                a->hand_at,   a->finished, v->session, v->waiting, (uint64_t)a->hand + 1,
+                                s->tap.digest};
     buf_bytes(&b, span_of(numbers, sizeof numbers));
     buf_bytes(&b, span_of(a->noted, sizeof a->noted));
     buf_bytes(&b, span_of(a->worked, sizeof a->worked));

@@ -74,7 +74,7 @@ static void staged(void *user, const char *record) {
 /* The store is a new one after each start. */
 static void listen_in(struct stage *s) {
     struct store *store = s->w->node.machine.store;
-    if (s->story != NULL && store != NULL) {
+    if (store != NULL) {
         tap_in(&s->tap, store, staged, s);
     }
 }
@@ -135,7 +135,7 @@ static void commit(struct stage *s) {
     struct store *store = s->w->node.machine.store;
     const lsn_t before = store_durable(store);
     turns(s);
-    s->tap.pending[0] = '\0';
+    tap_clear(&s->tap);
     while (store_durable(store) == before && store_step(s)) {
     }
     while (!store_local_staged(store) && store_step(s)) {
@@ -320,7 +320,7 @@ static void power(struct stage *s) {
         story_note(e, server, "THE POWER FAILS: %s", s->tap.pending[0] != '\0' ? s->tap.pending : "nothing");
         story_note(e, server, s->tap.pending[0] != '\0' ? "was not on the disk yet" : "is lost, all was on the disk");
     }
-    s->tap.pending[0] = '\0';
+    tap_clear(&s->tap);
     node_power_cut(s->w, SIM_POWER_DROP);
     must(node_start(s->w));
     listen_in(s);
@@ -610,7 +610,7 @@ static void *stage_create(const void *what, struct story *story) {
     s->cleans = s->what->cleans;
     s->takeovers = s->what->takeovers;
     s->telling = s->moving = true;
-    s->tap.pending[0] = '\0';
+    tap_clear(&s->tap);
     listen_in(s);
     return s;
 }
@@ -627,7 +627,7 @@ static void stage_destroy(void *world) {
 
 static uint64_t stage_digest(void *world) {
     struct stage *s = world;
-    const uint64_t budget[] = {s->powers, s->cuts, s->cleans, s->takeovers};
+    const uint64_t budget[] = {s->powers, s->cuts, s->cleans, s->takeovers, s->tap.digest};
     uint64_t sum = hash_bytes(span_of(budget, sizeof budget), node_digest(s->w));
     for (unsigned i = 0; i < PLAYERS; i++) {
         const struct player *p = &s->players[i];

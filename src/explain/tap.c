@@ -3,7 +3,9 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/list.h"
+#include "base/map.h"
 
 static void message_name(const struct record *r, char *out, size_t bytes) {
     const struct span payload = r->message.parts.payload;
@@ -38,12 +40,20 @@ static void record_name(const struct record *r, char *out, size_t bytes) {
     }
 }
 
+static void add_pending(struct tap *t, const struct record *record, const char *name) {
+    const size_t used = strlen(t->pending);
+    struct buf bytes = {NULL, 0, 0};
+    (void)snprintf(t->pending + used, sizeof t->pending - used, "%s%s", used > 0 ? ", " : "", name);
+    record_encode(&bytes, record);
+    t->digest = hash_bytes(buf_span(&bytes), t->digest);
+    buf_deinit(&bytes);
+}
+
 static lsn_t tap_stage(struct store *store, const struct record *record) {
     struct tap *t = container_of((void *)(uintptr_t)store->ops, struct tap, ops);
     char name[64];
-    const size_t used = strlen(t->pending);
     record_name(record, name, sizeof name);
-    (void)snprintf(t->pending + used, sizeof t->pending - used, "%s%s", used > 0 ? ", " : "", name);
+    add_pending(t, record, name);
     t->staged(t->user, name);
     return t->real->stage(store, record);
 }
@@ -58,4 +68,9 @@ void tap_in(struct tap *t, struct store *store, void (*staged)(void *user, const
     t->staged = staged;
     t->user = user;
     store->ops = &t->ops;
+}
+
+void tap_clear(struct tap *t) {
+    t->pending[0] = '\0';
+    t->digest = 0;
 }

@@ -10,8 +10,11 @@ struct tap {
     const struct store_ops *real;
     void (*staged)(void *user, const char *record); /* is told of each record: "SENT(1)" */
     void *user;
-    char pending[TAP_TEXT_BYTES]; /* what is staged and not on the disk: "SENT(1), DONE(2)"; its owner empties it */
+    char pending[TAP_TEXT_BYTES]; /* what is staged and not on the disk: "SENT(1), DONE(2)" */
+    uint64_t digest;              /* of the same records, in their order */
 };
 
 /* Stands before this store, unless it does already. The tap outlives the store. */
 void tap_in(struct tap *t, struct store *store, void (*staged)(void *user, const char *record), void *user);
+/* What was staged is on the disk, or is lost. */
+void tap_clear(struct tap *t);

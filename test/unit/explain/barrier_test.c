@@ -8,6 +8,7 @@
 #include <cmocka.h>
 
 #include "explain/barrier.h"
+#include "same_future.h"
 
 static void each_is_seen_when_it_is_left_out(void **state) {
     (void)state;
@@ -35,6 +36,47 @@ static void nothing_goes_wrong_when_none_is(void **state) {
     }
 }
 
+/* Every run of up to `left` more moves, without the search's memory of states met. */
+static bool goes_wrong(const struct barrier_row *row, struct move *path, unsigned length, unsigned left) {
+    struct move moves[SEARCH_MOVES_MAX];
+    void *world = future_play(row->kind, barrier_plan(row), path, length);
+    const unsigned count = row->kind->moves(world, moves);
+    bool any = row->kind->judge(world).outcome != OUTCOME_RIGHT;
+    row->kind->destroy(world);
+    for (unsigned i = 0; i < count && left > 0 && !any; i++) {
+        path[length] = moves[i];
+        any = goes_wrong(row, path, length + 1, left - 1);
+    }
+    return any;
+}
+
+static void no_shorter_run_goes_wrong(void **state) {
+    (void)state;
+    enum { LENGTH_MAX = 4 };
+    unsigned checked = 0;
+    for (unsigned i = 0; i < barrier_count; i++) {
+        struct search_result r;
+        barrier_search(&barriers[i], false, &r);
+        if (r.path_len > 0 && r.path_len <= LENGTH_MAX) {
+            struct move path[SEARCH_PATH_MAX];
+            assert_false(goes_wrong(&barriers[i], path, 0, r.path_len - 1));
+            checked++;
+        }
+    }
+    assert_in_range(checked, 5, barrier_count);
+}
+
+static void equal_digests_mean_equal_futures(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < barrier_count; i++) {
+        bool wrong;
+        assert_in_range(futures_compare(barriers[i].kind, barrier_plan(&barriers[i]), 40, &wrong), 1, 1000);
+        if (wrong) {
+            fail_msg("%s: two runs with the same digest have different futures", barriers[i].name);
+        }
+    }
+}
+
 static void count(void *user, const struct barrier_row *row) {
     (void)row;
     (*(unsigned *)user)++;
@@ -55,6 +97,8 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_is_seen_when_it_is_left_out),
         cmocka_unit_test(nothing_goes_wrong_when_none_is),
+        cmocka_unit_test(no_shorter_run_goes_wrong),
+        cmocka_unit_test(equal_digests_mean_equal_futures),
         cmocka_unit_test(a_name_stands_for_all_that_it_begins),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

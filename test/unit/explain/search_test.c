@@ -7,6 +7,7 @@
 #include <cmocka.h>
 
 #include "explain/chain.h"
+#include "same_future.h"
 
 enum { DEPTH_MAX = 5 };
 
@@ -88,6 +89,16 @@ static void no_shorter_run_goes_wrong(void **state) {
     assert_in_range(checked, 5, protocol_count);
 }
 
+static void equal_digests_mean_equal_futures(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < protocol_count; i++) {
+        const struct chain_limits limits = limits_of(&protocols[i]);
+        bool wrong;
+        assert_in_range(futures_compare(&chain_world, &limits, 200, &wrong), 50, 5000);
+        assert_false(wrong);
+    }
+}
+
 /* Why three-implicit has more ids than messages under way. */
 static void an_implicit_answer_needs_an_id_to_spare(void **state) {
     (void)state;
@@ -113,6 +124,7 @@ int main(void) {
         cmocka_unit_test(every_protocol_ends_as_its_row_says),
         cmocka_unit_test(the_path_leads_there_and_no_step_before_does),
         cmocka_unit_test(no_shorter_run_goes_wrong),
+        cmocka_unit_test(equal_digests_mean_equal_futures),
         cmocka_unit_test(an_implicit_answer_needs_an_id_to_spare),
         cmocka_unit_test(over_two_hops_the_four_are_right),
     };
