@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
+#include <unistd.h>
 
 #include "base/mem.h"
 #include "base/must.h"
@@ -12,6 +13,7 @@
 #include "store/table_pages.h"
 
 #define FILE_NAME "table.mdb"
+#define MAKING_NAME "table.making" /* while it is made */
 
 enum { READERS_MAX = 512, KEY_MAX = 511 };
 #define WHOLE_BYTES_MAX (1ULL << 30) /* of a table: the start looks at all of its pages up to this size */
@@ -385,9 +387,53 @@ static int open_env(struct lmdb_table *t, const char *file, uint64_t bytes_max) 
     return code != 0 ? code : open_trees(t);
 }
 
+/* The name of a file in the folder of the store, for the caller to free. */
+static char *path_of(const char *folder, const char *name) {
+    size_t room = strlen(folder) + 1 + strlen(name) + 1;
+    char *path = mem_alloc(room);
+    (void)snprintf(path, room, "%s/%s", folder, name);
+    return path;
+}
+
+/* 0, or the number of the error. */
+static int rename_for_good(const char *folder, const char *from, const char *to) {
+    int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int code = directory >= 0 && rename(from, to) == 0 && fsync(directory) == 0 ? 0 : errno;
+    if (directory >= 0) {
+        (void)close(directory);
+    }
+    return code;
+}
+
+/* LMDB names a file before the first pages in it are safe: after a power cut it could be there with nothing but zeros,
+ * and no start would come past it. So a new table has another name until its first commit is on the disk. What a cut
+ * has left of an earlier try is of no use. */
+static bool make_file(const char *folder, const char *file, uint64_t bytes_max, struct error *error) {
+    struct lmdb_table made = {.env = NULL};
+    char *making = path_of(folder, MAKING_NAME);
+    char *lock = path_of(folder, MAKING_NAME "-lock");
+    (void)unlink(making);
+    int code = open_env(&made, making, bytes_max);
+    if (made.env != NULL) {
+        mdb_env_close(made.env);
+    }
+    (void)unlink(lock);
+    code = code != 0 ? code : rename_for_good(folder, making, file);
+    mem_free(making);
+    mem_free(lock);
+    return code == 0 || fail(error, "make", code);
+}
+
+static bool is_missing(const char *file) {
+    struct stat status;
+    return lstat(file, &status) == 0 ? status.st_size == 0 : errno == ENOENT;
+}
+
 /* LMDB sees only a file whose pages it can follow without harm. */
-static bool open_file(struct lmdb_table *t, const char *file, uint64_t bytes_max, struct error *error) {
-    if (!table_pages_check(file, WHOLE_BYTES_MAX, error)) {
+static bool open_file(struct lmdb_table *t, const char *folder, const char *file, uint64_t bytes_max,
+                      struct error *error) {
+    if (is_missing(file) ? !make_file(folder, file, bytes_max, error)
+                         : !table_pages_check(file, WHOLE_BYTES_MAX, error)) {
         return false;
     }
     int code = open_env(t, file, bytes_max);
@@ -397,10 +443,8 @@ static bool open_file(struct lmdb_table *t, const char *file, uint64_t bytes_max
 struct table *table_lmdb_open(const char *path, uint64_t bytes_max, struct error *error) {
     struct lmdb_table *t = mem_zero(1, sizeof *t);
     t->base.ops = &lmdb_ops;
-    size_t room = strlen(path) + sizeof "/" FILE_NAME;
-    char *file = mem_alloc(room);
-    (void)snprintf(file, room, "%s/" FILE_NAME, path);
-    bool ok = open_file(t, file, bytes_max, error);
+    char *file = path_of(path, FILE_NAME);
+    bool ok = open_file(t, path, file, bytes_max, error);
     mem_free(file);
     if (!ok) {
         if (t->env != NULL) {

@@ -1,4 +1,5 @@
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "table_suite.h"
 #include "temporary.h"
@@ -131,6 +132,25 @@ static void what_is_no_table_is_refused(void **state) {
     assert_int_equal(error.kind, ERROR_IO);
 }
 
+/* As a power cut may leave it: the file has its size, but nothing in it was written. */
+static void a_table_whose_making_was_cut_short_is_made_anew(void **state) {
+    (void)state;
+    (void)temporary_make();
+    char path[128];
+    temporary_path(path, sizeof path, "table.making");
+    FILE *f = fopen(path, "w");
+    assert_non_null(f);
+    (void)fclose(f);
+    assert_int_equal(truncate(path, 12288), 0);
+    struct table *t = again(NULL);
+    assert_int_equal(access(path, F_OK), -1);
+    t = again(t);
+    t->ops->close(t);
+    temporary_path(path, sizeof path, "table.making-lock");
+    assert_int_equal(access(path, F_OK), -1);
+    temporary_remove(temporary);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(random_transactions),
@@ -138,6 +158,7 @@ int main(void) {
         cmocka_unit_test(a_full_map_is_no_space_and_changes_nothing),
         cmocka_unit_test(the_file_is_for_nobody_else),
         cmocka_unit_test(what_is_no_table_is_refused),
+        cmocka_unit_test(a_table_whose_making_was_cut_short_is_made_anew),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
