@@ -31,7 +31,7 @@
  *
  *     NAME client OPTION...   there is one, and it is started: it connects when it can, after a failure a second later
  *         3.1.1 | 5.0   clean   end-session   session-expiry N   receive-maximum N   keep-alive N
- *         window N   inbox BYTES   no-store   exactly-once
+ *         window N   inbox BYTES   outbox BYTES   no-store   exactly-once
  *         resends | drops     what becomes of flows when the session is lost; neither: the application is asked
  *         commits | does      the application takes each message at once: its effect and the position are one
  *                             transaction, with which it resumes; or does it and says done. Neither: by hand

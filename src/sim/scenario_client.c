@@ -42,6 +42,7 @@ static bool options_word(struct scenario_words *w, struct scenario_options *o) {
         return word_is(w, "3.1.1") || word_setting(w, "session-expiry", UINT32_MAX, &o->session_expiry) ||
                word_setting(w, "receive-maximum", UINT16_MAX, &o->receive_maximum) ||
                word_setting(w, "window", UINT16_MAX, &o->window) || word_setting(w, "inbox", UINT16_MAX, &o->inbox) ||
+               word_setting(w, "outbox", UINT16_MAX, &o->outbox) ||
                word_setting(w, "keep-alive", UINT16_MAX, &o->keep_alive);
     }
     return true;
@@ -69,6 +70,7 @@ static struct quartet_options options_of(const struct scenario_client *c) {
         .guarantee = o->exactly_once ? QUARTET_EXACTLY_ONCE : QUARTET_AS_ASKED,
         .session_lost = o->lost,
         .inbox_bytes = o->inbox,
+        .outbox_bytes = o->outbox,
         .packet_bytes_max = 4096,
         .manual_done = true,
         .retry_min_ms = 1000,

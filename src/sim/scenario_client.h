@@ -20,7 +20,7 @@ enum app_kind {
 struct scenario_options {
     bool five;
     bool clean, end_session, no_store, exactly_once;
-    uint32_t session_expiry, receive_maximum, window, inbox, keep_alive;
+    uint32_t session_expiry, receive_maximum, window, inbox, outbox, keep_alive;
     enum quartet_lost_policy lost;
     enum app_kind kind;
 };

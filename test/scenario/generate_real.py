@@ -12,7 +12,7 @@ import sys
 PACKETS = ("PUBLISH", "PUBREC", "PUBREL", "PUBCOMP")
 HOPS = {"pub": "publisher to broker", "sub": "broker to subscriber"}
 HOWS = {
-    "lost": "it does not arrive: its sender has recorded all that it must",
+    "lost": "it does not arrive; its sender has recorded what it must",
     "arrived": "it arrives, and neither is recorded what it says nor is it answered",
     "torn": "half of its bytes arrive",
 }
@@ -24,6 +24,7 @@ BESIDE = {
     "the broker is killed": "broker killed",
     "the broker's power goes": "power cut",
     "the power of both goes": "{c} power cut, power cut",
+    "all power goes": "{c} power cut, {other} power cut, power cut",
 }
 PROTOCOLS = ("3.1.1", "5.0")
 
@@ -34,7 +35,8 @@ def arrow(hop, packet):
 
 
 def scenario(hop, packet, how, dies, protocol):
-    then = f": {dies.format(c=hop)}" if dies else ""
+    other = "sub" if hop == "pub" else "pub"
+    then = f": {dies.format(c=hop, other=other)}" if dies else ""
     lines = [
         "ids 2",
         f"sub client {protocol} exactly-once commits",
@@ -49,9 +51,11 @@ def scenario(hop, packet, how, dies, protocol):
         lines += ["broker started"]
     if client_dies:
         lines += [f"{hop} started"]
-    if broker_dies or not client_dies:
+    if "{other}" in dies:
+        lines += [f"{other} started"]
+    elif broker_dies or not client_dies:
         lines += ["wait 1"]
-    if client_dies and hop == "pub":
+    if "{other}" in dies or (client_dies and hop == "pub"):
         lines += ['pub publishes t qos 2 "one" number 1']
     return lines + ['pub publishes t qos 2 "two" number 2', "sub has?", "drained"]
 
