@@ -12,7 +12,7 @@
 #define INPUT_BYTES 65536U
 #define REOPEN_NS (2 * NS_PER_MS)
 #define CONNACK_NS (10000 * NS_PER_MS)
-#define MUTED_NS (300 * NS_PER_MS)
+#define SESSION_S 600U /* a session that ends sooner may end during a run */
 
 static const struct packet_limits limits = {268435460, 65535, 65535, 65535, 65535};
 
@@ -62,13 +62,24 @@ static void watch(struct actor *c, uint32_t events) {
     }
 }
 
+/* Nobody listens there: the host's next address may be the right one, as long as none has answered. */
+static void unreachable(struct actor *c, int reason) {
+    struct torture *t = c->lane->torture;
+    torture_trouble(t, strerror(reason), 0);
+    if (!t->answered && c->address == t->address) {
+        t->address = (t->address + 1) % t->address_count;
+    }
+    actor_drop(c, REOPEN_NS);
+}
+
 void actor_open(struct actor *c) {
     const struct torture *t = c->lane->torture;
     const int on = 1;
     c->reopen_ns = 0;
     c->in.len = c->out.len = 0;
     c->muted = c->cut = c->dead = c->pinged = c->ponged = false;
-    c->fd = socket(t->address.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    c->address = t->address;
+    c->fd = socket(t->addresses[c->address].name.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
     if (c->fd < 0) {
         torture_fail(c->lane->torture, "cannot make a socket: %s", strerror(errno));
         return;
@@ -76,8 +87,9 @@ void actor_open(struct actor *c) {
     (void)setsockopt(c->fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     c->state = ACTOR_OPENING;
     c->opened_ns = t->now_ns;
-    if (connect(c->fd, (const struct sockaddr *)&t->address, t->address_length) != 0 && errno != EINPROGRESS) {
-        actor_drop(c, REOPEN_NS);
+    const struct address *to = &t->addresses[c->address];
+    if (connect(c->fd, (const struct sockaddr *)&to->name, to->length) != 0 && errno != EINPROGRESS) {
+        unreachable(c, errno);
         return;
     }
     watch(c, EPOLLOUT);
@@ -133,7 +145,7 @@ void actor_close(struct actor *c, enum wire_event event) {
         c->late_fd = c->fd;
     }
     (void)epoll_ctl(t->epoll, EPOLL_CTL_DEL, c->fd, NULL);
-    torture_ghost(t, c->fd);
+    torture_ghost(t, c, event);
     c->fd = -1;
 }
 
@@ -144,6 +156,8 @@ static void closed_by_broker(struct actor *c) {
     bool asked = c->muted || c->cut || c->dead || c->wiping || c->lane->torture->unpowered;
     if (c->state == ACTOR_UP && !asked) {
         lane_event(c->lane, c, EVENT_CLOSED);
+    } else if (c->state == ACTOR_WAITING) {
+        torture_trouble(c->lane->torture, "it closes the connection instead of sending CONNACK", 0);
     } else if (c->state == ACTOR_UP && !c->wiping) {
         lane_event(c->lane, c, s->row.kind == KIND_FIN ? EVENT_FIN : EVENT_RST);
     }
@@ -180,12 +194,30 @@ static void send_late(struct actor *c) {
     }
 }
 
+/* What a 5.0 broker grants less than is asked for, and a torture cannot do without. */
+static void check_grant(struct actor *c, const struct properties *p) {
+    struct torture *t = c->lane->torture;
+    if ((p->present & PROPERTY_MAXIMUM_QOS) != 0) {
+        torture_fail(t, "the broker does not take QoS 2: its CONNACK says Maximum QoS %u", p->maximum_qos);
+    }
+    if (!c->wiping && (p->present & PROPERTY_SESSION_EXPIRY_INTERVAL) != 0 &&
+        p->session_expiry_interval_s < SESSION_S) {
+        torture_fail(t, "the broker keeps no sessions: its CONNACK says Session Expiry Interval %u",
+                     p->session_expiry_interval_s);
+    }
+}
+
 static void take_connack(struct actor *c, const struct packet_connack *p) {
     if (p->reason != 0) {
+        torture_trouble(c->lane->torture, "it refuses to connect us with CONNACK", p->reason);
         actor_drop(c, 50 * NS_PER_MS);
         return;
     }
+    c->lane->torture->answered = true;
     c->state = ACTOR_UP;
+    if (c->lane->protocol == PROTOCOL_5) {
+        check_grant(c, &p->properties);
+    }
     if (c->wiping) {
         struct buf *b = &c->lane->torture->scratch;
         b->len = 0;
@@ -249,6 +281,7 @@ static struct wire_record describe(const struct actor *c, const struct packet *p
     struct wire_record r = {.message = WIRE_NO_MESSAGE};
     if (p->type == PACKET_PUBLISH) {
         r.message = message_number(c->lane, &p->publish, &r.damaged);
+        r.lower = p->publish.qos < 2;
         r.packet_id = p->publish.packet_id;
         r.dup = p->publish.dup;
     } else if (p->type >= PACKET_PUBACK && p->type <= PACKET_PUBCOMP) {
@@ -317,7 +350,7 @@ void actor_ready(struct actor *c, uint32_t events) {
         int reason = 0;
         socklen_t length = sizeof(reason);
         if (getsockopt(c->fd, SOL_SOCKET, SO_ERROR, &reason, &length) != 0 || reason != 0) {
-            actor_drop(c, REOPEN_NS);
+            unreachable(c, reason);
             return;
         }
         send_connect(c);
@@ -347,7 +380,8 @@ void actor_turn(struct actor *c) {
         }
         return;
     }
-    if (c->muted && !c->cut && now - c->muted_ns > MUTED_NS) {
+    /* The answer that is to be lost does not come at all. */
+    if (c->muted && !c->cut && now - c->muted_ns > (int64_t)c->lane->torture->options->patience_ms * NS_PER_MS) {
         c->cut = true;
     }
     if (c->cut) {
@@ -358,6 +392,9 @@ void actor_turn(struct actor *c) {
     if (c->state < ACTOR_UP && now - c->opened_ns > CONNACK_NS) {
         actor_drop(c, REOPEN_NS);
         return;
+    }
+    if (c->who == 0 && c->sender.again.count > 0) {
+        sender_fill(c);
     }
     if (!flush(c)) {
         /* What it still said before it closed comes first: epoll reports it. */

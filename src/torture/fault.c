@@ -19,12 +19,13 @@ struct family {
 #define BIT(n) (1U << (n))
 #define ONE_HOP (BIT(HOP_PUBLISHER) | BIT(HOP_SUBSCRIBER))
 #define FOUR_POINTS (BIT(1) | BIT(2) | BIT(3) | BIT(4))
+#define SENT_AGAIN (BIT(1) | BIT(3)) /* what a sender sends again until it is answered */
 #define LOST_OR_TORN (BIT(LOSS_BEFORE) | BIT(LOSS_AFTER) | BIT(LOSS_TORN))
 #define CUTS (BIT(KIND_RST) | BIT(KIND_FIN) | BIT(KIND_SILENCE))
 
 static const struct family families[FAMILY_COUNT] = {
     {"cut", FAMILY_CUT, ONE_HOP, FOUR_POINTS, LOST_OR_TORN, CUTS, 1, NULL},
-    {"thrice", FAMILY_THRICE, ONE_HOP, FOUR_POINTS, BIT(LOSS_AFTER), BIT(KIND_RST), 3,
+    {"thrice", FAMILY_THRICE, ONE_HOP, SENT_AGAIN, BIT(LOSS_AFTER), BIT(KIND_RST), 3,
      "answer lost, three times running"},
     {"repeat", FAMILY_REPEAT, ONE_HOP, FOUR_POINTS, BIT(LOSS_REPEATED), BIT(KIND_NOTHING), 3, "arrives three times"},
     {"reuse", FAMILY_REUSE, BIT(HOP_PUBLISHER), BIT(1), BIT(LOSS_AFTER), BIT(KIND_RST), 1,

@@ -22,6 +22,7 @@ struct id_state {
     uint16_t pubcomp;
     uint16_t since; /* of the publisher: PUBCOMP packets since the flow's first PUBREC */
     bool pending;   /* of the publisher: PUBREC is owed; of a subscriber: PUBREL is, and it waits in the queue */
+    bool releasing; /* of the publisher: PUBCOMP is owed */
     bool here;      /* the flow began on this connection, or its PUBREC came on it */
     bool live;      /* of a subscriber: its PUBLISH on this connection counts against the receive maximum */
     bool resent;    /* of a subscriber: its PUBLISH was sent again on this connection */
@@ -56,6 +57,7 @@ struct party {
     uint32_t repeated; /* the message of that packet */
     uint8_t repeat;    /* its type */
     bool told;         /* a DISCONNECT came on this connection */
+    bool up;           /* CONNACK came on this connection, and nothing has happened to it */
     bool waiting;      /* CONNECT was sent on this connection, CONNACK has not come */
     uint32_t rivals;   /* older connections whose CONNECT was never answered: it may still take over this one */
     uint32_t last;     /* of a subscriber: the highest message so far */
@@ -157,7 +159,7 @@ static struct id_state *id_of(struct party *p, uint16_t id) {
     if (s->connection != p->connection) {
         s->connection = p->connection;
         s->publish = s->pubrec = s->pubrel = s->pubcomp = 0;
-        s->pending = s->here = s->live = s->resent = false;
+        s->pending = s->releasing = s->here = s->live = s->resent = false;
     }
     return s;
 }
@@ -189,7 +191,7 @@ static void party_connection(struct judge *j, struct party *p) {
     p->order.head = p->order.count = 0;
     p->resent = p->used = 0;
     p->said = WIRE_NO_MESSAGE;
-    p->resumed = p->repeats = p->excused = p->told = false;
+    p->resumed = p->repeats = p->excused = p->told = p->up = false;
 }
 
 static bool reached(const struct wire_record *r) {
@@ -251,14 +253,14 @@ static void on_connack(struct judge *j, struct party *p, const struct wire_recor
         }
     }
     p->connects++;
-    p->known = true;
+    p->known = p->up = true;
     p->resumed = r->session;
 }
 
 /* A broker that is dead answers no older CONNECT any more. */
 static void on_death(struct judge *j) {
     for (unsigned who = 0; who <= j->terms->subscribers; who++) {
-        j->parties[who]->waiting = false;
+        j->parties[who]->waiting = j->parties[who]->up = false;
         j->parties[who]->rivals = 0;
     }
 }
@@ -287,8 +289,38 @@ static void ended(struct judge *j, struct party *p, const struct wire_record *r,
     }
 }
 
+static void unanswered(struct judge *j, uint8_t who, uint32_t message, const char *in_311, const char *in_5,
+                       const char *text) {
+    find(j, JUDGE_VIOLATION, who, message, text)->statement = j->terms->protocol == PROTOCOL_5 ? in_5 : in_311;
+}
+
+/* The run is over: all is done, or nothing has moved for so long that what a live connection owes will not come. */
+static void on_calm(struct judge *j) {
+    for (unsigned who = 0; who <= j->terms->subscribers; who++) {
+        const struct party *p = j->parties[who];
+        for (unsigned id = 1; p->up && id < IDS; id++) {
+            const struct id_state *s = &p->ids[id];
+            if (s->session != p->session || s->connection != p->connection) {
+                continue;
+            }
+            if (s->pending && who == 0) {
+                unanswered(j, 0, s->message, "MQTT-4.3.3-2", "MQTT-4.3.3-8", "PUBLISH is not answered with PUBREC");
+            } else if (s->pending) {
+                unanswered(j, (uint8_t)who, s->holds, "MQTT-4.3.3-1", "MQTT-4.3.3-4",
+                           "PUBREC is not answered with PUBREL");
+            } else if (s->releasing) {
+                unanswered(j, 0, s->message, "MQTT-4.3.3-2", "MQTT-4.3.3-11", "PUBREL is not answered with PUBCOMP");
+            }
+        }
+    }
+}
+
 static void on_event(struct judge *j, struct party *p, const struct wire_record *r) {
-    if (r->event == EVENT_OPENED) {
+    if (r->event >= EVENT_RST && r->event <= EVENT_SILENCE) {
+        p->up = false;
+    } else if (r->event == EVENT_CALM) {
+        on_calm(j);
+    } else if (r->event == EVENT_OPENED) {
         p->rivals += p->waiting;
         p->waiting = false;
         party_connection(j, p);
@@ -297,7 +329,10 @@ static void on_event(struct judge *j, struct party *p, const struct wire_record 
     } else if (r->event == EVENT_KEPT) {
         find(j, JUDGE_VIOLATION, r->who, WIRE_NO_MESSAGE, "the old connection is open still, after a takeover")
             ->statement = j->terms->protocol == PROTOCOL_5 ? "MQTT-3.1.4-3" : "MQTT-3.1.4-2";
-    } else if (r->event == EVENT_CLOSED && !p->told) {
+    } else if (r->event == EVENT_CLOSED && p->told) {
+        p->up = false;
+    } else if (r->event == EVENT_CLOSED) {
+        p->up = false;
         ended(j, p, r, "the connection is closed instead of an acknowledgement",
               "the connection is closed though its client kept to the protocol");
     }
@@ -327,12 +362,15 @@ static void publisher_sends(struct judge *j, struct party *p, const struct wire_
         if (reached(r)) {
             s->publish++;
             s->pending = true;
+            s->message = r->message;
             if (r->dup) {
                 client_repeats(j, p, r, r->fate == WIRE_REPEATED);
             }
         }
     } else if (r->type == PACKET_PUBREL && reached(r)) {
         s->pubrel++;
+        s->releasing = true;
+        s->message = r->message;
         /* Who was given one PUBREC three times answers it three times. */
         if (r->fate == WIRE_REPEATED || s->pubrel > s->pubrec + (p->resumed ? 1 : 0)) {
             client_repeats(j, p, r, true);
@@ -365,6 +403,7 @@ static void on_pubcomp(struct judge *j, struct party *p, const struct wire_recor
     struct id_state *s = id_of(p, r->packet_id);
     if (from_broker(r)) {
         s->pubcomp++;
+        s->releasing = false;
         if (s->pubcomp > s->pubrel) {
             violation(j, r, "MQTT-4.3.3-2", "MQTT-4.3.3-11", "PUBCOMP that no PUBREL of this connection asked for");
         } else if (r->reason == 0x92 && s->since == 0 && s->here) {

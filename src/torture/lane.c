@@ -5,6 +5,7 @@
 #define PING_AFTER_NS (150 * NS_PER_MS)
 #define AWAY_NS (20000 * NS_PER_MS) /* a client that cannot connect for so long never will */
 #define FORGOTTEN_PATIENCE_NS (300 * NS_PER_MS)
+#define TREADMILL_NS (60000 * NS_PER_MS) /* packets come and go, and no message has moved on for so long */
 
 void lane_init(struct torture *t, struct lane *lane, uint16_t number) {
     *lane = (struct lane){.torture = t, .number = number};
@@ -53,10 +54,17 @@ void lane_draw(struct lane *lane) {
         return;
     }
     uint32_t step = lane->messages / (uint32_t)t->options->mix_cuts + 1;
+    /* Each strike is drawn for itself, so that the schedule does not hang on how far the run has come. */
+    lane->prng = prng_of(t->options->seed ^ (lane->run * 0x9E3779B97F4A7C15U) ^ (lane->mix_left * 0xD1B54A32D192ED03U));
     lane->mix_left--;
     draw_strike(lane, &t->all.rows[prng_below(&lane->prng, t->all.count)], next);
     uint32_t message = next + (uint32_t)prng_below(&lane->prng, step);
     lane->strike.message = message < lane->messages ? message : lane->messages - 1;
+}
+
+static void enter(struct lane *lane, enum lane_phase phase) {
+    lane->phase = phase;
+    lane->phase_ns = lane->progress_ns = lane->torture->now_ns;
 }
 
 void lane_begin(struct lane *lane, size_t row, uint64_t run, uint32_t messages) {
@@ -70,6 +78,8 @@ void lane_begin(struct lane *lane, size_t row, uint64_t run, uint32_t messages) 
                    : fault->family == FAMILY_REUSE ? 1
                                                    : (uint32_t)t->options->window;
     lane->forgotten = false;
+    lane->progress = 0;
+    lane->progress_ns = t->now_ns;
     lane->mix_left = fault->family == FAMILY_MIX ? t->options->mix_cuts : 0;
     lane->strike = (struct strike){0};
     /* Not the last messages: what follows the fault must show what it has broken. */
@@ -77,7 +87,7 @@ void lane_begin(struct lane *lane, size_t row, uint64_t run, uint32_t messages) 
     lane->strike.message = lane->strike.message * 3 / 4;
     lane->strike.struck = fault->family == FAMILY_WINDOW;
     wire_clear(&lane->wire);
-    lane->phase = LANE_WIPE;
+    enter(lane, LANE_WIPE);
     for (size_t i = 0; i < lane->client_count; i++) {
         actor_begin(&lane->clients[i]);
         actor_open(&lane->clients[i]);
@@ -140,12 +150,29 @@ static bool all_ponged(const struct lane *lane) {
     return true;
 }
 
+/* True when nothing but repeats and connections came and went for so long that nothing else will. */
+static bool on_a_treadmill(struct lane *lane, int64_t patience_ns) {
+    const struct sender *p = &lane->clients[0].sender;
+    uint64_t progress = p->next + p->completed;
+    for (size_t i = 1; i < lane->client_count; i++) {
+        progress += lane->clients[i].receiver.count;
+    }
+    if (progress != lane->progress) {
+        lane->progress = progress;
+        lane->progress_ns = lane->torture->now_ns;
+    }
+    return lane->torture->now_ns - lane->progress_ns > (patience_ns > TREADMILL_NS ? patience_ns : TREADMILL_NS);
+}
+
 /* Nothing has moved for so long that what is missing is missing. Asks for signs of life before it says so; a broker
  * that gives none gets three times the patience. */
 static bool patience_over(struct lane *lane) {
     const struct torture *t = lane->torture;
     int64_t patience = (int64_t)t->options->patience_ms * NS_PER_MS;
     int64_t quiet = t->now_ns - lane->active_ns;
+    if (on_a_treadmill(lane, 4 * patience)) {
+        return true;
+    }
     if (!all_up(lane) && quiet < AWAY_NS) {
         return false;
     }
@@ -177,7 +204,7 @@ static void begin_calm(struct lane *lane) {
     lane->strike.left = 0;
     lane->mix_left = 0;
     lane_event(lane, &lane->clients[0], EVENT_CALM);
-    lane->phase = LANE_CALM;
+    enter(lane, LANE_CALM);
     for (size_t i = 0; i < lane->client_count; i++) {
         actor_close(&lane->clients[i], EVENT_FIN);
         actor_drop(&lane->clients[i], 0);
@@ -188,7 +215,7 @@ static void wipe_step(struct lane *lane) {
     if (all_wiped(lane) && lane->messages == 0) {
         lane->phase = LANE_DONE;
     } else if (all_wiped(lane)) {
-        lane->phase = LANE_CONNECT;
+        enter(lane, LANE_CONNECT);
         lane->began_ns = lane->torture->now_ns;
         for (size_t i = 0; i < lane->client_count; i++) {
             lane->clients[i].wiping = false;

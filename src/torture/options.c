@@ -28,7 +28,7 @@ static const struct flag flags[] = {
     {"--data", FLAG_TEXT, FIELD(data), 0, "DIR", "the directory for {data} (a new one, removed at the end)"},
     {"--data-image", FLAG_TEXT, FIELD(data_image), 0, "FILE",
      "put {data} on an ext4 file system in this file and cut its power, too (root)"},
-    {"--messages", FLAG_NUMBER, FIELD(messages), 1000000000, "N", "messages in all (40 for each run)"},
+    {"--messages", FLAG_NUMBER, FIELD(messages), 100000000, "N", "messages in all (40 for each run)"},
     {"--cuts", FLAG_NUMBER, FIELD(cuts), 100000000, "N", "runs with a cut connection (each row once)"},
     {"--kills", FLAG_NUMBER, FIELD(kills), 1000000, "N", "SIGKILLs (12; needs --broker)"},
     {"--power-cuts", FLAG_NUMBER, FIELD(power_cuts), 1000000, "N", "power cuts (12; needs --data-image)"},

@@ -24,7 +24,7 @@ static bool struck(const struct actor *c, const struct wire_record *r) {
 static void note_strike(struct actor *c) {
     struct strike *s = &c->lane->strike;
     s->left--;
-    s->struck = true;
+    s->struck = s->struck || s->left == 0;
 }
 
 /* Nothing passes any more, and when a packet of this type gets lost the connection ends. */
@@ -169,6 +169,10 @@ void proxy_receive(struct actor *c, const struct packet_frame *frame, const stru
     if (r.statement != NULL) {
         lane_record(c->lane, r);
         c->cut = true;
+        if (c->lane->phase < LANE_RUN) {
+            torture_fail(c->lane->torture, "what listens there does not speak MQTT %s: %s [%s]",
+                         c->lane->protocol == PROTOCOL_5 ? "5.0" : "3.1.1", r.text, r.statement);
+        }
         return;
     }
     if (r.type == PACKET_PUBLISH) {
@@ -190,9 +194,10 @@ void proxy_cut(struct actor *c) {
     struct torture *t = c->lane->torture;
     const struct strike *s = &c->lane->strike;
     if (s->struck && fault_is_kill(&s->row) && s->who == c->who && !t->killed) {
-        t->kill_ns = t->now_ns;
+        /* Muted until then. A broker whose disk has died already dies when it is time. */
+        t->kill_ns = t->unpowered ? t->kill_ns : t->now_ns;
         t->kill_kind = s->row.kind;
-        return; /* muted until then */
+        return;
     }
     t->cuts++;
     actor_close(c, s->struck && s->row.kind <= KIND_SILENCE ? events[s->row.kind] : EVENT_RST);

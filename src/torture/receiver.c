@@ -58,14 +58,15 @@ static void take_publish(struct actor *c, const struct packet_publish *p) {
     struct receiver *s = &c->receiver;
     bool damaged = false;
     uint32_t message = message_number(c->lane, p, &damaged);
-    if (p->packet_id == 0) {
-        return; /* not QoS 2: the judge has seen it */
-    }
-    s->opened += bit_set(s->open, p->packet_id, true);
     if (!damaged) {
         s->count += bit_set(s->got, message, true);
     }
-    actor_acknowledge(c, p->qos == 2 ? PACKET_PUBREC : PACKET_PUBACK, p->packet_id);
+    if (p->qos == 2) {
+        s->opened += bit_set(s->open, p->packet_id, true);
+        actor_acknowledge(c, PACKET_PUBREC, p->packet_id);
+    } else if (p->qos == 1) {
+        actor_acknowledge(c, PACKET_PUBACK, p->packet_id);
+    }
 }
 
 void receiver_take(struct actor *c, const struct packet *packet) {

@@ -78,7 +78,12 @@ static void print_table(FILE *out, const struct torture *t) {
 static int by_length(const void *a, const void *b) {
     const struct story *one = a;
     const struct story *two = b;
-    return (one->lines > two->lines) - (one->lines < two->lines);
+    if (one->lines != two->lines) {
+        return one->lines > two->lines ? 1 : -1;
+    }
+    return one->row != two->row
+               ? (one->row > two->row ? 1 : -1)
+               : (one->finding.column > two->finding.column) - (one->finding.column < two->finding.column);
 }
 
 static void print_story(FILE *out, const struct torture *t, const struct story *s) {
@@ -149,6 +154,16 @@ static void print_people(FILE *out, const struct torture *t) {
 
 /* ---- JSON ---- */
 
+static void json_char(FILE *out, uint8_t c) {
+    if (c == '"' || c == '\\') {
+        (void)fprintf(out, "\\%c", c);
+    } else if (c < 0x20 || c >= 0x7F) {
+        (void)fprintf(out, "\\u%04x", c);
+    } else {
+        (void)fputc(c, out);
+    }
+}
+
 /* The lines of a text as strings. */
 static void json_lines(FILE *out, struct span text) {
     const char *separator = "\"";
@@ -158,10 +173,7 @@ static void json_lines(FILE *out, struct span text) {
         if (text.ptr[i] == '\n') {
             separator = i + 1 < text.len ? "\", \"" : "";
         } else {
-            if (text.ptr[i] == '"' || text.ptr[i] == '\\') {
-                (void)fputc('\\', out);
-            }
-            (void)fputc(text.ptr[i], out);
+            json_char(out, text.ptr[i]);
         }
     }
     (void)fputs(text.len > 0 ? "\"" : "", out);
@@ -222,6 +234,10 @@ static void print_json(FILE *out, const struct torture *t) {
     for (size_t column = 0; column < JUDGE_COLUMNS; column++) {
         (void)fprintf(out, ", \"%s\": %llu", keys[column],
                       (unsigned long long)torture_count(t, (enum judge_column)column));
+    }
+    if (t->failed) {
+        (void)fputs(",\n  \"failure\": ", out);
+        json_lines(out, span_str(t->failure));
     }
     (void)fputs(",\n  \"rows\": [", out);
     json_rows(out, t);

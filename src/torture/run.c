@@ -13,10 +13,12 @@
 #define EVENTS 128
 #define SILENT_NS (60000 * NS_PER_MS)  /* a broker that answers no CONNECT for so long is gone */
 #define STRANGER_NS (5000 * NS_PER_MS) /* one that is not ours and has never answered is not there */
+#define WIPE_NS (5000 * NS_PER_MS)     /* for leaving no session behind */
 #define RUN_MESSAGES 40U
 #define WINDOW_MESSAGES 1000U
 #define MESSAGES_MIN 12U
-#define STORIES_READ 3U /* findings of one column of one run that are looked at for a shorter story */
+#define RUN_MESSAGES_MAX 10000000U /* all of a run's packets are kept until it is judged */
+#define STORIES_READ 3U            /* findings of one column of one run that are looked at for a shorter story */
 #define PLACES_BYTES 160U
 
 /* Rows that are drawn one after the other, each once before any comes again. */
@@ -45,17 +47,53 @@ void torture_fail(struct torture *t, const char *format, ...) {
     va_end(arguments);
 }
 
-void torture_ghost(struct torture *t, int fd) {
+void torture_trouble(struct torture *t, const char *text, uint8_t reason) {
+    t->trouble = text;
+    t->trouble_reason = reason;
+}
+
+void torture_ghost(struct torture *t, const struct actor *c, enum wire_event event) {
     if (t->ghost_count == t->ghost_capacity) {
         t->ghost_capacity = t->ghost_capacity > 0 ? t->ghost_capacity * 2 : 32;
         t->ghosts = mem_resize(t->ghosts, t->ghost_capacity * sizeof(*t->ghosts));
     }
-    t->ghosts[t->ghost_count++] = fd;
+    t->ghosts[t->ghost_count++] = (struct ghost){c->fd, c->lane, c->who, c->connection, event == EVENT_SILENCE};
+}
+
+/* True once the broker has closed the connection. */
+static bool ghost_closed(const struct ghost *g) {
+    char bytes[4096];
+    ssize_t n;
+    do {
+        n = recv(g->fd, bytes, sizeof(bytes), MSG_DONTWAIT);
+    } while (n > 0);
+    return n == 0 || (errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR);
+}
+
+/* Whoever fell silent has connected anew since, so the broker must have closed the old connection. It is given the
+ * time that a missing message is given. */
+static void look_at_ghosts(struct torture *t) {
+    const int64_t until = clock_ns() + (int64_t)t->options->patience_ms * NS_PER_MS;
+    const struct timespec pause = {.tv_nsec = NS_PER_MS};
+    for (size_t i = 0; i < t->ghost_count; i++) {
+        const struct ghost *g = &t->ghosts[i];
+        while (g->silent && !ghost_closed(g)) {
+            if (clock_ns() > until) {
+                wire_add(&g->lane->wire, &(struct wire_record){.time_ns = clock_ns() - g->lane->began_ns,
+                                                               .message = WIRE_NO_MESSAGE,
+                                                               .who = g->who,
+                                                               .connection = g->connection,
+                                                               .event = EVENT_KEPT});
+                break;
+            }
+            (void)nanosleep(&pause, NULL);
+        }
+    }
 }
 
 static void drop_ghosts(struct torture *t) {
     for (size_t i = 0; i < t->ghost_count; i++) {
-        close(t->ghosts[i]);
+        close(t->ghosts[i].fd);
     }
     t->ghost_count = 0;
 }
@@ -86,14 +124,21 @@ static bool resolve(struct torture *t) {
     if (t->port == 0) {
         t->port = victim_free_port((uint64_t)clock_ns());
     }
+    if (t->port == 0) {
+        torture_fail(t, "cannot find a free port for the broker: %s", strerror(errno));
+        return false;
+    }
     (void)snprintf(service, sizeof(service), "%u", t->port);
     int status = getaddrinfo(t->options->host, service, &hints, &found);
     if (status != 0) {
         torture_fail(t, "cannot resolve %s: %s", t->options->host, gai_strerror(status));
         return false;
     }
-    memcpy(&t->address, found->ai_addr, found->ai_addrlen);
-    t->address_length = found->ai_addrlen;
+    for (const struct addrinfo *a = found; a != NULL && t->address_count < ADDRESSES_MAX; a = a->ai_next) {
+        struct address *to = &t->addresses[t->address_count++];
+        memcpy(&to->name, a->ai_addr, a->ai_addrlen);
+        to->length = a->ai_addrlen;
+    }
     freeaddrinfo(found);
     return true;
 }
@@ -168,7 +213,8 @@ static void announce_death(struct torture *t, enum wire_event event) {
 static void power_off(struct torture *t) {
     struct error error = {0};
     t->unpowered = true;
-    t->kill_ns = t->now_ns + 1 + (int64_t)prng_below(&t->prng, 20 * NS_PER_MS);
+    struct prng prng = prng_of(t->options->seed ^ t->power_cuts);
+    t->kill_ns = t->now_ns + 1 + (int64_t)prng_below(&prng, 20 * NS_PER_MS);
     announce_death(t, EVENT_POWER);
     if (!victim_power_off(&t->victim, &error)) {
         torture_fail(t, "%s", error.text);
@@ -251,9 +297,15 @@ static int time_out(const struct torture *t) {
 static void check_silence(struct torture *t) {
     for (size_t i = 0; i < t->busy_lanes; i++) {
         const struct lane *lane = &t->lanes[i];
-        bool stranger = t->options->broker == NULL && t->runs == 0;
-        if (lane->phase < LANE_READY && t->now_ns - lane->active_ns > (stranger ? STRANGER_NS : SILENT_NS)) {
-            torture_fail(t, "the broker at %s port %u does not answer", t->options->host, t->port);
+        bool stranger = t->options->broker == NULL && !t->answered;
+        int64_t limit = lane->messages == 0 ? WIPE_NS : stranger ? STRANGER_NS : SILENT_NS;
+        if (lane->phase < LANE_READY && t->now_ns - lane->phase_ns > limit) {
+            char reason[16] = "";
+            if (t->trouble_reason != 0) {
+                (void)snprintf(reason, sizeof(reason), " 0x%02X", t->trouble_reason);
+            }
+            torture_fail(t, "the broker at %s port %u does not let us in: %s%s", t->options->host, t->port,
+                         t->trouble != NULL ? t->trouble : "it does not answer CONNECT", reason);
         }
     }
 }
@@ -391,6 +443,9 @@ static void judge_lane(struct torture *t, struct lane *lane) {
 
 static void finish_batch(struct torture *t) {
     loop_until_done(t, 1);
+    if (!t->failed && *t->stop == 0) {
+        look_at_ghosts(t);
+    }
     for (size_t i = 0; i < t->busy_lanes && !t->failed && *t->stop == 0; i++) {
         judge_lane(t, &t->lanes[i]);
     }
@@ -418,7 +473,7 @@ static uint32_t share(const struct torture *t, const struct deck *cuts, uint64_t
     }
     uint64_t all = deaths * t->lane_count + (cuts->count > 0 ? cuts->all * weights / cuts->count : 0);
     uint64_t each = t->options->messages == 0 || all == 0 ? RUN_MESSAGES : t->options->messages / all + 1;
-    return each < MESSAGES_MIN ? MESSAGES_MIN : (uint32_t)each;
+    return each < MESSAGES_MIN ? MESSAGES_MIN : each > RUN_MESSAGES_MAX ? RUN_MESSAGES_MAX : (uint32_t)each;
 }
 
 static void begin_batch(struct torture *t) {
@@ -432,7 +487,9 @@ static void cut_batch(struct torture *t, struct deck *cuts, uint32_t messages, u
     begin_batch(t);
     while (t->busy_lanes < t->lane_count && cuts->left > 0) {
         size_t row = deck_draw(t, cuts);
-        lane_begin(&t->lanes[t->busy_lanes++], row, ++*run, messages * weight_of(t, row));
+        uint64_t weighted = (uint64_t)messages * weight_of(t, row);
+        lane_begin(&t->lanes[t->busy_lanes++], row, ++*run,
+                   weighted < RUN_MESSAGES_MAX ? (uint32_t)weighted : RUN_MESSAGES_MAX);
     }
     finish_batch(t);
 }
@@ -483,6 +540,20 @@ static void wipe_all(struct torture *t) {
     drop_ghosts(t);
 }
 
+/* Nothing found is worth nothing when nothing was done. */
+static void check_work(struct torture *t) {
+    uint64_t struck = 0;
+    for (size_t i = 0; i < t->stats_count; i++) {
+        struck += t->stats[i].runs;
+    }
+    if (t->runs == 0) {
+        torture_fail(t, "there is nothing to do: --cuts, --kills, --power-cuts and --only leave no run");
+    } else if (struck == 0) {
+        torture_fail(t, "nothing was tried: in %llu runs the packet that was to be struck never came",
+                     (unsigned long long)t->runs);
+    }
+}
+
 bool torture_run(struct torture *t, const struct torture_options *options, const volatile sig_atomic_t *stop) {
     struct error error = {0};
     t->options = options;
@@ -492,7 +563,9 @@ bool torture_run(struct torture *t, const struct torture_options *options, const
     t->started_ns = t->now_ns = clock_ns();
     t->epoll = epoll_create1(EPOLL_CLOEXEC);
     set_up_rows(t);
-    if (t->table.count == 0) {
+    if (t->epoll < 0) {
+        torture_fail(t, "cannot wait for sockets: %s", strerror(errno));
+    } else if (t->table.count == 0) {
         torture_fail(t, "no row of the catalogue has a name with \"%s\" in it; see --list", options->only);
     } else if (resolve(t) &&
                (!victim_init(&t->victim, options->broker, t->port, options->data, options->data_image, &error) ||
@@ -505,10 +578,14 @@ bool torture_run(struct torture *t, const struct torture_options *options, const
     if (!t->failed) {
         run_all(t);
     }
-    if (!t->failed && options->broker == NULL && *stop <= 1) {
+    if (!t->failed && *stop == 0) {
+        check_work(t);
+    }
+    if (!t->failed && t->answered && options->broker == NULL && *stop <= 1) {
         wipe_all(t);
     }
     if (*stop != 0) {
+        t->failed = false;
         torture_fail(t, "interrupted");
     }
     return !t->failed;

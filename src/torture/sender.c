@@ -6,6 +6,7 @@
 #define MAGIC 0x51740A7EU
 #define HEAD_BYTES 14U
 #define FILL_MAX 120U
+#define AGAIN_NS (50 * NS_PER_MS)
 
 static void list_add(struct in_flight_list *l, struct in_flight flow) {
     if (l->count == l->capacity) {
@@ -35,6 +36,7 @@ void sender_begin(struct actor *c) {
     p->next = p->completed = 0;
     p->last_id = 0;
     p->known = false;
+    p->again_ns = 0;
     p->window = c->lane->window;
     p->reuse = c->lane->strike.row.family == FAMILY_REUSE || prng_chance(&c->lane->prng, 1, 2);
     p->ids = (uint16_t)(p->window + (p->reuse ? 0 : 1 + prng_below(&c->lane->prng, 4)));
@@ -76,7 +78,7 @@ uint32_t message_number(const struct lane *lane, const struct packet_publish *p,
     for (size_t i = 0; ours && i < fill_bytes(message); i++) {
         ours = reader_u8(&r) == (uint8_t)(message + i);
     }
-    ours = ours && span_equal(p->topic, span_str(lane->topic)) && p->qos == 2;
+    ours = ours && span_equal(p->topic, span_str(lane->topic));
     *damaged = !ours;
     return ours ? message : WIRE_NO_MESSAGE;
 }
@@ -118,6 +120,9 @@ static uint16_t choose_id(struct sender *p) {
 void sender_fill(struct actor *c) {
     struct sender *p = &c->sender;
     const struct lane *lane = c->lane;
+    if (p->again.count > 0 && lane->torture->now_ns < p->again_ns) {
+        return;
+    }
     while (c->state == ACTOR_UP && !c->cut && !c->dead && lane->phase >= LANE_RUN &&
            p->sent.count + p->released.count < p->window && (p->again.count > 0 || p->next < lane->messages)) {
         struct in_flight flow = {p->next, 0};
@@ -162,6 +167,18 @@ void sender_up(struct actor *c, bool session) {
     sender_fill(c);
 }
 
+/* What is refused for the moment is published anew after a while; some reasons are for ever. */
+static void refused(struct actor *c, struct in_flight flow, uint8_t reason) {
+    struct sender *p = &c->sender;
+    list_add(&p->again, flow);
+    p->again_ns = c->lane->torture->now_ns + AGAIN_NS;
+    if (reason == REASON_NOT_AUTHORIZED || reason == REASON_TOPIC_NAME_INVALID ||
+        reason == REASON_PAYLOAD_FORMAT_INVALID) {
+        torture_fail(c->lane->torture, "the broker does not take messages from us, it answers PUBLISH with 0x%02X",
+                     reason);
+    }
+}
+
 /* An acknowledgement of an id that is not in flight is a repeat. */
 static void take_pubrec(struct actor *c, const struct packet_ack *ack) {
     struct sender *p = &c->sender;
@@ -170,7 +187,7 @@ static void take_pubrec(struct actor *c, const struct packet_ack *ack) {
         struct in_flight flow = p->sent.flows[at];
         list_take(&p->sent, at);
         if (ack->reason >= 0x80) {
-            list_add(&p->again, flow);
+            refused(c, flow, ack->reason);
             return;
         }
         list_add(&p->released, flow);

@@ -26,6 +26,7 @@
 #define NS_PER_MS 1000000LL
 #define TORTURE_RECEIVE_MAXIMUM 20 /* that 5.0 subscribers announce */
 #define TORTURE_LANES_MAX 100
+#define ADDRESSES_MAX 8
 
 struct torture;
 struct lane;
@@ -59,8 +60,9 @@ struct sender {
     uint32_t window; /* what the broker's receive maximum leaves of ours */
     uint16_t ids;    /* packet ids 1 to this are used */
     uint16_t last_id;
-    bool reuse; /* a packet id carries the next message as soon as it is free */
-    bool known; /* the broker has made a session */
+    bool reuse;       /* a packet id carries the next message as soon as it is free */
+    bool known;       /* the broker has made a session */
+    int64_t again_ns; /* when what was refused may be published anew */
 };
 
 /* A subscriber that keeps what came in the recorder's memory: it answers every PUBLISH and every PUBREL. */
@@ -82,6 +84,7 @@ struct actor {
     /* The connection. */
     enum actor_state state;
     int fd;              /* -1: none */
+    size_t address;      /* of the broker, that it was opened to */
     uint32_t watched;    /* what epoll watches */
     uint16_t connection; /* its number in this run */
     struct buf in;       /* from the broker, no whole packet yet */
@@ -135,8 +138,11 @@ struct lane {
     struct prng prng;
     struct wire wire;
     int64_t began_ns;
-    int64_t active_ns; /* when a packet came or went for the last time */
-    bool forgotten;    /* a session was gone: there is no use in waiting long */
+    int64_t active_ns;   /* when a packet came or went for the last time */
+    int64_t phase_ns;    /* when its phase began */
+    int64_t progress_ns; /* when a message moved on for the last time */
+    uint64_t progress;   /* how far they are, all added up */
+    bool forgotten;      /* a session was gone: there is no use in waiting long */
     char topic[48];
 };
 
@@ -146,6 +152,15 @@ struct row_stats {
     uint64_t runs;   /* in which the fault happened */
     uint64_t missed; /* in which it could not, because the packet never came */
     uint64_t counts[JUDGE_COLUMNS];
+};
+
+/* What is left of a connection whose client has gone. */
+struct ghost {
+    int fd;
+    struct lane *lane;
+    uint8_t who;
+    uint16_t connection;
+    bool silent; /* half-open: the broker must close it when the client connects anew */
 };
 
 /* The shortest trace of one column of one row. */
@@ -175,13 +190,20 @@ struct torture {
     struct victim victim;
     uint16_t port;
     struct judge *judge;
-    struct sockaddr_storage address;
-    socklen_t address_length;
+    struct address {
+        struct sockaddr_storage name;
+        socklen_t length;
+    } addresses[ADDRESSES_MAX]; /* of the host; connections try one after the other until one has answered */
+    size_t address_count;
+    size_t address;         /* the one to be tried */
+    bool answered;          /* a CONNACK came */
+    const char *trouble;    /* why there is none yet, as far as it is known */
+    uint8_t trouble_reason; /* of that CONNACK; 0: none */
     struct lane lanes[TORTURE_LANES_MAX];
     size_t lane_count;
     size_t busy_lanes; /* that take part in this batch */
     int epoll;
-    int *ghosts; /* connections that are half-open or half-closed until the batch ends */
+    struct ghost *ghosts; /* connections that are half-open or half-closed until the batch ends */
     size_t ghost_count;
     size_t ghost_capacity;
     int64_t now_ns;
@@ -211,8 +233,10 @@ bool torture_clean(const struct torture *t);
 /* Adds up one column over all rows. */
 uint64_t torture_count(const struct torture *t, enum judge_column column);
 int64_t clock_ns(void);
-/* Keeps a socket open, unwatched, until the batch ends. */
-void torture_ghost(struct torture *t, int fd);
+/* Keeps the socket of a connection open, unwatched, until the batch ends. */
+void torture_ghost(struct torture *t, const struct actor *c, enum wire_event event);
+/* The last attempt to connect came to nothing. */
+void torture_trouble(struct torture *t, const char *text, uint8_t reason);
 
 /* ---- lane.c: the phases of a run ---- */
 

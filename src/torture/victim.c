@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
@@ -40,7 +41,8 @@ static bool run(struct error *error, const char *program, const char *const *arg
     }
     int status = 0;
     if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) {
-        return error_set(error, ERROR_IO, errno, "%s failed with status %d; it needs root", program, status);
+        return error_set(error, ERROR_IO, errno, "%s failed with status %d: it needs root, and room on its disk",
+                         program, WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
     }
     return true;
 }
@@ -116,6 +118,11 @@ bool victim_init(struct victim *b, const char *command, uint16_t port, const cha
     if (command == NULL) {
         return true;
     }
+    b->broker = mmap(NULL, sizeof(*b->broker), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+    if (b->broker == MAP_FAILED) {
+        b->broker = NULL;
+        return error_set(error, ERROR_IO, errno, "cannot share memory: %s", strerror(errno));
+    }
     const char *tmp = getenv("TMPDIR");
     (void)snprintf(b->scratch, sizeof(b->scratch), "%s/quartet-torture-XXXXXX", tmp != NULL ? tmp : "/tmp");
     if (mkdtemp(b->scratch) == NULL) {
@@ -128,7 +135,6 @@ bool victim_init(struct victim *b, const char *command, uint16_t port, const cha
         (void)snprintf(b->data, sizeof(b->data), "%s", data);
     }
     (void)mkdir(b->mount, 0700);
-    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
     if (image != NULL && !image_init(b, error)) {
         return false;
     }
@@ -156,6 +162,9 @@ void victim_deinit(struct victim *b) {
     if (b->scratch[0] != 0) {
         (void)nftw(b->scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
     }
+    if (b->broker != NULL) {
+        (void)munmap((void *)(uintptr_t)b->broker, sizeof(*b->broker));
+    }
     *b = (struct victim){0};
 }
 
@@ -177,6 +186,7 @@ _Noreturn static void become(const struct victim *b, const char *command, const 
     int nothing = open("/dev/null", O_RDONLY | O_CLOEXEC);
     (void)setpgid(0, 0);
     (void)prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+    (void)signal(SIGPIPE, SIG_DFL);
     (void)dup2(nothing, STDIN_FILENO);
     (void)dup2(log, STDOUT_FILENO);
     (void)dup2(log, STDERR_FILENO);
@@ -186,31 +196,120 @@ _Noreturn static void become(const struct victim *b, const char *command, const 
     _exit(127);
 }
 
+/* ---- the guardian ---- */
+
+/* Kills every child that the kernel lists; false when it lists none, or has no such list. */
+static bool kill_children(void) {
+    FILE *list = fopen("/proc/thread-self/children", "re");
+    int pid = 0;
+    bool any = false;
+    while (list != NULL && fscanf(list, "%d", &pid) == 1) {
+        any = kill(pid, SIGKILL) == 0 || any;
+    }
+    if (list != NULL) {
+        (void)fclose(list);
+    }
+    return any;
+}
+
+/* What a dead child leaves behind becomes our child in turn. */
+static void kill_all(pid_t broker) {
+    (void)kill(-broker, SIGKILL);
+    while (waitpid(-broker, NULL, 0) > 0) {
+    }
+    while (kill_children()) {
+        (void)waitpid(-1, NULL, 0);
+    }
+}
+
+/* Nobody is left who would clear up. */
+static void remove_scratch(const struct victim *b) {
+    if (b->mounted) {
+        (void)umount2(b->mount, MNT_DETACH);
+    }
+    (void)nftw(b->scratch, remove_entry, 16, FTW_DEPTH | FTW_PHYS | FTW_MOUNT);
+}
+
+/* Reaps what has ended. True, with its status, when the broker was among it; its number is free for others only once
+ * nobody uses it any more. */
+static bool reap(struct victim *b, pid_t broker, int *status) {
+    siginfo_t ended = {0};
+    while (waitid(P_ALL, 0, &ended, WEXITED | WNOHANG | WNOWAIT) == 0 && ended.si_pid != 0) {
+        bool main = ended.si_pid == broker;
+        if (main) {
+            *b->broker = 0;
+        }
+        (void)waitpid(ended.si_pid, status, 0);
+        if (main) {
+            return true;
+        }
+        ended = (siginfo_t){0};
+    }
+    return false;
+}
+
+/* Ends with the status of the command, or at SIGTERM, which also tells that the torture has died. */
+_Noreturn static void guard(struct victim *b, const char *command, const char *port, pid_t torture) {
+    sigset_t signals;
+    sigset_t before;
+    int status = 0;
+    (void)setpgid(0, 0);
+    (void)sigemptyset(&signals);
+    (void)sigaddset(&signals, SIGTERM);
+    (void)sigaddset(&signals, SIGCHLD);
+    (void)sigprocmask(SIG_BLOCK, &signals, &before);
+    (void)prctl(PR_SET_PDEATHSIG, SIGTERM, 0, 0, 0);
+    (void)prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0);
+    pid_t broker = fork();
+    if (broker == 0) {
+        (void)sigprocmask(SIG_SETMASK, &before, NULL);
+        become(b, command, port);
+    }
+    (void)setpgid(broker, broker);
+    *b->broker = broker;
+    for (int number = 0; broker > 0 && getppid() == torture && number != SIGTERM;) {
+        if (reap(b, broker, &status)) {
+            break;
+        }
+        number = sigwaitinfo(&signals, NULL);
+    }
+    *b->broker = 0;
+    if (broker > 0) {
+        kill_all(broker);
+    }
+    if (getppid() != torture) {
+        remove_scratch(b);
+    }
+    _exit(broker < 0 ? 127 : WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+}
+
 bool victim_start(struct victim *b, struct error *error) {
     char port[8];
     struct buf command = {0};
+    pid_t torture = getpid();
     (void)snprintf(port, sizeof(port), "%u", b->port);
     substitute(&command, b->command, port, b->data);
+    *b->broker = 0;
     b->pid = fork();
     if (b->pid == 0) {
-        become(b, (const char *)command.ptr, port);
+        guard(b, (const char *)command.ptr, port, torture);
     }
     buf_deinit(&command);
     if (b->pid < 0) {
         b->pid = 0;
         return error_set(error, ERROR_IO, errno, "cannot fork: %s", strerror(errno));
     }
-    (void)setpgid(b->pid, b->pid);
     return true;
 }
 
 void victim_kill(struct victim *b) {
     if (b->pid > 0) {
-        (void)kill(-b->pid, SIGKILL);
-        (void)kill(b->pid, SIGKILL);
-        /* What its group had started has become our child, too. */
-        while (waitpid(-b->pid, NULL, 0) > 0) {
+        pid_t broker = *b->broker;
+        if (broker > 0) {
+            (void)kill(-broker, SIGKILL);
         }
+        (void)kill(b->pid, SIGTERM);
+        (void)waitpid(b->pid, NULL, 0);
         b->pid = 0;
     }
 }
@@ -220,7 +319,7 @@ bool victim_alive(struct victim *b, struct error *error) {
     if (b->command == NULL || b->pid == 0 || waitpid(b->pid, &status, WNOHANG) == 0) {
         return true;
     }
-    victim_kill(b);
+    b->pid = 0;
     return error_set(error, ERROR_IO, 0, "the broker ended by itself with status %d",
                      WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
 }

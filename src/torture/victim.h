@@ -1,7 +1,9 @@
 /* The broker as a process: started by a command, killed, started again on the same port and the same data; and its
  * disk, an ext4 file system in a file whose power can fail.
  *
- * The command runs in a shell and in a process group of its own, and all of that group is killed. */
+ * The command runs in a shell under a guardian, a process of ours to which falls whatever the command starts, also what
+ * it puts into the background. The guardian kills all of it when it is told to, when the command ends, and when the
+ * torture itself dies, however it dies. */
 #pragma once
 
 #include <stdbool.h>
@@ -14,12 +16,13 @@
 struct victim {
     const char *command; /* NULL: it is not ours */
     uint16_t port;
-    pid_t pid;         /* 0: does not run */
-    char data[256];    /* {data} */
-    char log[300];     /* what it printed */
-    char scratch[200]; /* a directory of ours, removed at the end; empty: none */
-    const char *image; /* NULL: none */
-    char mount[256];   /* where the image is mounted */
+    pid_t pid;              /* of the guardian; 0: does not run */
+    volatile pid_t *broker; /* the command's process, shared with the guardian; 0: it has ended */
+    char data[256];         /* {data} */
+    char log[300];          /* what it printed */
+    char scratch[200];      /* a directory of ours, removed at the end; empty: none */
+    const char *image;      /* NULL: none */
+    char mount[256];        /* where the image is mounted */
     bool mounted;
 };
 

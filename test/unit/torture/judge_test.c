@@ -181,6 +181,42 @@ static void pubrel_sent_again_on_a_live_connection(void **state) {
     breaks(t, "MQTT-4.4.0-1");
 }
 
+/* A reconnect would move these on, and hide that nothing came for them. */
+static void unanswered_on_a_live_connection(void **state) {
+    struct trial *t = *state;
+    well_so_far(t);
+    t->terms.messages++;
+    published(t, 1, 3);
+    gets(t, SUBSCRIBER, PACKET_PUBLISH, 5, 3);
+    sends(t, SUBSCRIBER, PACKET_PUBREC, 5, 3);
+    event(t, PUBLISHER, EVENT_CALM);
+    event(t, SUBSCRIBER, EVENT_FIN);
+    connects(t, SUBSCRIBER, true);
+    gets(t, SUBSCRIBER, PACKET_PUBREL, 5, 3);
+    breaks(t, "MQTT-4.3.3-1");
+    assert_int_equal(t->judgement.findings[0].message, 3);
+    t->terms.protocol = PROTOCOL_5;
+    breaks(t, "MQTT-4.3.3-4");
+}
+
+static void unanswered_publisher(void **state) {
+    struct trial *t = *state;
+    t->terms.protocol = PROTOCOL_5;
+    t->terms.messages++;
+    well_so_far(t);
+    delivered(t, 1, 3);
+    sends(t, PUBLISHER, PACKET_PUBLISH, 1, 3);
+    event(t, PUBLISHER, EVENT_CALM);
+    connects(t, PUBLISHER, true);
+    published(t, 1, 3);
+    breaks(t, "MQTT-4.3.3-8");
+    sends(t, PUBLISHER, PACKET_PUBREL, 1, 3);
+    event(t, PUBLISHER, EVENT_CALM);
+    judge_run(t->judge, &t->wire, &t->terms, &t->judgement);
+    assert_int_equal(t->judgement.counts[JUDGE_VIOLATION], 2);
+    assert_string_equal(t->judgement.findings[1].statement, "MQTT-4.3.3-11");
+}
+
 static void sent_again_without_dup(void **state) {
     struct trial *t = *state;
     well_so_far(t);
@@ -473,6 +509,8 @@ int main(void) {
         TEST(pubrel_that_nobody_asked_for),
         TEST(pubrel_out_of_order),
         TEST(pubrel_sent_again_on_a_live_connection),
+        TEST(unanswered_on_a_live_connection),
+        TEST(unanswered_publisher),
         TEST(sent_again_without_dup),
         TEST(sent_again_on_a_live_connection),
         TEST(publish_after_pubrel),
