@@ -28,7 +28,8 @@ static void trim(char *text) {
 
 /* Things that were seen, separated by "; ", in lines that are not too long. */
 static void rewrite_event(struct scenario *s, const char *seen) {
-    size_t width = (size_t)fprintf(s->rewrite, seen[0] != '\0' ? "%-*s| " : "%-*s|", LEFT_WIDTH, s->left);
+    const char *bar = strlen(s->left) < LEFT_WIDTH ? "|" : " |";
+    size_t width = (size_t)fprintf(s->rewrite, "%-*s%s%s", LEFT_WIDTH, s->left, bar, seen[0] != '\0' ? " " : "");
     bool first = true;
     while (*seen != '\0') {
         const char *end = strstr(seen, "; ");
@@ -121,18 +122,27 @@ static void scenario_finish(struct scenario *s, FILE *out, struct scenario_count
 
 /* A line about the whole scenario; false when it is none. */
 static bool setting_line(struct scenario *s, const char *line) {
-    const bool shards = strncmp(line, "shards ", 7) == 0;
-    if (!shards && strncmp(line, "ids ", 4) != 0 && strcmp(line, "no broker") != 0) {
+    struct {
+        const char *name;
+        unsigned min, max;
+        unsigned *to;
+    } const numbers[] = {
+        {"shards ", 1, SIM_SHARDS_MAX, &s->shards},
+        {"ids ", 2, UINT16_MAX, &s->ids},
+        {"queue ", 1, UINT16_MAX, &s->queue},
+    };
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        const size_t len = strlen(numbers[i].name);
+        const unsigned long number = strncmp(line, numbers[i].name, len) == 0 ? strtoul(line + len, NULL, 10) : 0;
+        if (number >= numbers[i].min && number <= numbers[i].max && s->world == NULL) {
+            *numbers[i].to = (unsigned)number;
+            return true;
+        }
+    }
+    if (strcmp(line, "no broker") != 0 || s->world != NULL) {
         return false;
     }
-    const unsigned long number = strtoul(line + (shards ? 7 : 4), NULL, 10);
-    if (shards) {
-        s->shards = number >= 1 && number <= SIM_SHARDS_MAX ? (unsigned)number : 1;
-    } else if (line[0] == 'i') {
-        s->ids = number >= 2 && number <= UINT16_MAX ? (unsigned)number : UINT16_MAX;
-    } else {
-        s->no_broker = true;
-    }
+    s->no_broker = true;
     return true;
 }
 

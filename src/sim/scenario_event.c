@@ -21,6 +21,9 @@ void scenario_begin(struct scenario *s) {
     p->broker.packet_ids_max = (packet_id_t)s->ids;
     p->broker.receive_maximum = 16;
     p->broker.inflight_max = 16;
+    if (s->queue != 0) {
+        p->broker.queue_messages_max = s->queue;
+    }
     plan_leave_out(p, s->mutants);
     choices_start(&s->choices, 1, NULL, 0, false);
     s->world = world_create(p, &s->choices, NULL);
@@ -44,6 +47,7 @@ void scenario_end(struct scenario *s) {
     s->disk_stopped = s->no_broker = false;
     s->shards = 1;
     s->ids = UINT16_MAX;
+    s->queue = 0;
 }
 
 static bool broker_turns(struct world *w) {

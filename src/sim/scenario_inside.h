@@ -36,6 +36,7 @@ struct scenario {
     struct plan_mutants mutants;
     unsigned shards;
     unsigned ids;   /* packet ids are 1 to this, on both sides */
+    unsigned queue; /* the broker's bound for each session's, messages; 0: plenty */
     bool no_broker; /* the text is the broker */
     struct plan plan;
     struct choices choices;

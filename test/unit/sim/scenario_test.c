@@ -164,6 +164,8 @@ static void what_is_not_understood_fails(void **state) {
         "break pub > PUBLISHED lost",
         "break pub > PUBLISH lost twice",
         "broker started", /* it is up */
+        "ids 4",          /* too late */
+        "no broker",
     };
     for (size_t i = 0; i < sizeof lines / sizeof lines[0]; i++) {
         char text[sizeof CONNECTS + 128];
