@@ -88,11 +88,13 @@ static bool publish_fits(struct client *c) {
     return false;
 }
 
-/* Acknowledgements of our own flows, which may be on their way behind what was not taken, are worth some patience: what
- * is not acknowledged is sent again on the next connection, and may come back to us. */
+/* Answers to us, which may be on their way behind what was not taken, are worth some patience: what is not acknowledged
+ * is sent again on the next connection, and may come back to us; a SUBSCRIBE brings the retained messages once more,
+ * and they could fill the inbox before SUBACK comes each time. */
 void receive_settle(struct client *c) {
     const struct qos_out *flows = &c->sending.flows;
-    if (c->receiving.full && (flows->count == flows->resend_count || c->now >= c->receiving.full_until)) {
+    bool answered = flows->count == flows->resend_count && !c->subscriptions.under_way;
+    if (c->receiving.full && (answered || c->now >= c->receiving.full_until)) {
         client_end(c, QUARTET_FULL, REASON_QUOTA_EXCEEDED, REASON_QUOTA_EXCEEDED,
                    "the inbox is full: no connection until there is room");
     }

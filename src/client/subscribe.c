@@ -244,7 +244,7 @@ static size_t subscribe_gather(struct client *c, struct packet_filter *filters) 
 void subscribe_pump(struct client *c) {
     struct subscriptions *all = &c->subscriptions;
     struct packet_filter filters[SUBSCRIBE_FILTERS_MAX];
-    if (c->phase != PHASE_LIVE || all->under_way) {
+    if (c->phase != PHASE_LIVE || all->under_way || c->receiving.full) {
         return;
     }
     size_t count = subscribe_gather(c, filters);

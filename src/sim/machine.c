@@ -187,7 +187,11 @@ uint64_t machine_digest(const struct machine *m) {
         t->ops->close(t);
         return sum;
     }
-    const uint64_t rest[] = {store_durable(m->store), store_folded(m->store),       m->committing,
-                             m->checkpointing,        store_local_staged(m->store), machine_has_new_file(m)};
+    const uint64_t rest[] = {store_durable(m->store),
+                             store_folded(m->store),
+                             m->committing,
+                             m->checkpointing,
+                             store_local_staged_digest(m->store),
+                             machine_has_new_file(m)};
     return hash_bytes(span_of(rest, sizeof rest), hash64(sum, tables_digest(m->table)));
 }

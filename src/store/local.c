@@ -1,5 +1,6 @@
 #include "store/local.h"
 
+#include "base/map.h"
 #include "base/mem.h"
 #include "store/scan.h"
 
@@ -156,6 +157,18 @@ bool store_local_staged(const struct store *store) {
     bool staged = !staging_empty(&l->staging);
     lock_give(&l->lock);
     return staged;
+}
+
+uint64_t store_local_staged_digest(const struct store *store) {
+    struct local *l = container_of(store, struct local, base);
+    uint64_t digest = l->commit.frame != NULL ? hash_bytes(staged_frame_payload(l->commit.frame), 1) : 0;
+    lock_take(&l->lock);
+    for (const struct link *i = l->staging.closed.next; i != &l->staging.closed; i = i->next) {
+        digest = hash_bytes(staged_frame_payload(container_of(i, struct staged_frame, link)), digest);
+    }
+    digest = hash_bytes(staged_frame_payload(l->staging.filling), digest);
+    lock_give(&l->lock);
+    return digest;
 }
 
 uint64_t store_local_journal_bytes(const struct store *store) {

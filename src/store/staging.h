@@ -46,3 +46,6 @@ struct staged_frame *staging_empty_frame(struct staging *s);
 static inline uint8_t *staged_frame_start(const struct staged_frame *frame) {
     return frame->memory + BLOCK_BYTES;
 }
+static inline struct span staged_frame_payload(const struct staged_frame *frame) {
+    return span_of(staged_frame_start(frame) + FRAME_HEADER_BYTES, frame->payload_bytes);
+}

@@ -49,6 +49,8 @@ enum store_step store_local_seal_step(struct store *store);
 enum store_step store_local_checkpoint_step(struct store *store, bool all);
 /* True when something is staged that no commit has taken. Any thread. */
 bool store_local_staged(const struct store *store);
+/* A digest of the records that are staged and not durable, on their way or not. Commit thread only: for simulators. */
+uint64_t store_local_staged_digest(const struct store *store);
 /* Bytes of journal that no checkpoint has folded. Any thread. */
 uint64_t store_local_journal_bytes(const struct store *store);
 /* The 16 bytes that name the store, the same as long as it exists. Any thread. */

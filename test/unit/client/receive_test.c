@@ -323,6 +323,27 @@ static void a_full_connection_lasts_until_our_flows_have_ended(void **state) {
     assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x97", 22);
 }
 
+/* Each SUBSCRIBE brings the retained messages once more: without its SUBACK it would be sent for ever. */
+static void a_full_connection_lasts_until_subscribe_is_answered(void **state) {
+    (void)state;
+    peer->options.inbox_bytes = 1;
+    start();
+    app_subscribes(peer, "t", 1);
+    client_says(peer, "SUBSCRIBE id=65535 \"t\":1");
+    broker_publishes(peer, 1, 1, false, "a");
+    broker_publishes(peer, 1, 2, false, "b");
+    client_says(peer, "PUBACK id=1 reason=0x00");
+    app_subscribes(peer, "more", 1);
+    client_is_silent(peer);
+    assert_int_equal(peer_wish(peer), CLIENT_NOTHING);
+    broker_subacks(peer, 65535, "\1", 1);
+    assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x97", 22);
+    client_closed(peer->client, QUARTET_OK, NULL);
+    assert_true(client_done(peer->client, app_takes(peer, "a")));
+    peer_connect(peer, true);
+    client_says(peer, "SUBSCRIBE id=65535 \"more\":1:handling=1");
+}
+
 static void a_full_store_makes_the_broker_wait(void **state) {
     (void)state;
     start();
@@ -403,6 +424,7 @@ int main(void) {
         PEER_TEST(more_than_can_be_kept_waits_at_the_broker),
         PEER_TEST(what_was_kept_is_answered_before_the_connection_ends),
         PEER_TEST(a_full_connection_lasts_until_our_flows_have_ended),
+        PEER_TEST(a_full_connection_lasts_until_subscribe_is_answered),
         PEER_TEST(a_full_store_makes_the_broker_wait),
         PEER_TEST(qos_0_beyond_the_bound_is_dropped),
         PEER_TEST(receive_maximum_is_enforced),
