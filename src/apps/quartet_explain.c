@@ -1,5 +1,5 @@
-/* `quartet explain`: flags in, small worlds run, diagrams out. Exit status: 0 as the tables say, 1 otherwise, 2 wrong
- * flags. */
+/* `quartet explain`: flags in, small worlds run, diagrams out. Exit status: 0; 1 when something else is found than the
+ * tables say, or standard output fails; 2: wrong flags. */
 #include <stdio.h>
 #include <string.h>
 
@@ -18,7 +18,7 @@ static void usage(FILE *out) {
         "  --flow        the four packets, unbroken\n"
         "  --cut N       the flow broken at its packet N: 1 PUBLISH, 2 PUBREC, 3 PUBREL, 4 PUBCOMP\n"
         "  --protocol P  one protocol with its shortest counterexample; list: which there are\n"
-        "  --barrier B   the real broker with one barrier left out (B1, B2, ...); list: which there are\n"
+        "  --barrier B   the real broker, or library, with one barrier left out (B0, B1, ...); list: which there are\n"
         "  --hops N      1: publisher and server; 2: the subscriber, too (the flow and --cut, on the second hop)\n"
         "  --bare        the diagrams alone\n"
         "  --ascii       no box-drawing characters\n"
@@ -26,10 +26,16 @@ static void usage(FILE *out) {
         out);
 }
 
+static bool refuse(const char *flag, const char *wanted, const char *value) {
+    (void)fprintf(stderr, "quartet explain: %s takes %s, not \"%s\"\n", flag, wanted, value);
+    return false;
+}
+
 static bool protocol_parse(const char *value, struct explain_options *o) {
     o->protocols = strcmp(value, "list") == 0;
     o->protocol = protocol_named(value);
-    return o->protocols || o->protocol != NULL;
+    return o->protocols || o->protocol != NULL ||
+           refuse("--protocol", "a name that `quartet explain --protocol list` shows", value);
 }
 
 static void seen(void *user, const struct barrier_row *row) {
@@ -40,7 +46,8 @@ static void seen(void *user, const struct barrier_row *row) {
 static bool barrier_parse(const char *value, struct explain_options *o) {
     o->barriers = strcmp(value, "list") == 0;
     o->barrier = o->barriers ? NULL : value;
-    return o->barriers || barrier_each(value, seen, NULL);
+    return o->barriers || barrier_each(value, seen, NULL) ||
+           refuse("--barrier", "a name that `quartet explain --barrier list` shows", value);
 }
 
 /* A number of one digit, 1 to `max`. */
@@ -51,39 +58,65 @@ static bool digit_parse(const char *value, unsigned max, unsigned *out) {
 
 static bool value_parse(const char *flag, const char *value, struct explain_options *o) {
     if (strcmp(flag, "--cut") == 0) {
-        return digit_parse(value, 4, &o->cut);
+        return digit_parse(value, 4, &o->cut) || refuse(flag, "1, 2, 3 or 4", value);
     }
     if (strcmp(flag, "--hops") == 0) {
-        return digit_parse(value, 2, &o->hops);
+        return digit_parse(value, 2, &o->hops) || refuse(flag, "1 or 2", value);
     }
-    if (strcmp(flag, "--protocol") == 0) {
-        return protocol_parse(value, o);
+    return strcmp(flag, "--protocol") == 0 ? protocol_parse(value, o) : barrier_parse(value, o);
+}
+
+/* Flags without a value; false when it is none of them. */
+static bool switch_parse(const char *flag, struct explain_options *o, struct page *page) {
+    const struct {
+        const char *name;
+        bool *on;
+    } switches[] = {{"--ascii", &page->ascii}, {"--json", &page->json}, {"--bare", &page->bare}, {"--flow", &o->flow}};
+    for (size_t i = 0; i < sizeof switches / sizeof switches[0]; i++) {
+        if (strcmp(flag, switches[i].name) == 0) {
+            *switches[i].on = true;
+            return true;
+        }
     }
-    return strcmp(flag, "--barrier") == 0 && barrier_parse(value, o);
+    return false;
+}
+
+static bool takes_value(const char *flag) {
+    static const char *const flags[] = {"--cut", "--hops", "--protocol", "--barrier"};
+    for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) {
+        if (strcmp(flag, flags[i]) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 static bool parse(int argc, char **argv, struct explain_options *o, struct page *page) {
+    unsigned subjects = 0;
     for (int i = 1; i < argc; i++) {
-        if (strcmp(argv[i], "--ascii") == 0) {
-            page->ascii = true;
-        } else if (strcmp(argv[i], "--json") == 0) {
-            page->json = true;
-        } else if (strcmp(argv[i], "--bare") == 0) {
-            page->bare = true;
-        } else if (strcmp(argv[i], "--flow") == 0) {
-            o->flow = true;
-        } else if (i + 1 == argc || !value_parse(argv[i], argv[i + 1], o)) {
-            (void)fprintf(stderr, "quartet explain: %s%s%s makes no sense\n", argv[i], i + 1 < argc ? " " : "",
-                          i + 1 < argc ? argv[i + 1] : "");
-            return false;
-        } else {
-            i++;
+        subjects += strcmp(argv[i], "--flow") == 0 || (takes_value(argv[i]) && strcmp(argv[i], "--hops") != 0);
+        if (switch_parse(argv[i], o, page)) {
+            continue;
         }
+        if (!takes_value(argv[i])) {
+            (void)fprintf(stderr, "quartet explain: there is no %s\n", argv[i]);
+            return false;
+        }
+        if (i + 1 == argc) {
+            (void)fprintf(stderr, "quartet explain: %s needs a value\n", argv[i]);
+            return false;
+        }
+        if (!value_parse(argv[i], argv[i + 1], o)) {
+            return false;
+        }
+        i++;
     }
-    const int flows = (o->cut > 0) + o->flow;
-    const int searches = (o->protocol != NULL) + (o->barrier != NULL) + o->protocols + o->barriers;
-    if (flows + searches > 1 || (o->hops == 2 && searches > 0)) {
-        (void)fputs("quartet explain: these flags do not go together\n", stderr);
+    if (subjects > 1) {
+        (void)fputs("quartet explain: --flow, --cut, --protocol and --barrier: one of them, once\n", stderr);
+        return false;
+    }
+    if (o->hops == 2 && (o->protocol != NULL || o->barrier != NULL || o->protocols || o->barriers)) {
+        (void)fputs("quartet explain: --hops 2 is for the flow and --cut\n", stderr);
         return false;
     }
     return true;
@@ -92,13 +125,23 @@ static bool parse(int argc, char **argv, struct explain_options *o, struct page 
 int quartet_explain_main(int argc, char **argv) {
     struct explain_options options = {.hops = 1};
     struct page page = {.out = stdout};
-    if (argc == 2 && (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0)) {
-        usage(stdout);
-        return 0;
+    for (int i = 1; i < argc; i++) {
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0) {
+            usage(stdout);
+            return 0;
+        }
     }
     if (!parse(argc, argv, &options, &page)) {
-        usage(stderr);
+        (void)fputs("`quartet explain --help` says more.\n", stderr);
         return EXIT_WRONG;
     }
-    return explain_run(&page, &options) ? 0 : 1;
+    if (!explain_run(&page, &options)) {
+        (void)fputs("quartet explain: something else was found than its tables say\n", stderr);
+        return 1;
+    }
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        (void)fputs("quartet explain: standard output cannot be written\n", stderr);
+        return 1;
+    }
+    return 0;
 }

@@ -189,7 +189,9 @@ void barrier_list(struct page *page) {
     for (unsigned i = 0; i < barrier_count; i++) {
         page_add(&text, "%-13s %-47s before %s\n", barriers[i].name, barriers[i].durable, barriers[i].before);
     }
-    page_add(&text, "\nB0 and B6 are the client library's, the others the server's.");
+    page_add(&text,
+             "\nB0 and B6 are the client library's, the others the server's. What the diagrams write in capitals and "
+             "with a packet id or message, such as SENT(1), is a record in the journal.");
     page_section(page,
                  &(struct section){.title = "Barriers: what must be durable before what", .after = page_text(&text)});
     buf_deinit(&text);

@@ -199,7 +199,7 @@ void diagram_json_text(FILE *out, const char *text) {
         if (byte == '"' || byte == '\\') {
             (void)fprintf(out, "\\%c", byte);
         } else if (byte == '\n') {
-            (void)fputs("; ", out);
+            (void)fputs("\\n", out);
         } else if (byte < 0x20) {
             (void)fprintf(out, "\\u%04x", byte);
         } else {

@@ -4,6 +4,7 @@
 
 #include "base/map.h"
 #include "base/mem.h"
+#include "base/must.h"
 #include "explain/barrier.h"
 #include "explain/chain.h"
 
@@ -26,7 +27,9 @@ static const struct cut_text cuts[] = {
      "the receiver has forgotten 1, and until it can, 1 must not name another message. It asks again, in four bytes."},
     {"Broken at *4: PUBCOMP does not arrive",
      "The receiver has deleted 1, and with it every trace of A. That is no loss: PUBREL for an id that it does not "
-     "have can only be a repeat, and is answered like the first (with reason 0x92 in 5.0). Now nobody keeps anything."},
+     "have can only be a repeat while both sides keep their session, and is answered like the first (with reason 0x92 "
+     "in "
+     "5.0). Now nobody keeps anything."},
 };
 
 static void add_sent(struct buf *text, const struct chain *c) {
@@ -64,11 +67,23 @@ static void show_flow(struct page *page, unsigned hops, unsigned cut, const stru
     chain_deinit(&c);
 }
 
+static void explain_answer(struct page *page) {
+    page_section(page,
+                 &(struct section){
+                     .title = "Why four packets?",
+                     .after = "Would PUBLISH and PUBREC not do, if the server keeps what it has seen in a database "
+                              "and drops repeats? They would, as long as no number comes twice and nothing is "
+                              "ever forgotten. The other two packets buy the right to forget. PUBREL says: I "
+                              "shall never send this again, you may forget its id. PUBCOMP says: I have "
+                              "forgotten it, you may use it again. That is how 65,535 ids last for ever."});
+}
+
 void explain_flow(struct page *page, unsigned hops) {
     const struct section section = {
         .title = "The four packets of QoS 2, unbroken",
         .before = hops == 1 ? "What each side stores and deletes stands beside its line, at the packet that lets it. "
-                              "Whatever is stored is on the disk before the next packet leaves."
+                              "Whatever is stored is on the disk before the next packet leaves. (3.1.1 also lets a "
+                              "server pass A on at PUBREL instead; nothing else changes.)"
                             : "The server is a receiver to the publisher and a sender to the subscriber; both hops are "
                               "the same four packets, and do not wait for each other."};
     show_flow(page, hops, 0, &section);
@@ -130,16 +145,19 @@ bool explain_protocol(struct page *page, const struct protocol_row *protocol) {
     struct chain_limits limits = search_limits;
     struct search_result result;
     struct story story = {0};
+    struct buf title = {NULL, 0, 0};
     struct buf text = {NULL, 0, 0};
     limits.protocol = protocol;
     search_run(&chain_world, &limits, &result);
     tell_run(&limits, &result, &story);
     add_outcome(&text, &result);
-    page_section(page, &(struct section){.title = protocol->name,
+    page_add(&title, "Protocol %s", protocol->name);
+    page_section(page, &(struct section){.title = page_text(&title),
                                          .before = protocol->text,
                                          .story = result.path_len > 0 ? &story : NULL,
                                          .after = page_text(&text),
                                          .outcome = outcome_name(result.worst.outcome)});
+    buf_deinit(&title);
     buf_deinit(&text);
     story_deinit(&story);
     return result.worst.outcome == protocol->outcome;
@@ -166,18 +184,27 @@ enum {
     QOS_IN_PAGE_BYTES = 1024 / 8,
 };
 
-/* What qos_in has allocated when every id is held: its 64 pages of 1,024 bits, and the pointers to them. */
-static size_t qos_in_full_bytes(void) {
-    struct qos_in in = {NULL, 0};
-    size_t bytes = QOS_IN_PAGES * sizeof *in.pages;
-    for (unsigned id = 1; id <= UINT16_MAX; id++) {
-        (void)qos_in_hold(&in, (packet_id_t)id);
+size_t explain_held_bytes(const struct qos_in *in) {
+    size_t bytes = in->pages != NULL ? QOS_IN_PAGES * sizeof *in->pages : 0;
+    for (unsigned i = 0; bytes > 0 && i < QOS_IN_PAGES; i++) {
+        bytes += in->pages[i] != NULL ? QOS_IN_PAGE_BYTES : 0;
     }
-    for (unsigned i = 0; i < QOS_IN_PAGES; i++) {
-        bytes += in.pages[i] != NULL ? QOS_IN_PAGE_BYTES : 0;
-    }
-    qos_in_deinit(&in);
     return bytes;
+}
+
+/* What the server keeps when every id is held, and when all of them have been released again. */
+static void measure_held(struct page_number *all, struct page_number *none) {
+    struct qos_in in = {NULL, 0};
+    for (packet_id_t id = UINT16_MAX; id > 0; id--) {
+        must(qos_in_hold(&in, id));
+    }
+    *all = page_number(explain_held_bytes(&in));
+    for (packet_id_t id = UINT16_MAX; id > 0; id--) {
+        must(qos_in_free(&in, id));
+    }
+    qos_in_shrink(&in);
+    *none = page_number(explain_held_bytes(&in));
+    qos_in_deinit(&in);
 }
 
 static size_t map_of_a_million_bytes(void) {
@@ -192,12 +219,14 @@ static size_t map_of_a_million_bytes(void) {
 
 void explain_memory(struct page *page) {
     struct buf text = {NULL, 0, 0};
-    const struct page_number four = page_number(qos_in_full_bytes());
+    struct page_number all;
+    struct page_number none;
     const struct page_number bare = page_number((unsigned long long)MILLION * DATABASE_ID_BYTES);
     const struct page_number map = page_number(map_of_a_million_bytes());
     const struct page_number day = page_number((unsigned long long)EXAMPLE_RATE * SECONDS_PER_DAY * DATABASE_ID_BYTES);
-    page_add(&text, "four packets         at most 65,535 ids  %12s bytes, measured in this program\n", four.text);
-    page_add(&text, "                     no flow under way   %12s bytes\n", "0");
+    measure_held(&all, &none);
+    page_add(&text, "four packets         65,535 ids, all     %12s bytes, measured in this program\n", all.text);
+    page_add(&text, "                     then all released   %12s bytes\n", none.text);
     page_add(&text, "a database           1,000,000 messages  %12s bytes as bare numbers of %d bytes\n", bare.text,
              DATABASE_ID_BYTES);
     page_add(&text, "                                         %12s bytes in this program's hash map\n", map.text);
@@ -227,6 +256,7 @@ static bool explain_barrier(struct page *page, const char *name) {
 
 static bool explain_all(struct page *page, unsigned hops) {
     bool as_claimed = true;
+    explain_answer(page);
     explain_flow(page, hops);
     for (unsigned cut = 1; cut <= 4; cut++) {
         explain_cut(page, hops, cut);

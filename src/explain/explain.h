@@ -1,11 +1,13 @@
 /* `quartet explain`: why QoS 2 has four packets, shown by small worlds that run while you look.
  *
- * Four chapters: the flow unbroken; broken at each of its packets; other protocols, each with its shortest
- * counterexample or with the size of the search that found none; and the barriers, each left out of the real broker. */
+ * Chapters: the answer in a few words; the flow unbroken; broken at each of its packets; other protocols, each with its
+ * shortest counterexample or with the size of the search that found none; and the barriers, each left out of the real
+ * broker. */
 #pragma once
 
 #include "explain/page.h"
 #include "explain/protocol.h"
+#include "session/qos_in.h"
 
 struct explain_options {
     unsigned cut;                        /* 1 to 4: only this; 0: not given */
@@ -25,3 +27,5 @@ bool explain_protocol(struct page *page, const struct protocol_row *protocol);
 void explain_protocols(struct page *page);
 /* What each way has to keep. */
 void explain_memory(struct page *page);
+/* What held packet ids have allocated: the pages of session/qos_in.h, and the pointers to them. */
+size_t explain_held_bytes(const struct qos_in *in);

@@ -406,12 +406,8 @@ static void power(struct library_stage *s) {
     lose(s, &s->there, true);
     lose(s, &s->back, false);
     struct story_event *e = TELL(s, STORY_CRASH, LIBRARY, LIBRARY, "power");
-    if (s->tap.pending[0] != '\0') {
-        NOTE(e, LIBRARY, "THE POWER FAILS: %s", s->tap.pending);
-        NOTE(e, LIBRARY, "was not on the disk yet");
-    } else {
-        NOTE(e, LIBRARY, "THE POWER FAILS: nothing");
-        NOTE(e, LIBRARY, "is lost, all was on the disk");
+    if (e != NULL) {
+        tap_lost(&s->tap, e, LIBRARY);
     }
     tap_clear(&s->tap);
     stop(s);

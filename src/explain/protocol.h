@@ -47,7 +47,7 @@ enum frees {
     ROW("four-volatile", 4, 2, 2, MEMORY_IDS, FREE_AT_PUBCOMP, false, OUTCOME_DUPLICATE,                               \
         "The same, but a crash takes the memory of the side that crashes.")                                            \
     ROW("two-reused", 2, 1, 1, MEMORY_NOTHING, FREE_AT_PUBREC, true, OUTCOME_DUPLICATE,                                \
-        "Two packets, ids are used again, the server remembers nothing (this is QoS 1).")                              \
+        "Two packets, ids are used again, the server remembers nothing (QoS 1, whose PUBREC is PUBACK).")              \
     ROW("two-forever", 2, 1, 1, MEMORY_IDS, FREE_AT_PUBREC, true, OUTCOME_LOST,                                        \
         "Two packets, ids are used again, the server remembers every id for ever.")                                    \
     ROW("two-timer", 2, IDS_NEW, 1, MEMORY_TIMED, FREE_AT_PUBREC, true, OUTCOME_DUPLICATE,                             \

@@ -317,8 +317,7 @@ static void power(struct stage *s) {
     if (s->telling && s->story != NULL) {
         const unsigned server = actor(s, SERVER);
         struct story_event *e = story_add(s->story, STORY_CRASH, server, server, "power");
-        story_note(e, server, "THE POWER FAILS: %s", s->tap.pending[0] != '\0' ? s->tap.pending : "nothing");
-        story_note(e, server, s->tap.pending[0] != '\0' ? "was not on the disk yet" : "is lost, all was on the disk");
+        tap_lost(&s->tap, e, server);
     }
     tap_clear(&s->tap);
     node_power_cut(s->w, SIM_POWER_DROP);

@@ -70,6 +70,15 @@ void tap_in(struct tap *t, struct store *store, void (*staged)(void *user, const
     store->ops = &t->ops;
 }
 
+void tap_lost(const struct tap *t, struct story_event *e, unsigned actor) {
+    if (t->pending[0] != '\0') {
+        story_note(e, actor, "THE POWER FAILS; not on the disk yet:");
+        story_note(e, actor, "%s", t->pending);
+    } else {
+        story_note(e, actor, "THE POWER FAILS; all was on the disk");
+    }
+}
+
 void tap_clear(struct tap *t) {
     t->pending[0] = '\0';
     t->digest = 0;

@@ -60,17 +60,50 @@ def check_whole(program):
             yield "quartet explain --ascii: not ASCII"
     printed, status = run(program, ["explain", "--json"])
     outcomes = {section["title"]: section.get("outcome") for section in json.loads(printed)}
-    if status != 0 or outcomes.get("four") != "right" or outcomes.get("B3 left out") != "duplicate":
+    if status != 0 or outcomes.get("Protocol four") != "right" or outcomes.get("B3 left out") != "duplicate":
         yield f"quartet explain --json: exit status {status}, {outcomes}"
 
 
+def names(program, flag):
+    """The names that `FLAG list` shows."""
+    printed, _ = run(program, ["explain", flag, "list", "--bare"])
+    return [line.split()[0] for line in printed.split("\n\n")[0].splitlines() if line[:1].isalnum()]
+
+
+def check_each(program):
+    """Every value of every flag: exit status 0, and the same story in JSON as in the diagram."""
+    words = [["--flow"], *(["--cut", str(n)] for n in range(1, 5))]
+    words += [[*w, "--hops", "2"] for w in words]
+    words += [["--protocol", name] for name in names(program, "--protocol")]
+    words += [["--barrier", name] for name in names(program, "--barrier")]
+    if len(words) < 10 + 10 + 15:
+        yield f"the lists name too little: {words}"
+    for each in words:
+        printed, status = run(program, ["explain", *each])
+        as_json, json_status = run(program, ["explain", *each, "--json"])
+        sections = json.loads(as_json)
+        if status != 0 or json_status != 0 or printed.count("== ") != len(sections):
+            yield f"quartet explain {' '.join(each)}: exit status {status}, with --json {json_status}"
+        for section in sections:
+            packets = [e["what"] for e in section.get("story", {"events": []})["events"] if e["kind"] in ("packet", "call")]
+            if section["title"] not in printed or any(f" {packet} " not in printed for packet in packets):
+                yield f"quartet explain {' '.join(each)}: JSON and diagram differ in \"{section['title']}\""
+
+
 def check_flags(program):
-    """Flags that make no sense are refused, each with exit status 2."""
-    wrong = (["--cut", "5"], ["--cut"], ["--protocol", "five"], ["--barrier", "B"], ["--hops", "3"], ["--cut", "1", "--flow"],
-             ["--hops", "2", "--barrier", "B3"], ["--nonsense"])
+    """Flags that make no sense are refused with a sentence that names them, and exit status 2."""
+    wrong = (["--cut", "5"], ["--cut", "0"], ["--cut", ""], ["--cut", "11"], ["--cut"], ["--protocol", "five"],
+             ["--protocol", "FOUR"], ["--protocol", ""], ["--barrier", "B"], ["--barrier", "B99"], ["--barrier", ""],
+             ["--hops", "3"], ["--cut", "1", "--flow"], ["--cut", "1", "--cut", "2"],
+             ["--protocol", "four", "--protocol", "list"], ["--hops", "2", "--barrier", "B3"], ["--nonsense"], ["B3"])
     for words in wrong:
-        if run(program, ["explain", *words])[1] != 2:
-            yield f"quartet explain {' '.join(words)}: not refused"
+        printed, status = run(program, ["explain", *words])
+        if status != 2 or words[0] not in printed or "Traceback" in printed:
+            yield f"quartet explain {' '.join(words)}: not refused: exit status {status}: {printed}"
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([program, "explain", "--flow"], stdout=full, stderr=subprocess.PIPE, check=False, timeout=60)
+    if done.returncode != 1 or b"standard output" not in done.stderr:
+        yield f"quartet explain: standard output fails, exit status {done.returncode}"
 
 
 def main():
@@ -79,7 +112,8 @@ def main():
     parser.add_argument("--rewrite", action="store_true")
     options = parser.parse_args()
     failed = 0
-    checks = (check_page(options.quartet, options.rewrite), check_whole(options.quartet), check_flags(options.quartet))
+    checks = (check_page(options.quartet, options.rewrite), check_whole(options.quartet), check_each(options.quartet),
+              check_flags(options.quartet))
     for check in checks:
         breaches = list(check)
         print("".join(f"{breach}\n" for breach in breaches), end="")

@@ -70,7 +70,7 @@ static void json_holds_the_same(void **state) {
     story_note(e, 0, "2");
     expect(&s, diagram_json,
            "{\"actors\": [\"a\", \"b\"], \"events\": [{\"kind\": \"packet-lost\", \"from\": \"a\", \"to\": \"b\", "
-           "\"what\": \"X\", \"notes\": {\"a\": \"\\\"1\\\"; 2\"}}]}");
+           "\"what\": \"X\", \"notes\": {\"a\": \"\\\"1\\\"\\n2\"}}]}");
     story_deinit(&s);
 }
 
