@@ -171,6 +171,11 @@ static void send_connect(struct actor *c) {
     struct buf *b = &lane->torture->scratch;
     struct packet_connect connect = {
         .protocol = (uint8_t)lane->protocol, .clean_start = c->wiping, .client_id = span_str(c->id)};
+    const struct torture_options *o = lane->torture->options;
+    connect.has_username = o->username != NULL;
+    connect.username = span_str(o->username != NULL ? o->username : "");
+    connect.has_password = o->password != NULL;
+    connect.password = span_str(o->password != NULL ? o->password : "");
     if (lane->protocol == PROTOCOL_5 && !c->wiping) {
         connect.properties.present =
             PROPERTY_SESSION_EXPIRY_INTERVAL | (c->who > 0 ? (property_set)PROPERTY_RECEIVE_MAXIMUM : 0);

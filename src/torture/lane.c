@@ -3,8 +3,7 @@
 #include "torture/torture.h"
 
 #define PING_AFTER_NS (150 * NS_PER_MS)
-#define AWAY_NS (20000 * NS_PER_MS) /* a client that cannot connect for so long never will */
-#define FORGOTTEN_PATIENCE_NS (300 * NS_PER_MS)
+#define AWAY_NS (20000 * NS_PER_MS)      /* a client that cannot connect for so long never will */
 #define TREADMILL_NS (60000 * NS_PER_MS) /* packets come and go, and no message has moved on for so long */
 
 void lane_init(struct torture *t, struct lane *lane, uint16_t number) {
@@ -77,7 +76,6 @@ void lane_begin(struct lane *lane, size_t row, uint64_t run, uint32_t messages) 
     lane->window = fault->family == FAMILY_WINDOW  ? 60
                    : fault->family == FAMILY_REUSE ? 1
                                                    : (uint32_t)t->options->window;
-    lane->forgotten = false;
     lane->progress = 0;
     lane->progress_ns = t->now_ns;
     lane->mix_left = fault->family == FAMILY_MIX ? t->options->mix_cuts : 0;
@@ -175,9 +173,6 @@ static bool patience_over(struct lane *lane) {
     }
     if (!all_up(lane) && quiet < AWAY_NS) {
         return false;
-    }
-    if (lane->forgotten && patience > FORGOTTEN_PATIENCE_NS) {
-        patience = FORGOTTEN_PATIENCE_NS;
     }
     if (quiet > PING_AFTER_NS && quiet < PING_AFTER_NS + patience / 4) {
         int64_t active = lane->active_ns;

@@ -23,6 +23,8 @@ struct flag {
 static const struct flag flags[] = {
     {"--host", FLAG_TEXT, FIELD(host), 0, "NAME", "the broker's name or address (127.0.0.1)"},
     {"--port", FLAG_NUMBER, FIELD(port), 65535, "N", "its port (1883; with --broker a free one)"},
+    {"--username", FLAG_TEXT, FIELD(username), 0, "NAME", "what the clients call themselves to the broker (nothing)"},
+    {"--password", FLAG_TEXT, FIELD(password), 0, "TEXT", "their password (none)"},
     {"--broker", FLAG_TEXT, FIELD(broker), 0, "COMMAND",
      "start this broker, kill it and start it again; {port} and {data}, or $PORT and $DATA, are filled in"},
     {"--data", FLAG_TEXT, FIELD(data), 0, "DIR", "the directory for {data} (a new one, removed at the end)"},
@@ -108,6 +110,9 @@ static void fill_in(struct torture_options *o) {
 }
 
 static bool sensible(const struct torture_options *o, struct error *error) {
+    if (o->password != NULL && o->username == NULL) {
+        return error_set(error, ERROR_INVALID, 0, "--password needs --username, as 3.1.1 does");
+    }
     if (o->broker == NULL && (o->kills > 0 || o->data != NULL || o->data_image != NULL)) {
         return error_set(error, ERROR_INVALID, 0, "--kills, --data and --data-image need --broker");
     }

@@ -11,6 +11,8 @@ enum torture_protocol { TORTURE_311 = 0, TORTURE_5, TORTURE_BOTH };
 
 struct torture_options {
     const char *host;
+    const char *username;   /* for CONNECT; NULL: none */
+    const char *password;   /* for CONNECT; NULL: none */
     const char *broker;     /* command that starts one; NULL: it is there already */
     const char *data;       /* its directory; NULL: made, and removed at the end */
     const char *data_image; /* a file with an ext4 file system whose power can fail; NULL: none */

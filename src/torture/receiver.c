@@ -40,7 +40,6 @@ void receiver_up(struct actor *c, bool session) {
     const struct lane *lane = c->lane;
     struct buf *b = &lane->torture->scratch;
     if (!session && s->subscribed) {
-        c->lane->forgotten = true;
         s->subscribed = false;
         memset(s->open, 0, 65536 / 8);
         s->opened = 0;

@@ -35,7 +35,6 @@ void sender_begin(struct actor *c) {
     p->sent.count = p->released.count = p->again.count = 0;
     p->next = p->completed = 0;
     p->last_id = 0;
-    p->known = false;
     p->again_ns = 0;
     p->window = c->lane->window;
     p->reuse = c->lane->strike.row.family == FAMILY_REUSE || prng_chance(&c->lane->prng, 1, 2);
@@ -154,10 +153,8 @@ static void session_lost(struct sender *p) {
 void sender_up(struct actor *c, bool session) {
     struct sender *p = &c->sender;
     if (!session) {
-        c->lane->forgotten = c->lane->forgotten || p->known;
         session_lost(p);
     }
-    p->known = true;
     for (size_t i = 0; i < p->released.count; i++) {
         actor_acknowledge(c, PACKET_PUBREL, p->released.flows[i].packet_id);
     }

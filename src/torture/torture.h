@@ -61,7 +61,6 @@ struct sender {
     uint16_t ids;    /* packet ids 1 to this are used */
     uint16_t last_id;
     bool reuse;       /* a packet id carries the next message as soon as it is free */
-    bool known;       /* the broker has made a session */
     int64_t again_ns; /* when what was refused may be published anew */
 };
 
@@ -142,7 +141,6 @@ struct lane {
     int64_t phase_ns;    /* when its phase began */
     int64_t progress_ns; /* when a message moved on for the last time */
     uint64_t progress;   /* how far they are, all added up */
-    bool forgotten;      /* a session was gone: there is no use in waiting long */
     char topic[48];
 };
 

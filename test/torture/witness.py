@@ -35,7 +35,7 @@ ODDS = {
 }
 # What cannot be tortured.
 CLOSED = {
-    "refuse": "answers CONNECT with 5, Not authorized, or 0x87",
+    "refuse": "answers CONNECT with 5, Not authorized, or 0x87, unless it brings a username and a password",
     "slam": "closes every connection at once",
     "http": "speaks HTTP",
     "one": "grants QoS 1",
@@ -171,9 +171,10 @@ class Connection(asyncio.Protocol):
             self.write(b"HTTP/1.1 400 Bad Request\r\n\r\n")
             self.transport.close()
             return
-        if "refuse" in habits or ("busy" in habits and busy.setdefault(self.client, 0) < 2):
+        refused = "refuse" in habits and body[7] & 0xC0 != 0xC0
+        if refused or ("busy" in habits and busy.setdefault(self.client, 0) < 2):
             busy[self.client] = busy.get(self.client, 0) + 1
-            reason = (0x87 if self.five else 5) if "refuse" in habits else (0x88 if self.five else 3)
+            reason = (0x87 if self.five else 5) if refused else (0x88 if self.five else 3)
             self.send(CONNACK, CONNACK << 4, bytes([0, reason]) + (b"\0" if self.five else b""))
             self.transport.close()
             return

@@ -69,6 +69,7 @@ static void what_makes_no_sense_is_refused(void **state) {
         {{"--data-image", "x", NULL}, "--broker"},
         {{"--broker", "b", "--power-cuts", "1", NULL}, "--data-image"},
         {{"--publishers", "0", NULL}, "--publishers"},
+        {{"--password", "p", NULL}, "--username"},
     };
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct torture_options o;
