@@ -60,7 +60,10 @@ static void tell_checkpoint(struct store_work *work) {
     }
 }
 
+/* Who is about to sleep until more is durable says so first and looks at `durable` once more then. Here it is the other
+ * way round, and the fence keeps it so: else each could miss the other, and the sleeper sleep on. */
 static void commit_done(struct store_work *work) {
+    atomic_thread_fence(memory_order_seq_cst);
     work->options.committed(work->options.user);
     tell_checkpoint(work);
 }
