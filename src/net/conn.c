@@ -67,12 +67,24 @@ static void conn_place(struct loop *loop, struct conn *c) {
     loop->conns[index] = c;
 }
 
+static void conn_uncount(struct loop_shared *shared, uint16_t listener) {
+    atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&shared->listeners->items[listener].connections, 1, memory_order_relaxed);
+}
+
 void conn_open(struct loop *loop, int fd, uint16_t listener, const char *peer, struct span bytes) {
     struct conn *c = mem_zero(1, sizeof *c);
     c->fd = fd;
     c->listener = listener;
     c->poll.data = c;
-    must(uv_poll_init(&loop->uv, &c->poll, fd) == 0);
+    int refused = uv_poll_init(&loop->uv, &c->poll, fd);
+    if (refused != 0) {
+        log_say(loop->shared->log, LOG_WARNING, "%s cannot be watched and is closed: %s", peer, uv_strerror(refused));
+        conn_uncount(loop->shared, listener);
+        (void)close(fd);
+        mem_free(c);
+        return;
+    }
     c->handle = shard_opened(loop->shard, peer);
     must(c->handle.generation != 0);
     conn_place(loop, c);
@@ -102,8 +114,7 @@ static void conn_detach(struct conn *c) {
 void conn_release(struct conn *c) {
     struct loop_shared *shared = loop_of(c)->shared;
     int fd = c->fd;
-    atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&shared->listeners->items[c->listener].connections, 1, memory_order_relaxed);
+    conn_uncount(shared, c->listener);
     conn_detach(c);
     (void)close(fd);
 }
@@ -243,8 +254,7 @@ static void conn_move(struct conn *c) {
         waker_wake(&to->waker);
         return;
     }
-    atomic_fetch_sub_explicit(&loop->shared->connections, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&loop->shared->listeners->items[moved->listener].connections, 1, memory_order_relaxed);
+    conn_uncount(loop->shared, moved->listener);
     moved_destroy(moved);
 }
 
