@@ -26,8 +26,8 @@ struct posix {
 
 static bool failed(struct error *error, const struct posix *p, const char *what, const char *name) {
     int system = errno;
-    return error_set(error, error_kind_of(system), system, "cannot %s %s%s%s: %s", what, p->path,
-                     name[0] != '\0' ? "/" : "", name, strerror(system));
+    return error_set(error, error_kind_of(system), system, "cannot %s %s%s%s", what, p->path,
+                     name[0] != '\0' ? "/" : "", name);
 }
 
 static int open_again(int directory, const char *name, int flags) {
