@@ -23,7 +23,8 @@
 #include "store/store_memory.h"
 
 #define DATA_DEFAULT "quartet-data"
-#define DESCRIPTORS_RESERVED 64 /* of the limit of open files: for the store, the log, the loops */
+#define DESCRIPTORS_OF_PROCESS 32 /* the store without its journal, the log, standard streams */
+#define DESCRIPTORS_OF_LOOP 5     /* its own, and a connection that is accepted only to be refused */
 
 struct server {
     const struct server_options *options;
@@ -38,6 +39,8 @@ struct server {
     uv_signal_t signals[3];
     uv_async_t ended;
     bool stopping;
+    bool pid_written;
+    _Atomic bool failed; /* a thread says so, and ends the process */
 };
 
 /* ---- the process ---- */
@@ -52,22 +55,37 @@ static unsigned cores_available(void) {
     return count < 1 ? 1 : count > 64 ? 64 : (unsigned)count;
 }
 
-/* As many connections as open files allow; the limit is raised as far as it may be. */
-static uint32_t connections_allowed(const struct server *s) {
+/* As many open files as may be. */
+static uint64_t raise_files_limit(void) {
     struct rlimit limit;
     must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     limit.rlim_cur = limit.rlim_max;
     if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
         must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
     }
-    uint64_t files = limit.rlim_cur > 10000000 ? 10000000 : limit.rlim_cur;
-    uint32_t allowed = files > 2 * DESCRIPTORS_RESERVED ? (uint32_t)files - DESCRIPTORS_RESERVED : (uint32_t)files / 2;
+    return limit.rlim_cur > 10000000 ? 10000000 : limit.rlim_cur;
+}
+
+/* Connections get what open files leave when everything else is open: the store ends the process when it cannot open
+ * its next journal file. Of a limit that is too low for both, each gets half. */
+static bool count_connections(struct server *s, uint64_t files, struct error *error) {
+    uint64_t sockets = s->listeners.socket_count * s->shared.shards;
+    uint64_t others = DESCRIPTORS_OF_PROCESS + DESCRIPTORS_OF_LOOP * (s->shared.shards + 1ULL) + sockets;
+    if (files < others + 2) {
+        return error_set(error, ERROR_INVALID, 0,
+                         "the limit of open files is %llu, and %u shards need %llu; raise it (ulimit -n)",
+                         (unsigned long long)files, s->shared.shards, (unsigned long long)others + 2);
+    }
+    uint64_t rest = files - others;
+    uint64_t journal = s->config->persistence ? s->config->max_segments : 0;
+    uint64_t allowed = rest - (journal < rest / 2 ? journal : rest / 2);
     uint64_t wanted = s->config->global_max_connections;
     if (wanted > allowed) {
-        log_say(s->log, LOG_WARNING, "global_max_connections is %llu, but the limit of open files allows %u",
-                (unsigned long long)wanted, allowed);
+        log_say(s->log, LOG_WARNING, "global_max_connections is %llu, but the limit of open files allows %llu",
+                (unsigned long long)wanted, (unsigned long long)allowed);
     }
-    return wanted != 0 && wanted < allowed ? (uint32_t)wanted : allowed;
+    s->shared.connections_max = (uint32_t)(wanted != 0 && wanted < allowed ? wanted : allowed);
+    return true;
 }
 
 static bool become_user(const char *name, struct error *error) {
@@ -85,7 +103,8 @@ static bool become_user(const char *name, struct error *error) {
     return true;
 }
 
-static bool write_pid_file(const char *path, struct error *error) {
+static bool write_pid_file(struct server *s, struct error *error) {
+    const char *path = s->config->pid_file;
     if (path == NULL) {
         return true;
     }
@@ -95,6 +114,7 @@ static bool write_pid_file(const char *path, struct error *error) {
     }
     bool written = fprintf(file, "%ld\n", (long)getpid()) > 0;
     written = fclose(file) == 0 && written;
+    s->pid_written = true;
     return written ? true : error_set(error, ERROR_INVALID, errno, "the pid file %s cannot be written", path);
 }
 
@@ -182,6 +202,9 @@ static const char *advice(const struct error *error) {
 /* Nothing that was acknowledged is lost, and nothing more may be acknowledged: the process ends here. */
 static void server_failed(void *user) {
     struct server *s = user;
+    while (atomic_exchange(&s->failed, true)) {
+        (void)pause(); /* another thread is here already; one line is enough */
+    }
     log_say(s->log, LOG_ERROR, "the store has failed and the broker stops at once: %s%s", s->store->error.text,
             advice(&s->store->error));
     _exit(SERVER_EXIT_FAILED);
@@ -323,9 +346,10 @@ static void server_serve(struct server *s) {
 
 /* Opens everything and serves; false with an error when that is not possible. */
 static bool server_open_and_serve(struct server *s, unsigned shards, struct error *error) {
-    if (!listeners_open(&s->listeners, s->config, shards, s->log, error) ||
-        !write_pid_file(s->config->pid_file, error) || !become_user(s->config->user, error) ||
-        !listeners_open_files(&s->listeners, s->config, s->log, error) || !server_open_store(s, error) ||
+    uint64_t files = raise_files_limit();
+    if (!listeners_open(&s->listeners, s->config, shards, s->log, error) || !write_pid_file(s, error) ||
+        !become_user(s->config->user, error) || !listeners_open_files(&s->listeners, s->config, s->log, error) ||
+        !count_connections(s, files, error) || !server_open_store(s, error) ||
         !server_create_broker(s, shards, error)) {
         return false;
     }
@@ -343,7 +367,6 @@ enum server_exit server_run(const struct server_options *options) {
         .log = s.log,
         .listeners = &s.listeners,
         .shards = shards,
-        .connections_max = connections_allowed(&s),
         .user = &s,
         .failed = server_failed,
         .ended = server_loop_ended,
@@ -362,10 +385,10 @@ enum server_exit server_run(const struct server_options *options) {
     listeners_close(&s.listeners);
     mem_free(s.shared.loops);
     reclaim_leave();
+    if (s.pid_written) {
+        (void)unlink(s.config->pid_file);
+    }
     if (served) {
-        if (s.config->pid_file != NULL) {
-            (void)unlink(s.config->pid_file);
-        }
         log_line(s.log, LOG_NOTICE, "stopped");
     }
     return served ? SERVER_EXIT_OK : SERVER_EXIT_FAILED;

@@ -1,8 +1,11 @@
 """Limits: refused before anything is accepted, and nothing that was accepted is dropped (cases with their own broker)."""
 
+import contextlib
+import os
 import time
 
-from case import Late, case, check, closes, codec, equal
+import broker as brokers
+from case import Late, Peer, case, check, closes, codec, equal
 
 SMALL = ('max_queued_messages 20', 'refuse_timeout 2')
 
@@ -145,3 +148,55 @@ def clean_stop(t):
     for i in range(20):
         s.message(payload=b'%d' % i)
     s.quiet()
+
+
+@contextlib.contextmanager
+def with_files(limit, *conf):
+    """A broker that may have so many open files; not ready yet."""
+    broker = brokers.Broker('quartetd', conf=[*brokers.SMALL_STORE, *conf])
+    try:
+        yield broker.start(wrapper=('prlimit', f'--nofile={limit}:{limit}'))
+    finally:
+        broker.cleanup()
+
+
+@case(5, ways=('tcp',))
+def connections_leave_files_for_the_journal(t):
+    """However many connect, the store opens its next files, and what it acknowledges goes on."""
+    with with_files(200, 'shards 16') as broker:
+        check(broker.wait_ready(), broker.log())
+        with Peer(broker.port, 5) as s:
+            s.connect('s', clean=False, props={'session_expiry': 1000})
+            equal(s.subscribe(('x', 1)), (1,))
+        p = Peer(broker.port, 5, 30).connect('p')
+        idle = [Peer(broker.port, 5) for _ in range(220)]
+        for i in range(200):
+            equal(p.publish('x', bytes(60000), 1, packet_id=i + 1), 0)
+        for q in (*idle, p):
+            q.close()
+        check(broker.alive(), broker.log())
+        equal(broker.stop(), 0)
+
+
+@case(5, ways=('tcp',))
+def too_few_files_are_said(t):
+    with with_files(100, 'shards 32') as broker:
+        equal(broker.wait_exit(), 1)
+        check('the limit of open files is 100, and 32 shards need ' in broker.log() or 'Too many open files' in broker.log(),
+              broker.log())
+
+
+@case(5, ways=('tcp',))
+def a_start_that_fails_leaves_no_pid_file(t):
+    with with_files(1000, 'pid_file {data}.pid') as first:
+        check(first.wait_ready(), first.log())
+        second = brokers.Broker('quartetd', data=first.data, conf=['pid_file {data}.other'])
+        try:
+            equal(second.start().wait_exit(), 1)
+            check('is in use by another process' in second.log(), second.log())
+            check(not os.path.exists(first.data + '.other'))
+            check(os.path.exists(first.data + '.pid'))
+        finally:
+            second.cleanup()
+        equal(first.stop(), 0)
+        check(not os.path.exists(first.data + '.pid'))
