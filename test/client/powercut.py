@@ -11,9 +11,8 @@
 Outbox, broker, inbox and database lie on ext4 file systems: each on its own, or together, as the chapter says. Numbers
 flow, four of five at QoS 2. At a chosen packet, at a random instant, when all is quiet, or while somebody starts, the
 power of one, two or all file systems fails: they stop without a flush. The processes live on for some milliseconds (they
-must promise nothing any more), are killed, the file systems are mounted again, and all start again. What the feeder said
-was stored, it does not publish again. In the end the database must hold each number of QoS 2 once and in order, each of
-QoS 1 at least once and not more often than it came over the wire; and each position of the inbox once. Needs root.
+must promise nothing any more), are killed, the file systems are mounted again, and all start again. applications.py says
+what must come of it. Needs root.
 
 With --lie the syncs of that part's files do nothing (by strace): then messages must be found missing or doubled, and that
 is what makes the exit status 0. So it is known that this test can see.
@@ -22,25 +21,20 @@ is what makes the exit status 0. So it is known that this test can see.
 import argparse
 import collections
 import os
-import pathlib
 import random
 import shutil
-import signal
 import sqlite3
 import subprocess
 import sys
 import time
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent.parent
 sys.dont_write_bytecode = True
-sys.path.insert(0, str(ROOT / "test" / "crash"))
+from applications import PARTS, PROGRAM, ROOT, Applications, Failed, Judge  # noqa: E402
 import broker as brokers  # noqa: E402
 import codec  # noqa: E402
 import disk as disks  # noqa: E402
 import tap  # noqa: E402
 
-PARTS = ("outbox", "inbox", "database", "broker")
-PROGRAM = {"outbox": "feeder", "inbox": "receiver", "database": "receiver", "broker": "broker"}
 # Which parts share a file system.
 LAYOUTS = (
     ("outbox", "inbox", "database", "broker"),
@@ -52,197 +46,7 @@ MOMENTS = (("packet", 60), ("delay", 18), ("quiet", 11), ("start", 11))
 # How many of each packet there are for each number.
 SHARE = {codec.PUBLISH: 1.0, codec.PUBACK: 0.2, codec.PUBREC: 0.8, codec.PUBREL: 0.8, codec.PUBCOMP: 0.8}
 LIARS = ("outbox", "inbox", "database")
-UP_S, DRAIN_S = 20, 30
-SEEN = """PRAGMA synchronous = EXTRA;
-CREATE TABLE IF NOT EXISTS seen(effect INTEGER, epoch BLOB, sequence INTEGER);
-CREATE TRIGGER IF NOT EXISTS see AFTER INSERT ON position BEGIN
-  INSERT INTO seen SELECT max(rowid), NEW.epoch, NEW.sequence FROM effect; END;"""
-ROWS = """SELECT topic, CAST(CAST(substr(payload, 1, 20) AS TEXT) AS INTEGER), epoch, sequence
-FROM effect LEFT JOIN seen ON seen.effect = effect.rowid ORDER BY effect.rowid"""
-
-
-class Failed(Exception):
-    pass
-
-
-class Judge:
-    """What the database holds against what was published; `end`: the numbers 1 to this must be there."""
-    FIELDS = ("lost", "duplicated", "reordered", "unexplained")
-
-    def __init__(self, rows, end, arrived):
-        self.lost = self.duplicated = self.reordered = self.unexplained = self.repeats_qos1 = 0
-        self.details = []
-        for qos in (1, 2):
-            self.stream(qos, [row[1] for row in rows if row[0].endswith(f"/{qos}")], end, arrived)
-        self.positions([row[2:] for row in rows])
-
-    def stream(self, qos, numbers, end, arrived):
-        times = collections.Counter(numbers)
-        wanted = {n for n in range(1, end + 1) if (n % 5 == 0) == (qos == 1)}
-        lost = sorted(wanted - times.keys())
-        twice = sorted(n for n, k in times.items() if k > (arrived[n] if qos == 1 else 1))
-        first = list(dict.fromkeys(numbers))
-        late = [b for a, b in zip(first, first[1:]) if b < a]
-        strange = sorted(times.keys() - wanted) if end else []
-        self.lost += len(lost)
-        self.duplicated += len(twice)
-        self.reordered += len(late)
-        self.unexplained += len(strange)
-        self.repeats_qos1 += len(numbers) - len(times) if qos == 1 else 0
-        for what, some in (("lost", lost), ("twice", twice), ("late", late), ("never published", strange)):
-            if some:
-                self.details.append(f"QoS {qos}: {what} {len(some)}, {some[:12]}")
-
-    def positions(self, positions):
-        wrong = [b for a, b in zip(positions, positions[1:]) if b[0] != a[0] or b[1] is None or b[1] <= a[1]]
-        self.unexplained += len(wrong)
-        if wrong:
-            self.details.append(f"positions of the inbox that do not grow: {len(wrong)}, {wrong[:4]}")
-
-    def clean(self):
-        return not self.details
-
-
-class Programs:
-    """Feeder, broker and receiver: where they keep what, starting and killing them."""
-
-    def __init__(self, options, layout, rng):
-        self.options, self.random = options, rng
-        self.disks = [disks.Disk(64 + 64 * len(parts.split())) for parts in layout]
-        self.disk = {part: self.disks[i] for i, parts in enumerate(layout) for part in parts.split()}
-        self.broker = brokers.Broker(data=self.path("broker"), conf=brokers.SMALL_STORE)
-        self.loop = tap.Loop()
-        self.hops = (tap.Hop(self.loop, "feeder", self.broker.port, True),
-                     tap.Hop(self.loop, "receiver", self.broker.port, False))
-        self.running, self.said = {}, b""
-        self.last = None     # what the store of the feeder had taken when it started
-        self.stored = 0      # what the feeder said was stored
-        self.limit = 0       # what it is to publish up to
-        self.kills = 0
-        self.broken = []     # promises of the feeder
-
-    def path(self, part):
-        return os.path.join(self.disk[part].path, "effects.db" if part == "database" else part)
-
-    def words(self, name):
-        hop = self.hops[name == "receiver"]
-        if name == "receiver":
-            return ["example_sqlite", self.path("database"), self.path("inbox"), "n/#", f"mqtt://127.0.0.1:{hop.port}"]
-        batch = self.random.choice((1, 1, 4, 30))
-        return ["client_feeder", self.path("outbox"), f"mqtt://127.0.0.1:{hop.port}", "n", str(self.stored + 1), str(batch)]
-
-    def lie(self, name):
-        part = self.options.lie
-        if part is None or PROGRAM[part] != name:
-            return []
-        path = self.path(part)
-        return disks.lying([path + end for end in ("", "-wal", "-journal")] if part == "database" else disks.journals(path))
-
-    def start(self, name, honest=False):
-        lie = [] if honest else self.lie(name)
-        if name == "broker":
-            self.broker.start(lie)
-            self.running[name] = self.broker.process
-            return
-        program, *rest = self.words(name)
-        feeds = name == "feeder"
-        self.remark(f"start of {name}")
-        with open(os.path.join(self.broker.scratch, name + ".log"), "ab") as log:
-            self.running[name] = process = subprocess.Popen(
-                [*lie, f"{self.options.build}/bin/{program}", *rest], stdin=subprocess.PIPE if feeds else subprocess.DEVNULL,
-                stdout=subprocess.PIPE if feeds else log, stderr=log, cwd=self.broker.scratch, bufsize=0,
-                preexec_fn=brokers.die_with_parent)
-        if feeds:
-            self.last, self.said = None, b""
-            os.set_blocking(process.stdout.fileno(), False)
-            self.loop.listen(process.stdout, self.hear)
-            self.feed(self.limit)
-
-    def remark(self, what):
-        """Into both logs, so that it is known what was said when."""
-        for name in ("feeder", "receiver"):
-            with open(os.path.join(self.broker.scratch, name + ".log"), "a", encoding="utf-8") as log:
-                log.write(f"---- {what}\n")
-
-    def feed(self, limit):
-        self.limit = limit
-        if "feeder" in self.running:
-            try:
-                self.running["feeder"].stdin.write(f"{limit}\n".encode())
-            except OSError:
-                pass  # it has ended, which is judged elsewhere
-
-    def hear(self):
-        """False when the feeder has nothing more to say."""
-        feeder = self.running["feeder"]
-        data = feeder.stdout.read(1 << 16)
-        if data == b"":
-            self.loop.forget(feeder.stdout)
-        *lines, self.said = (self.said + (data or b"")).split(b"\n")
-        for line in lines:
-            what, number = line.split()
-            if what == b"last":
-                self.last = int(number)
-                if self.last < self.stored:
-                    self.broken.append(f"B0: {self.stored} was said to be stored, but the store knows only {self.last}")
-            else:
-                self.stored = max(self.stored, int(number))
-        return bool(data)
-
-    def kill(self, names):
-        for name in names:
-            process = self.running.pop(name, None)
-            if process is None:
-                continue
-            self.kills += process.poll() is None
-            process.kill()
-            process.wait()
-            if name == "feeder":
-                self.running[name] = process
-                while self.hear():
-                    pass
-                del self.running[name]
-                self.loop.forget(process.stdout)
-                process.stdin.close()
-                process.stdout.close()
-
-    def check_running(self):
-        for name, process in self.running.items():
-            if process.poll() is not None:
-                raise Failed(f"{name} ended by itself with {process.returncode}{self.logs()}")
-
-    def logs(self):
-        out = f"\nbroker: {self.broker.log()[-600:]}"
-        for name in ("feeder", "receiver"):
-            path = os.path.join(self.broker.scratch, name + ".log")
-            if os.path.exists(path):
-                with open(path, encoding="utf-8", errors="replace") as f:
-                    out += f"\n{name}: {f.read()[-1200:]}"
-        return out
-
-    def rows(self):
-        """What the database holds; None when it is busy."""
-        try:
-            with sqlite3.connect(f"file:{self.path('database')}?mode=ro", uri=True, timeout=0.5) as database:
-                rows = database.execute(ROWS).fetchall()
-            database.close()
-            return rows
-        except sqlite3.OperationalError:
-            return None
-
-    def see_positions(self):
-        """The database itself notes the position of each effect, in the application's transaction."""
-        with sqlite3.connect(self.path("database"), timeout=5) as database:
-            database.executescript(SEEN)
-        database.close()
-
-    def close(self, keep):
-        self.kill(list(self.running))
-        for hop in self.hops:
-            hop.close()
-        self.broker.cleanup(keep)
-        for disk in self.disks:
-            disk.close()
+UP_S, PATIENCE_S, PATIENCE_LIE_S = 20, 30, 5
 
 
 class Counts:
@@ -258,10 +62,10 @@ class Chapter:
 
     def __init__(self, options, number, counts, rng):
         self.options, self.counts, self.random, self.number = options, counts, rng, number
-        self.layout = LAYOUTS[number % len(LAYOUTS)]
-        self.p = Programs(options, self.layout, rng)
+        self.layout = [(parts, 64 + 64 * len(parts.split())) for parts in LAYOUTS[number % len(LAYOUTS)]]
+        self.p = Applications(options.build, self.layout, rng, options.lie)
         self.feeder_hop, self.receiver_hop = self.p.hops
-        self.began, self.cut_now, self.known, self.seen = time.monotonic(), False, [], False
+        self.began, self.cut_now, self.known, self.seen, self.ended = time.monotonic(), False, [], False, []
         self.start(honest=True)
 
     def start(self, honest=False):
@@ -278,7 +82,7 @@ class Chapter:
             if end is not None and time.monotonic() > end:
                 break
             self.round()
-        self.finish()
+        self.p.must_finish(PATIENCE_LIE_S if self.options.lie else PATIENCE_S)
 
     # ---- rounds ----
 
@@ -352,6 +156,7 @@ class Chapter:
     def cut(self, victims):
         """Called in the middle of a packet's way, too: it does nothing but cut."""
         self.cut_now = True
+        self.ended = self.p.ended()
         self.p.remark(f"cut {self.counts.cuts + 1} of {' and '.join(self.parts_of(victims))}")
         for disk in victims:
             disk.cut()
@@ -363,6 +168,8 @@ class Chapter:
         p, r, c = self.p, self.random, self.counts
         if not done:
             self.cut(victims)
+        if self.ended:
+            raise Failed(f"ended by itself, before the cut: {self.ended}{p.logs()}")
         p.loop.idle(r.choice((0, 0, 0.002, 0.01, 0.03)))
         hit = {PROGRAM[part] for part, disk in p.disk.items() if disk in victims}
         bystanders = {name for name in p.running if name not in hit and r.random() < 0.25}
@@ -406,47 +213,6 @@ class Chapter:
             raise Failed(f"after cut {self.counts.cuts}: {len(gaps)} gaps {gaps[:12]}; " + "; ".join(judge.details))
 
     # ---- the end ----
-
-    def finish(self):
-        p = self.p
-        patience = 5 if self.options.lie else DRAIN_S
-        wanted = lambda: len({row[1] for row in p.rows() or ()}) >= p.limit
-        end = time.monotonic() + patience
-        while not wanted() and time.monotonic() < end:
-            p.check_running()
-            p.loop.idle(0.1)
-        stuck = not wanted()
-        if stuck:
-            raise Failed(f"not everything has come after {patience} s: {len({r[1] for r in p.rows() or ()})} of {p.limit}, "
-                         f"stored {p.stored}, flows open {[list(h.open.items())[:5] for h in p.hops]}{p.logs()}")
-        self.stop()
-        if any(hop.forgotten for hop in p.hops):
-            raise Failed("a session was forgotten: Session Present 0")
-        self.check_stores()
-
-    def stop(self):
-        """A clean end: every flow is complete, and the programs say so."""
-        p = self.p
-        p.running["feeder"].stdin.close()
-        self.must_end("feeder")
-        p.running["receiver"].send_signal(signal.SIGTERM)
-        self.must_end("receiver")
-        p.running["broker"].send_signal(signal.SIGTERM)
-        self.must_end("broker")
-
-    def must_end(self, name):
-        process = self.p.running[name]
-        self.p.loop.run(lambda: process.poll() is not None, DRAIN_S)
-        if process.poll() != 0:
-            raise Failed(f"{name} ended with {process.poll()}{self.p.logs()}")
-        self.p.kill([name])
-
-    def check_stores(self):
-        for part in ("outbox", "inbox", "broker"):
-            done = subprocess.run([f"{self.options.build}/bin/quartet", "store", "check", self.p.path(part)],
-                                  capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise Failed(f"store check of {part}: {done.stdout}{done.stderr}")
 
     def judge(self, whole):
         """Counts what the database holds; of a chapter that broke off, only what others have come after."""

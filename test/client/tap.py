@@ -121,6 +121,7 @@ class Hop:
         self.forgotten = 0  # of them without a session, after the first
         self.subscribed = False
         self.packets = 0  # of flows
+        self.answered = 0  # PUBACK and PUBREC packets
         self.trigger = None  # (packet type, how many until then, before it is passed on, what is called)
         loop.hops.append(self)
         loop.listen(self.listener, self.accept)
@@ -196,7 +197,8 @@ class Hop:
             number = int(p.payload)
             self.sent[number] += 1
             self.open[p.packet_id] = number
-        elif p.type in (codec.PUBACK, codec.PUBCOMP) or p.type == codec.PUBREC and p.reason >= 0x80:
+        self.answered += p.type in (codec.PUBACK, codec.PUBREC)
+        if p.type in (codec.PUBACK, codec.PUBCOMP) or p.type == codec.PUBREC and p.reason >= 0x80:
             if up != self.sender:
                 self.open.pop(p.packet_id, None)
 
