@@ -3,64 +3,10 @@
 #include <stdlib.h>
 
 #include "base/must.h"
+#include "sim/kept.h"
 #include "sim/scenario_inside.h"
 
-enum { FOUND_MAX = 16 };
-
-struct found {
-    session_id_t out, in;
-    struct store_flight flights[FOUND_MAX];
-    unsigned flight_count;
-    packet_id_t held[FOUND_MAX];
-    unsigned held_count;
-    uint64_t sequence;
-};
-
-static void on_session(void *user, session_id_t id, const struct record_session *s) {
-    struct found *f = user;
-    const bool in = s->client_id.len > 3 && memcmp(s->client_id.ptr, "in:", 3) == 0;
-    *(in ? &f->in : &f->out) = id;
-}
-
-static void on_subscription(void *user, session_id_t id, const struct record_subscribed *s) {
-    (void)user;
-    (void)id;
-    (void)s;
-}
-
-static void on_held(void *user, session_id_t id, packet_id_t packet_id) {
-    struct found *f = user;
-    must(id == f->in && f->held_count < FOUND_MAX);
-    f->held[f->held_count++] = packet_id;
-}
-
-static void on_flight(void *user, session_id_t id, const struct store_flight *flight) {
-    struct found *f = user;
-    must(id == f->out && f->flight_count < FOUND_MAX);
-    f->flights[f->flight_count++] = *flight;
-}
-
-static void on_queue(void *user, session_id_t id, uint64_t count, uint64_t bytes) {
-    (void)user;
-    (void)id;
-    (void)count;
-    (void)bytes;
-}
-
-static void on_will(void *user, const struct record_will *will) {
-    (void)user;
-    (void)will;
-}
-
-static void on_position(void *user, session_id_t id, uint64_t sequence) {
-    struct found *f = user;
-    f->sequence = id == f->out ? sequence : f->sequence;
-}
-
-static void on_retained(void *user, struct message *m) {
-    (void)user;
-    message_unref(m);
-}
+enum { QUEUED_MAX = 16 };
 
 static void print_payload(FILE *out, struct message *m) {
     must(m != NULL);
@@ -70,54 +16,43 @@ static void print_payload(FILE *out, struct message *m) {
 }
 
 static void print_queue(FILE *out, struct store *store, session_id_t session, const char *what) {
-    struct store_delivery all[FOUND_MAX];
-    const size_t count = session != 0 ? store_queue_read(store, session, 0, UINT32_MAX, all, FOUND_MAX) : 0;
+    struct store_delivery all[QUEUED_MAX];
+    const size_t count = session != 0 ? store_queue_read(store, session, 0, UINT32_MAX, all, QUEUED_MAX) : 0;
     for (size_t i = 0; i < count; i++) {
         (void)fputs(i == 0 ? what : "", out);
         print_payload(out, all[i].message);
     }
 }
 
-static void print_found(FILE *out, struct store *store, const struct found *f) {
-    for (unsigned i = 0; i < f->flight_count; i++) {
-        (void)fprintf(out, ", %u is%s", f->flights[i].packet_id, f->flights[i].released ? " released" : "");
-        if (!f->flights[i].released) {
-            print_payload(out, store_message(store, f->flights[i].message_lsn));
+static void print_kept(FILE *out, struct store *store, const struct kept *k) {
+    for (unsigned i = 0; i < k->flight_count; i++) {
+        (void)fprintf(out, ", %u is%s", k->flights[i].packet_id, k->flights[i].released ? " released" : "");
+        if (!k->flights[i].released) {
+            print_payload(out, store_message(store, k->flights[i].message_lsn));
         }
     }
-    for (unsigned i = 0; i < f->held_count; i++) {
-        (void)fprintf(out, ", %u is held", f->held[i]);
+    for (unsigned i = 0; i < k->held_count; i++) {
+        (void)fprintf(out, ", %u is held", k->held[i]);
     }
-    print_queue(out, store, f->out, ", outbox");
-    print_queue(out, store, f->in, ", inbox");
-    if (f->sequence != 0) {
-        (void)fprintf(out, ", number %llu", (unsigned long long)f->sequence);
+    print_queue(out, store, k->out, ", outbox");
+    print_queue(out, store, k->in, ", inbox");
+    if (k->sequence != 0) {
+        (void)fprintf(out, ", number %llu", (unsigned long long)k->sequence);
     }
 }
 
 void scenario_client_disk(struct scenario *s, struct scenario_client *c) {
     struct error error = {0};
     struct machine copy;
-    struct found f = {0};
+    struct kept kept;
     char *text = NULL;
     size_t bytes = 0;
-    struct store_local_options options = s->plan.store;
-    const struct store_sink sink = {.user = &f,
-                                    .session = on_session,
-                                    .subscription = on_subscription,
-                                    .held = on_held,
-                                    .flight = on_flight,
-                                    .queue = on_queue,
-                                    .will = on_will,
-                                    .position = on_position,
-                                    .retained = on_retained};
-    machine_fork(&copy, &c->machine, &s->choices, SIM_POWER_DROP);
-    if (!machine_open(&copy, &options, &error) || !store_load(copy.store, &sink, &error)) {
+    if (!kept_look(&kept, &copy, &c->machine, &s->plan.store, &s->choices, &error)) {
         scenario_wrong(s, error.text, NULL, NULL);
     } else {
         FILE *out = open_memstream(&text, &bytes);
         must(out != NULL);
-        print_found(out, copy.store, &f);
+        print_kept(out, copy.store, &kept);
         must(fclose(out) == 0);
         (void)fprintf(scenario_see(s), "%s disk: %s", c->name, bytes > 0 ? text + 2 : "nothing");
         free(text);
