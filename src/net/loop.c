@@ -230,6 +230,7 @@ static void loop_deadlines(struct loop *loop) {
     }
 }
 
+/* Nobody comes any more, also not from another shard; who is here is told. */
 static void loop_begin_stop(struct loop *loop) {
     loop->stopping = true;
     loop->stop_at = loop->now + STOP_AFTER_MS;
@@ -237,12 +238,13 @@ static void loop_begin_stop(struct loop *loop) {
         uv_close((uv_handle_t *)&loop->listening[i].poll, NULL);
         listening_close(loop->listening[i].socket, loop->index);
     }
+    inbox_close(&loop->inbox);
+    loop_moved(loop);
     shard_stop(loop->shard);
 }
 
 /* The last turn: what is still open is cut off. */
 static void loop_end(struct loop *loop) {
-    inbox_close(&loop->inbox);
     for (size_t i = 0; i < loop->conns_capacity; i++) {
         if (loop->conns[i] != NULL) {
             conn_release(loop->conns[i]);

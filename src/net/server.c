@@ -248,6 +248,14 @@ static void server_watch_signals(struct server *s) {
     }
 }
 
+/* The main thread waits for others from now on: a second signal ends the process all the same. */
+static void server_unwatch_signals(struct server *s) {
+    for (size_t i = 0; i < sizeof s->signals / sizeof *s->signals; i++) {
+        must(uv_signal_stop(&s->signals[i]) == 0);
+    }
+    (void)signal(SIGHUP, SIG_IGN);
+}
+
 /* ---- running ---- */
 
 /* Any shard's thread: it has ended. */
@@ -337,6 +345,7 @@ static void server_serve(struct server *s) {
     s->options->ready(s->options->user);
     reclaim_offline();
     (void)uv_run(&s->uv, UV_RUN_DEFAULT);
+    server_unwatch_signals(s);
     server_end_threads(s);
     reclaim_online();
     uv_walk(&s->uv, server_close_handle, NULL);
