@@ -12,6 +12,8 @@
 
 #include "base/mem.h"
 
+enum { GRACE_MS = 2000 }; /* between SIGTERM and SIGKILL for a command */
+
 void tool_ack_deinit(struct tool_acks *a) {
     for (size_t i = 0; i < a->count; i++) {
         quartet_message_free(a->waiting[a->first + i]);
@@ -133,6 +135,13 @@ static void environment_deinit(struct environment *e) {
 
 /* ---- running the command ---- */
 
+static int give_up(int fd) {
+    int number = errno;
+    (void)close(fd);
+    errno = number;
+    return -1;
+}
+
 /* The payload as a file without a name, to be read from its beginning; -1 with errno. */
 static int payload_file(const struct quartet_message *m) {
     int fd = memfd_create("payload", MFD_CLOEXEC);
@@ -141,27 +150,31 @@ static int payload_file(const struct quartet_message *m) {
     while (fd >= 0 && left > 0) {
         ssize_t written = write(fd, at, left);
         if (written < 0 && errno != EINTR) {
-            (void)close(fd);
-            return -1;
+            return give_up(fd);
         }
         at += written > 0 ? written : 0;
         left -= written > 0 ? (size_t)written : 0;
     }
-    return fd < 0 || lseek(fd, 0, SEEK_SET) != 0 ? -1 : fd;
+    return fd >= 0 && lseek(fd, 0, SEEK_SET) != 0 ? give_up(fd) : fd;
 }
 
+/* In a process group of its own: Ctrl-C ends us, not the work that is under way. */
 static int spawn(struct tool_acks *a, int input) {
     char shell[] = "sh", dash[] = "-c";
     char *arguments[] = {shell, dash, (char *)(uintptr_t)a->s->options->ack_command, NULL};
     posix_spawn_file_actions_t actions;
     posix_spawnattr_t attributes;
-    sigset_t none;
+    sigset_t none, piped;
     (void)sigemptyset(&none);
+    (void)sigemptyset(&piped);
+    (void)sigaddset(&piped, SIGPIPE); /* which we ignore */
     (void)posix_spawn_file_actions_init(&actions);
     (void)posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
     (void)posix_spawnattr_init(&attributes);
     (void)posix_spawnattr_setsigmask(&attributes, &none);
-    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK);
+    (void)posix_spawnattr_setsigdefault(&attributes, &piped);
+    (void)posix_spawnattr_setpgroup(&attributes, 0);
+    (void)posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETPGROUP);
     struct environment e = environment_of(first(a));
     int code = posix_spawn(&a->child, "/bin/sh", &actions, &attributes, arguments, e.items);
     environment_deinit(&e);
@@ -204,23 +217,46 @@ static void command_ended(struct tool_acks *a, int status) {
         first_is_done(a);
         return;
     }
-    tool_loop_say(a->s, "the command has failed (%s %d) for a message of topic %s; trying again in %llu ms",
+    char next[48] = "it is not done";
+    if (!a->s->ended) {
+        (void)snprintf(next, sizeof next, "trying again in %llu ms", (unsigned long long)a->s->options->ack_pause_ms);
+        try_later(a);
+    }
+    tool_loop_say(a->s, "the command has failed (%s %d) for a message of topic %s; %s",
                   WIFEXITED(status) ? "status" : "signal", WIFEXITED(status) ? WEXITSTATUS(status) : WTERMSIG(status),
-                  first(a)->topic, (unsigned long long)a->s->options->ack_pause_ms);
-    try_later(a);
+                  first(a)->topic, next);
 }
 
-void tool_ack_reap(struct tool_acks *a, bool wait) {
+void tool_ack_reap(struct tool_acks *a) {
     int status = 0;
-    if (a->child == 0) {
-        return;
-    }
-    pid_t ended = waitpid(a->child, &status, wait ? 0 : WNOHANG);
-    while (ended < 0 && errno == EINTR) {
-        ended = waitpid(a->child, &status, wait ? 0 : WNOHANG);
-    }
-    if (ended == a->child) {
+    if (a->child != 0 && waitpid(a->child, &status, WNOHANG) == a->child) {
         command_ended(a, status);
+    }
+}
+
+/* Waits until the command ends, another signal comes, or it is `until_ms` (-1: never). */
+static void wait_for_command(struct tool_acks *a, int64_t until_ms) {
+    unsigned before = a->s->interruptions;
+    tool_ack_reap(a);
+    while (a->child != 0 && a->s->interruptions == before && (until_ms < 0 || tool_loop_now_ms() < until_ms)) {
+        int64_t left = until_ms < 0 ? 60000 : until_ms - tool_loop_now_ms();
+        (void)tool_loop_wait(a->s, -1, 0, left < 0 ? 0 : left > 60000 ? 60000 : (int)left);
+        tool_ack_reap(a);
+    }
+}
+
+void tool_ack_finish(struct tool_acks *a) {
+    if (a->child != 0 && a->s->killed_by != 0) {
+        tool_loop_say(a->s, "waiting for the command to end; another signal ends it");
+    }
+    wait_for_command(a, a->s->deadline_ms);
+    if (a->child != 0) {
+        (void)kill(-a->child, SIGTERM);
+        wait_for_command(a, tool_loop_now_ms() + GRACE_MS);
+    }
+    if (a->child != 0) {
+        (void)kill(-a->child, SIGKILL);
+        wait_for_command(a, -1);
     }
 }
 

@@ -25,7 +25,10 @@ void tool_ack_add(struct tool_acks *a, struct quartet_message *m);
 void tool_ack_run(struct tool_acks *a);
 /* When tool_ack_run() is to be called, in milliseconds; -1: not before something happens. */
 int tool_ack_timeout_ms(const struct tool_acks *a);
-/* SIGCHLD has come; `wait`: wait for the command's end. */
-void tool_ack_reap(struct tool_acks *a, bool wait);
+/* SIGCHLD has come. */
+void tool_ack_reap(struct tool_acks *a);
+/* The program ends: waits for the command that runs, until the time of -W is over or another SIGINT or SIGTERM comes;
+ * then the command is ended. */
+void tool_ack_finish(struct tool_acks *a);
 /* Reads lines from standard input: each says that the first message is done. */
 void tool_ack_read(struct tool_acks *a);

@@ -38,6 +38,19 @@ static bool check_will(const struct tool_options *o, struct error *error) {
     return check_topic("--will-topic", o->will_topic, error);
 }
 
+static bool check_server(const struct tool_options *o, struct error *error) {
+    if (o->unix_path == NULL && o->host != NULL && *o->host == 0) {
+        return wrong(error, "the name of the broker's host is empty");
+    }
+    if (o->unix_path != NULL && *o->unix_path == 0) {
+        return wrong(error, "the path of --unix is empty");
+    }
+    if (tool_property_present(&o->properties[TOOL_COMMAND_CONNECT], PROPERTY_AUTHENTICATION_METHOD)) {
+        return wrong(error, "authentication-method is not supported: only a user name and a password are");
+    }
+    return true;
+}
+
 static bool check_session(struct tool_options *o, struct error *error) {
     if (o->client_id != NULL && o->id_prefix != NULL) {
         return wrong(error, "-i and -I cannot be used together");
@@ -85,7 +98,10 @@ static bool check_store(struct tool_options *o, struct error *error) {
     return true;
 }
 
-static bool check_sub(const struct tool_options *o, struct error *error) {
+/* A filter that is named twice is one subscription, and is answered once. */
+static bool check_sub(struct tool_options *o, struct error *error) {
+    tool_strings_unique(&o->topics);
+    tool_strings_unique(&o->unsubscribe);
     if (o->topics.count == 0) {
         return wrong(error, "there is nothing to subscribe to: give -t TOPIC");
     }
@@ -121,7 +137,7 @@ static bool check_publication(const struct tool_options *o, struct error *error)
     return check_topic("-t", tool_publish_topic(o), error);
 }
 
-static bool check_program(const struct tool_options *o, struct error *error) {
+static bool check_program(struct tool_options *o, struct error *error) {
     if (o->program == TOOL_SUB) {
         return check_sub(o, error);
     }
@@ -135,7 +151,8 @@ static bool check_program(const struct tool_options *o, struct error *error) {
 }
 
 bool tool_options_check(struct tool_options *o, struct error *error) {
-    if (!check_store(o, error) || !check_session(o, error) || !check_will(o, error) || !check_program(o, error)) {
+    if (!check_server(o, error) || !check_store(o, error) || !check_session(o, error) || !check_will(o, error) ||
+        !check_program(o, error)) {
         return false;
     }
     if (o->id_prefix != NULL) {

@@ -32,7 +32,7 @@ static bool read_all(FILE *in, const char *path, struct buf *text, struct error 
         text->len += got;
     } while (got > 0 && text->len <= CONFIG_BYTES_MAX);
     if (ferror(in)) {
-        return error_set(error, ERROR_IO, errno, "the file %s cannot be read: %s", path, strerror(errno));
+        return error_set(error, ERROR_IO, errno, "the file %s cannot be read", path);
     }
     if (text->len > CONFIG_BYTES_MAX || memchr(text->ptr, 0, text->len) != NULL) {
         return error_set(error, ERROR_FORMAT, 0, "the file %s is not a file of options", path);
@@ -55,12 +55,9 @@ static bool take_line(struct tool_options *options, char *line, struct error *er
     size_t count = 0;
     char *name = cut_word(&line);
     size_t wanted = tool_option_values(options->program, name);
-    /* A user property has one value more than other properties. */
-    if (wanted > 1 && strstr(line, "user-property") != NULL) {
-        wanted++;
-    }
     while (*line != 0 && count + 1 < wanted) {
         values[count++] = cut_word(&line);
+        wanted += wanted == 3 && count == 2 && tool_property_is_pair(values[1]) ? 1 : 0;
     }
     if (*line != 0) {
         values[count++] = line;
@@ -75,11 +72,11 @@ static bool take_line(struct tool_options *options, char *line, struct error *er
     return true;
 }
 
-bool tool_config_load(struct tool_options *options, const char *path, struct error *error) {
+bool tool_config_load(struct tool_options *options, const char *path, bool needed, struct error *error) {
     FILE *in = fopen(path, "re");
     if (in == NULL) {
-        return errno == ENOENT || errno == ENOTDIR ||
-               error_set(error, ERROR_IO, errno, "the file %s cannot be opened: %s", path, strerror(errno));
+        bool allowed = !needed && (errno == ENOENT || errno == ENOTDIR || errno == EACCES);
+        return allowed || error_set(error, ERROR_IO, errno, "the file %s cannot be opened", path);
     }
     struct buf *text = &options->texts[TOOL_TEXT_CONFIG];
     bool good = read_all(in, path, text, error);

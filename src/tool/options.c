@@ -318,6 +318,20 @@ void tool_strings_add(struct tool_strings *strings, const char *text) {
     strings->items[strings->count++] = text;
 }
 
+void tool_strings_unique(struct tool_strings *strings) {
+    size_t kept = 0;
+    for (size_t i = 0; i < strings->count; i++) {
+        size_t same = 0;
+        while (same < kept && strcmp(strings->items[same], strings->items[i]) != 0) {
+            same++;
+        }
+        if (same == kept) {
+            strings->items[kept++] = strings->items[i];
+        }
+    }
+    strings->count = kept;
+}
+
 static bool take_row(struct tool_options *o, const struct option_row *row, const char *name,
                      struct option_values *values, struct error *error) {
     void *field = (char *)o + row->offset;
@@ -372,14 +386,17 @@ static bool take_arguments(struct tool_options *options, int argc, char **argv, 
     return true;
 }
 
-/* -o is looked for before anything is read, for what it names comes before all arguments. */
-static const char *named_file(int argc, char **argv, const char *otherwise) {
-    for (int i = 1; i + 1 < argc; i++) {
+/* -o is looked for before anything is read, for what it names comes before all arguments; NULL when it is not given. */
+static const char *named_file(enum tool_program program, int argc, char **argv) {
+    for (int i = 1; i + 1 < argc;) {
         if (strcmp(argv[i], "-o") == 0) {
             return argv[i + 1];
         }
+        size_t values = tool_option_values(program, argv[i]);
+        bool pair = values == 3 && i + 2 < argc && tool_property_is_pair(argv[i + 2]);
+        i += 1 + (int)values + (pair ? 1 : 0);
     }
-    return otherwise;
+    return NULL;
 }
 
 bool tool_options_parse(struct tool_options *options, enum tool_program program, const char *config_file, int argc,
@@ -392,8 +409,9 @@ bool tool_options_parse(struct tool_options *options, enum tool_program program,
         .random_filter = 100,
         .ack_pause_ms = 1000,
     };
-    const char *file = named_file(argc, argv, config_file);
-    if (file != NULL && !tool_config_load(options, file, error)) {
+    const char *named = named_file(program, argc, argv);
+    const char *file = named != NULL ? named : config_file;
+    if (file != NULL && !tool_config_load(options, file, named != NULL, error)) {
         return false;
     }
     return take_arguments(options, argc, argv, error) &&

@@ -127,8 +127,9 @@ struct tool_options {
 
 enum { TOOL_TEXT_CONFIG = 0, TOOL_TEXT_URL, TOOL_TEXT_ID };
 
-/* Reads the configuration file (NULL: none; one that is not there is none) and then the arguments after argv[0]; fills
- * in defaults and checks. False with a sentence for the person who typed them. In either case tool_options_deinit(). */
+/* Reads the configuration file (NULL: none; one that is not there is none), or the one that -o names, and then the
+ * arguments after argv[0]; fills in defaults and checks. False with a sentence for the person who typed them. In either
+ * case tool_options_deinit(). */
 bool tool_options_parse(struct tool_options *options, enum tool_program program, const char *config_file, int argc,
                         char **argv, struct error *error);
 void tool_options_deinit(struct tool_options *options);
@@ -145,8 +146,9 @@ static inline const char *tool_publish_topic(const struct tool_options *options)
 /* The version of MQTT that will be spoken. */
 int tool_protocol(const struct tool_options *options);
 
-/* Takes the options of a file, one a line, as if they stood before the arguments. */
-bool tool_config_load(struct tool_options *options, const char *path, struct error *error);
+/* Takes the options of a file, one a line, as if they stood before the arguments. A file that is not there, or not for
+ * us to read, is none, unless it is needed. */
+bool tool_config_load(struct tool_options *options, const char *path, bool needed, struct error *error);
 /* $XDG_CONFIG_HOME/mosquitto_PROGRAM or else $HOME/.config/mosquitto_PROGRAM; appends the path with its zero, nothing
  * when neither is set. */
 void tool_config_path(struct buf *path, enum tool_program program);
@@ -165,5 +167,7 @@ bool tool_url_take(struct tool_options *options, const char *url, struct error *
 bool tool_options_check(struct tool_options *options, struct error *error);
 
 void tool_strings_add(struct tool_strings *strings, const char *text);
+/* Leaves each text once, where it first stood. */
+void tool_strings_unique(struct tool_strings *strings);
 /* A decimal number within bounds; false with a sentence that names `what`. */
 bool tool_number(const char *what, const char *text, uint64_t min, uint64_t max, uint64_t *value, struct error *error);

@@ -1,5 +1,6 @@
 #include "tool/output.h"
 
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -9,8 +10,8 @@
 
 enum { WATCH_LINES_MAX = 10000 };
 
-void tool_output_init(struct tool_output *out, const struct tool_options *options) {
-    *out = (struct tool_output){.options = options};
+void tool_output_init(struct tool_output *out, struct tool_loop *s) {
+    *out = (struct tool_output){.s = s, .options = s->options};
 }
 
 void tool_output_deinit(struct tool_output *out) {
@@ -70,8 +71,9 @@ static void write_place(struct tool_output *out, const char *topic) {
     buf_bytes(&out->line, span_str(place));
 }
 
-bool tool_output_message(struct tool_output *out, const struct quartet_message *m) {
+bool tool_output_message(struct tool_output *out, const char *before, const struct quartet_message *m) {
     out->line.len = 0;
+    buf_bytes(&out->line, span_str(before));
     if (out->options->watch) {
         write_place(out, m->topic);
     }
@@ -80,6 +82,12 @@ bool tool_output_message(struct tool_output *out, const struct quartet_message *
     } else {
         write_plain(out, m);
     }
-    size_t length = out->line.len;
-    return length == 0 || (fwrite(out->line.ptr, 1, length, stdout) == length && fflush(stdout) == 0);
+    if (tool_loop_write(out->s, buf_span(&out->line))) {
+        return true;
+    }
+    if (!out->s->ended) {
+        tool_loop_say(out->s, "standard output takes no more: %s", strerror(errno));
+        tool_loop_end(out->s, TOOL_EXIT_SYSTEM);
+    }
+    return false;
 }

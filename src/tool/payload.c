@@ -11,8 +11,7 @@ enum { READ_BYTES = 65536 };
 static bool read_once(int fd, const char *name, struct buf *out, bool *over, struct error *error) {
     ssize_t got = read(fd, buf_reserve(out, READ_BYTES), READ_BYTES);
     if (got < 0) {
-        return errno == EINTR || errno == EAGAIN ||
-               error_set(error, ERROR_IO, errno, "%s cannot be read: %s", name, strerror(errno));
+        return errno == EINTR || errno == EAGAIN || error_set(error, ERROR_IO, errno, "%s cannot be read", name);
     }
     out->len += (size_t)got;
     *over = got == 0;
@@ -36,7 +35,7 @@ static bool read_all(int fd, const char *name, struct buf *out, struct error *er
 static bool load_file(const char *path, struct buf *payload, struct error *error) {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0) {
-        return error_set(error, ERROR_IO, errno, "the file %s cannot be opened: %s", path, strerror(errno));
+        return error_set(error, ERROR_IO, errno, "the file \"%s\" cannot be opened", path);
     }
     bool good = read_all(fd, path, payload, error);
     (void)close(fd);

@@ -1,10 +1,12 @@
 #include "tool/property.h"
 
 #include <string.h>
+#include <strings.h>
 
 #include "base/mem.h"
 #include "packet/property.h"
 #include "tool/options.h"
+#include "topic/topic.h"
 
 struct command_row {
     const char *name;
@@ -22,15 +24,17 @@ static const struct command_row commands[TOOL_COMMANDS] = {
     {"will", PACKET_BIT_WILL, 0},
 };
 
+static char small(char c) {
+    return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c == ' ' ? '-' : c;
+}
+
 /* Whether a flag's word such as payload-format-indicator is the standard's "Payload Format Indicator". */
 static bool same_name(const char *word, const char *name) {
-    for (; *name != 0; word++, name++) {
-        char c = *name == ' ' ? '-' : *name >= 'A' && *name <= 'Z' ? (char)(*name - 'A' + 'a') : *name;
-        if (*word != c) {
-            return false;
-        }
+    while (*name != 0 && *word != ' ' && small(*word) == small(*name)) {
+        word++;
+        name++;
     }
-    return *word == 0;
+    return *word == 0 && *name == 0;
 }
 
 static size_t find_property(const char *word) {
@@ -42,9 +46,14 @@ static size_t find_property(const char *word) {
     return PROPERTY_COUNT;
 }
 
+bool tool_property_is_pair(const char *word) {
+    size_t index = find_property(word);
+    return index < PROPERTY_COUNT && property_rows[index].kind == PROPERTY_PAIR;
+}
+
 static size_t find_command(const char *word) {
     for (size_t i = 0; i < TOOL_COMMANDS; i++) {
-        if (strcmp(word, commands[i].name) == 0) {
+        if (strcasecmp(word, commands[i].name) == 0) {
             return i;
         }
     }
@@ -97,6 +106,10 @@ static bool take_value(const struct property_row *row, struct tool_properties *p
         return error_set(error, ERROR_INVALID, 0, "the value of %s must be %s of at most 65,535 bytes", values[0],
                          is_text ? "well-formed UTF-8" : "a string");
     }
+    if (row->kind == PROPERTY_TOPIC && !topic_name_valid(text)) {
+        return error_set(error, ERROR_INVALID, 0, "the value of %s must be a topic name, not \"%s\"", values[0],
+                         values[1]);
+    }
     *(struct span *)(void *)((char *)&p->values + row->offset) = text;
     return true;
 }
@@ -126,6 +139,9 @@ bool tool_property_take(struct tool_properties *properties, const char *const *v
         return error_set(error, ERROR_INVALID, 0, "the property %s needs a name and a value", values[1]);
     }
     struct tool_properties *p = &properties[command];
+    if (row->kind != PROPERTY_PAIR && (p->values.present & bit) != 0) {
+        return error_set(error, ERROR_INVALID, 0, "the property %s can stand in %s once", values[1], values[0]);
+    }
     p->values.present |= bit;
     return take_value(row, p, values + 1, error);
 }

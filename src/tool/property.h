@@ -25,6 +25,8 @@ struct tool_properties {
     size_t user_count;
 };
 
+/* Whether the property has a name and a value, as user-property has: one value more than others. */
+bool tool_property_is_pair(const char *word);
 /* Takes the three or four values of -D; *used says how many. False with a sentence. */
 bool tool_property_take(struct tool_properties *properties, const char *const *values, size_t count, size_t *used,
                         struct error *error);

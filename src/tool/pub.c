@@ -6,8 +6,9 @@
 #include "tool/payload.h"
 #include "tool/verbs.h"
 
-/* Lines are not read while so many messages wait for the broker. */
+/* Lines are not read while so many messages, or bytes, wait for the broker. */
 #define WAITING_MAX 20000
+#define WAITING_BYTES_MAX (64 << 20)
 
 struct publisher {
     struct tool_loop s;
@@ -16,6 +17,8 @@ struct publisher {
     struct span line; /* read, but not taken by the library */
     bool has_line;
     uint64_t number;    /* of the line */
+    uint64_t taken;     /* by earlier runs with this store: the highest number */
+    bool told_full;     /* that there is no room */
     uint64_t left;      /* times that the one message is still to be published */
     int64_t next_ms;    /* when */
     bool all_published; /* nothing new comes */
@@ -46,6 +49,10 @@ static bool publish(struct publisher *p, struct span payload, uint64_t sequence)
         .properties = tool_properties_of_message(&o->properties[TOOL_COMMAND_PUBLISH]),
     };
     int code = quartet_publish(p->s.quartet, &publication, NULL);
+    if (code == QUARTET_STORE_FULL && !o->stored_is_enough && !p->told_full) {
+        tool_loop_say(&p->s, "the disk is full: waiting for room");
+        p->told_full = true;
+    }
     if (code != QUARTET_OK && code != QUARTET_FULL && code != QUARTET_STORE_FULL) {
         tool_loop_fail(&p->s, "the message cannot be published", code);
     }
@@ -70,7 +77,8 @@ static void publish_due(struct publisher *p) {
 static bool may_read(const struct publisher *p) {
     struct quartet_status status;
     quartet_status(p->s.quartet, &status);
-    return p->s.options->stored_is_enough || status.outbox_messages < WAITING_MAX;
+    return p->s.options->stored_is_enough ||
+           (status.outbox_messages < WAITING_MAX && status.outbox_bytes < WAITING_BYTES_MAX);
 }
 
 static void publish_lines(struct publisher *p) {
@@ -156,13 +164,13 @@ static void run_offline(struct publisher *p) {
             break;
         }
         if (p->s.options->payload == TOOL_PAYLOAD_LINES && !p->has_line) {
-            read_lines(p);
-            continue;
-        }
-        if (p->next_ms <= tool_loop_now_ms()) {
+            if (tool_loop_wait(&p->s, STDIN_FILENO, POLLIN, -1)) {
+                read_lines(p);
+            }
+        } else if (p->next_ms <= tool_loop_now_ms()) {
             tool_loop_fail(&p->s, "the outbox takes no more without the broker", QUARTET_FULL);
         } else {
-            (void)poll(NULL, 0, turn_ms(p));
+            (void)tool_loop_wait(&p->s, -1, 0, turn_ms(p));
         }
     }
     int code = p->s.ended ? QUARTET_OK : quartet_wait_stored(p->s.quartet, 0, -1);
@@ -172,10 +180,34 @@ static void run_offline(struct publisher *p) {
     tool_loop_end(&p->s, TOOL_EXIT_OK);
 }
 
+/* Whoever gives other lines with the same numbers must hear that they were taken for the old ones. */
+static void tell_what_was_left_out(const struct publisher *p) {
+    uint64_t left_out = p->number < p->taken ? p->number : p->taken;
+    if (left_out > 0) {
+        tool_loop_say(
+            &p->s, "lines 1 to %llu were left out: an earlier run with this store has taken lines with these numbers",
+            (unsigned long long)left_out);
+    }
+}
+
+static void run(struct publisher *p) {
+    p->taken = p->s.options->numbered ? quartet_last_sequence(p->s.quartet) : 0;
+    if (p->s.options->stored_is_enough) {
+        run_offline(p);
+    } else {
+        run_online(p);
+    }
+    tell_what_was_left_out(p);
+}
+
 int tool_pub(const struct tool_options *options) {
     struct error error;
     struct publisher p = {
-        .s = {.options = options, .verb = &p, .on_event = hear, .signals = -1},
+        .s = {.options = options,
+              .verb = &p,
+              .on_event = hear,
+              .signals = -1,
+              .reconnects = options->payload == TOOL_PAYLOAD_LINES},
         .lines = {.fd = STDIN_FILENO},
         .left = options->repeat,
         .all_published = options->flush,
@@ -184,11 +216,7 @@ int tool_pub(const struct tool_options *options) {
         tool_loop_say(&p.s, "%s", error.text);
         tool_loop_end(&p.s, TOOL_EXIT_FAILED);
     } else if (tool_loop_open(&p.s)) {
-        if (options->stored_is_enough) {
-            run_offline(&p);
-        } else {
-            run_online(&p);
-        }
+        run(&p);
     }
     int status = tool_loop_close(&p.s);
     buf_deinit(&p.payload);

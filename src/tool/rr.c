@@ -60,10 +60,13 @@ static void take(struct tool_loop *s, struct quartet_message *m) {
     if (!r->asked || (m->retain && s->options->no_retained)) {
         return;
     }
+    char latency[32] = "";
     if (s->options->latency) {
-        (void)printf("%.6f ", (double)(now_us() - r->asked_us) / 1e6);
+        (void)snprintf(latency, sizeof latency, "%.6f ", (double)(now_us() - r->asked_us) / 1e6);
     }
-    tool_loop_end(s, tool_output_message(&r->output, m) ? TOOL_EXIT_OK : TOOL_EXIT_SYSTEM);
+    if (tool_output_message(&r->output, latency, m)) {
+        tool_loop_end(s, TOOL_EXIT_OK);
+    }
 }
 
 static void subscribe(struct requester *r) {
@@ -77,9 +80,9 @@ static void subscribe(struct requester *r) {
 int tool_rr(const struct tool_options *options) {
     struct error error;
     struct requester r = {
-        .s = {.options = options, .verb = &r, .on_event = hear, .on_message = take, .signals = -1},
+        .s = {.options = options, .verb = &r, .on_event = hear, .on_message = take, .reconnects = true, .signals = -1},
     };
-    tool_output_init(&r.output, options);
+    tool_output_init(&r.output, &r.s);
     if (!tool_payload_load(options, &r.payload, &error)) {
         tool_loop_say(&r.s, "%s", error.text);
         tool_loop_end(&r.s, TOOL_EXIT_FAILED);

@@ -17,19 +17,47 @@ struct subscriber {
     uint64_t printed;
     size_t answered; /* subscriptions */
     size_t denied;
-    uint8_t reason;     /* of the last one that was denied */
-    uint64_t in_second; /* messages, for --message-rate */
-    int64_t second_ms;  /* when the next number is printed; 0: nothing came yet */
-    bool finishing;     /* ends when what was published has left */
+    bool unsubscribing;  /* all subscriptions are answered, and -U is under way */
+    size_t unsubscribed; /* answers to it */
+    uint8_t reason;      /* of the last one that was denied */
+    uint64_t in_second;  /* messages, for --message-rate */
+    int64_t second_ms;   /* when the next number is printed; 0: nothing came yet */
+    bool finishing;      /* ends when what was published has left */
 };
 
 /* ---- answers ---- */
+
+/* -U comes after -t, also where both name the same filter. */
+static void unsubscribe(struct subscriber *sub) {
+    const struct tool_strings *filters = &sub->s.options->unsubscribe;
+    sub->unsubscribing = true;
+    sub->unsubscribed = 0;
+    for (size_t i = 0; i < filters->count; i++) {
+        int code = quartet_unsubscribe(sub->s.quartet, filters->items[i]);
+        if (code != QUARTET_OK) {
+            tool_loop_fail(&sub->s, "the subscription cannot be ended", code);
+        }
+    }
+}
 
 static void all_answered(struct subscriber *sub) {
     if (sub->denied == sub->s.options->topics.count) {
         tool_loop_say(&sub->s, "all subscriptions were denied");
         tool_loop_end(&sub->s, sub->reason);
+    } else if (sub->s.options->unsubscribe.count > 0) {
+        unsubscribe(sub);
     } else if (sub->s.options->exit_on_suback) {
+        tool_loop_end(&sub->s, TOOL_EXIT_OK);
+    }
+}
+
+static void hear_unsubscribed(struct subscriber *sub, const struct quartet_event *e) {
+    if (e->reason >= 0x80) {
+        tool_loop_say(&sub->s, "the subscription to %s was not ended: %s", e->text, quartet_reason_name(5, e->reason));
+    }
+    sub->unsubscribed++;
+    if (sub->unsubscribing && sub->unsubscribed == sub->s.options->unsubscribe.count &&
+        sub->s.options->exit_on_suback) {
         tool_loop_end(&sub->s, TOOL_EXIT_OK);
     }
 }
@@ -38,6 +66,7 @@ static void all_answered(struct subscriber *sub) {
 static void connected(struct subscriber *sub, bool session_present) {
     if (!session_present) {
         sub->answered = sub->denied = 0;
+        sub->unsubscribing = false;
     } else if (sub->answered == sub->s.options->topics.count) {
         all_answered(sub);
     }
@@ -47,6 +76,9 @@ static void hear(struct tool_loop *s, const struct quartet_event *e) {
     struct subscriber *sub = s->verb;
     if (e->kind == QUARTET_EVENT_CONNECTED) {
         connected(sub, e->session_present);
+    }
+    if (e->kind == QUARTET_EVENT_UNSUBSCRIBED) {
+        hear_unsubscribed(sub, e);
     }
     if (e->kind != QUARTET_EVENT_SUBSCRIBED) {
         return;
@@ -104,22 +136,21 @@ static void count(struct subscriber *sub, uint64_t messages) {
     }
 }
 
+/* It is not done: the next run of this store gets it. */
+static void leave(struct quartet_message *m) {
+    quartet_message_free(quartet_message_keep(m));
+}
+
 static void print(struct subscriber *sub, struct quartet_message *m) {
     if (sub->s.options->message_rate) {
         sub->in_second++;
-    } else if (!tool_output_message(&sub->output, m)) {
-        quartet_message_free(quartet_message_keep(m)); /* not done */
-        tool_loop_say(&sub->s, "standard output takes no more");
-        tool_loop_end(&sub->s, TOOL_EXIT_SYSTEM);
+    } else if (!tool_output_message(&sub->output, "", m)) {
+        leave(m);
     }
 }
 
 static bool is_wanted(struct subscriber *sub, const struct quartet_message *m) {
     const struct tool_options *o = sub->s.options;
-    if (o->retained_only && !m->retain) {
-        finish(sub);
-        return false;
-    }
     if ((o->no_retained && m->retain) || is_filtered_out(o, m)) {
         return false;
     }
@@ -129,14 +160,23 @@ static bool is_wanted(struct subscriber *sub, const struct quartet_message *m) {
     return is_by_chance(sub);
 }
 
+/* What waits to be done makes up the number of -C. */
+static bool has_enough(const struct subscriber *sub) {
+    uint64_t wanted = sub->s.options->message_count;
+    return wanted > 0 && sub->ack.done + sub->ack.count >= wanted;
+}
+
 static void take(struct tool_loop *s, struct quartet_message *m) {
     struct subscriber *sub = s->verb;
-    if (sub->finishing) {
-        quartet_message_free(quartet_message_keep(m)); /* not done: the next run gets it */
+    if (s->options->retained_only && !m->retain) {
+        finish(sub);
+    }
+    if (sub->finishing || s->ended || has_enough(sub)) {
+        leave(m);
         return;
     }
     if (!is_wanted(sub, m)) {
-        if (s->options->ack != TOOL_ACK_PRINTED && !sub->finishing) {
+        if (s->options->ack != TOOL_ACK_PRINTED) {
             (void)quartet_done(s->quartet, m);
         }
         return;
@@ -168,9 +208,6 @@ static void subscribe(struct subscriber *sub) {
         };
     }
     int code = quartet_subscribe(sub->s.quartet, list, o->topics.count);
-    for (size_t i = 0; i < o->unsubscribe.count && code == QUARTET_OK; i++) {
-        code = quartet_unsubscribe(sub->s.quartet, o->unsubscribe.items[i]);
-    }
     if (code != QUARTET_OK) {
         tool_loop_fail(&sub->s, "the subscription cannot be made", code);
     }
@@ -181,7 +218,7 @@ static void child_ended(struct tool_loop *s, int number) {
     (void)number;
     struct subscriber *sub = s->verb;
     uint64_t before = sub->ack.done;
-    tool_ack_reap(&sub->ack, false);
+    tool_ack_reap(&sub->ack);
     if (sub->ack.done != before) {
         count(sub, sub->ack.done);
     }
@@ -197,8 +234,11 @@ static int print_rate(struct subscriber *sub) {
         sub->second_ms = now + 1000;
     }
     if (now >= sub->second_ms) {
-        (void)printf("%llu\n", (unsigned long long)sub->in_second);
-        (void)fflush(stdout);
+        char line[24];
+        (void)snprintf(line, sizeof line, "%llu\n", (unsigned long long)sub->in_second);
+        if (!tool_loop_write(&sub->s, span_str(line))) {
+            tool_loop_end(&sub->s, TOOL_EXIT_SYSTEM);
+        }
         sub->in_second = 0;
         sub->second_ms += 1000;
     }
@@ -226,18 +266,19 @@ int tool_sub(const struct tool_options *options) {
               .on_event = hear,
               .on_message = take,
               .on_signal = child_ended,
+              .reconnects = true,
               .signals = -1},
         .ack = {.s = &sub.s},
     };
     sub.chance = prng_of((uint64_t)tool_loop_now_ms() ^ (uint64_t)getpid() << 32);
-    tool_output_init(&sub.output, options);
+    tool_output_init(&sub.output, &sub.s);
     if (tool_loop_open(&sub.s)) {
         subscribe(&sub);
     }
     while (!sub.s.ended) {
         turn(&sub);
     }
-    tool_ack_reap(&sub.ack, true);
+    tool_ack_finish(&sub.ack);
     tool_ack_deinit(&sub.ack);
     int status = tool_loop_close(&sub.s);
     tool_output_deinit(&sub.output);

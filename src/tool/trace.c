@@ -36,15 +36,25 @@ static void print_text(const struct quartet_event *e) {
                   e->outgoing ? "-->" : "<--", e->text);
 }
 
-void tool_trace_packet(const struct tool_loop *s, const struct quartet_event *e) {
+/* -d, as the mosquitto tools begin their lines. */
+static void print_debug(struct tool_loop *s, const struct quartet_event *e) {
+    struct buf line = {0};
+    buf_bytes(&line, SPAN("Client "));
+    buf_bytes(&line, e->client_id == NULL || *e->client_id == 0 ? SPAN("(null)") : span_str(e->client_id));
+    buf_bytes(&line, e->outgoing ? SPAN(" sending ") : SPAN(" received "));
+    buf_bytes(&line, span_str(e->text));
+    buf_u8(&line, '\n');
+    (void)tool_loop_write(s, buf_span(&line));
+    buf_deinit(&line);
+}
+
+void tool_trace_packet(struct tool_loop *s, const struct quartet_event *e) {
     if (s->options->trace == TOOL_TRACE_JSON) {
         print_json(e);
     } else if (s->options->trace == TOOL_TRACE_TEXT) {
         print_text(e);
     }
     if (s->options->debug) {
-        (void)printf("Client %s %s %s\n", e->client_id == NULL || *e->client_id == 0 ? "(null)" : e->client_id,
-                     e->outgoing ? "sending" : "received", e->text);
-        (void)fflush(stdout);
+        print_debug(s, e);
     }
 }

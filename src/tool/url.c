@@ -1,4 +1,5 @@
 #include <string.h>
+#include <strings.h>
 
 #include "tool/options.h"
 
@@ -44,10 +45,11 @@ static bool take_host(struct tool_options *options, char *host, struct error *er
 
 bool tool_url_take(struct tool_options *options, const char *url, struct error *error) {
     static const char scheme[] = "mqtt://";
-    if (strncmp(url, "mqtts://", 8) == 0 || strncmp(url, "ws://", 5) == 0 || strncmp(url, "wss://", 6) == 0) {
+    if (strncasecmp(url, "mqtts://", 8) == 0 || strncasecmp(url, "ws://", 5) == 0 ||
+        strncasecmp(url, "wss://", 6) == 0) {
         return error_set(error, ERROR_INVALID, 0, "TLS and WebSocket are not supported: -L %s", url);
     }
-    if (strncmp(url, scheme, sizeof scheme - 1) != 0) {
+    if (strncasecmp(url, scheme, sizeof scheme - 1) != 0) {
         return error_set(error, ERROR_INVALID, 0, "-L needs mqtt://[user[:password]@]host[:port]/topic, not \"%s\"",
                          url);
     }

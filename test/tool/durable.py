@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 """What `quartet pub` and `sub` do beyond mosquitto's tools, with a real broker and real SIGKILLs: --exactly-once,
---stored, --flush, --numbered, --ack-cmd, --ack stdin, --trace.
+--stored, --flush, --numbered, --ack-cmd, --ack stdin, --trace; and how they end when they are interrupted, cut off, not
+read, or given nothing to read.
 
     durable.py [--kills N] [--seed S] [TEST ...]
 """
@@ -10,6 +11,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import tempfile
@@ -52,7 +54,7 @@ class World:
         verb, *rest = words
         return subprocess.Popen([program(), verb, '-h', '127.0.0.1', '-p', str(self.port), *rest],
                                 stderr=more.pop('stderr', subprocess.PIPE), env={**os.environ, 'HOME': self.folder},
-                                preexec_fn=broker.die_with_parent, **more)
+                                preexec_fn=more.pop('preexec_fn', broker.die_with_parent), **more)
 
     def run(self, *words, code=0, **more):
         """Runs it to its end, which must have this exit code; returns its standard output and error."""
@@ -179,6 +181,33 @@ def test_waits_for_a_broker(world):
     assert got[-1] == b'third' and len(got) == len(set(got)), got
 
 
+def test_tells_of_lines_left_out(world):
+    """Other lines under numbers that were taken before are not lost in silence."""
+    world.start_broker()
+    words = ('pub', '-t', 'in/a', '-l', '-q', '2', '--numbered', '--store', world.path('store'), '-i', 'publisher')
+    _, err = world.run(*words, input=b'one\ntwo\n')
+    assert b'left out' not in err, err
+    _, err = world.run(*words, input=b'1\n2\n3\n')
+    assert b'lines 1 to 2 were left out' in err, err
+
+
+def test_one_process_for_a_store(world):
+    """A second process, and another client, are refused with a sentence; the first goes on."""
+    world.start_broker()
+    words = ('pub', '-t', 'in/a', '-q', '2', '--exactly-once', '--store', world.path('store'), '-i')
+    listener = Listener(world, 'in/#')
+    first = world.start(*words, 'publisher', '-l', stdin=subprocess.PIPE)
+    first.stdin.write(b'one\n')
+    first.stdin.flush()
+    assert listener.wait(1) == [b'one']
+    _, err = world.run(*words, 'publisher', '-m', 'x', code=14)
+    assert b'in use by another process' in err, err
+    first.communicate(b'two\n', timeout=LIMIT_S)
+    assert first.returncode == 0 and listener.wait(2) == [b'one', b'two']
+    _, err = world.run(*words, 'other', '-m', 'x', code=3)
+    assert b'belongs to the client id "publisher"' in err and b'quartet_' not in err, err
+
+
 def test_refuses_unsafe_options(world):
     for words, code in ((('sub', '-t', 'a', '--exactly-once'), 1),
                         (('sub', '-t', 'a', '--exactly-once', '--store', world.path('s')), 1),
@@ -277,15 +306,68 @@ def test_killed_while_the_command_runs(world):
     log = world.path('log')
     world.run(*subscriber(world, '-E'))
     publish_all(world, 'out/a', [b'work'])
-    process = world.start(*subscriber(world, '--ack-cmd', f'echo "$QUARTET_ID" >> {log}; exec sleep 600'),
-                          start_new_session=True)
+    process = world.start(*subscriber(world, '--ack-cmd', f'echo "$QUARTET_ID $$" >> {log}; exec sleep 600'))
     wait_until(lambda: os.path.exists(log) and os.path.getsize(log), 'the command does not run')
-    os.killpg(process.pid, 9)
+    with open(log, encoding='ascii') as f:
+        first, command = f.read().split()
+    process.kill()
+    os.kill(int(command), signal.SIGKILL)
     world.kill(process)
     world.run(*subscriber(world, '--ack-cmd', f'echo "$QUARTET_ID $QUARTET_REDELIVERED" >> {log}', '-C', '1'))
     with open(log, encoding='ascii') as f:
-        first, second = f.read().splitlines()
+        second = f.read().splitlines()[1]
     assert second == f'{first} 1', (first, second)
+
+
+def command_runs(world, command, *words):
+    """A subscriber whose command runs for the one message; the command writes a line to the file `log` first."""
+    world.start_broker()
+    world.run(*subscriber(world, '-E'))
+    publish_all(world, 'out/a', [b'work'])
+    log = world.path('log')
+    process = world.start(*subscriber(world, '--ack-cmd', f'echo $$ >> {log}; {command}', *words))
+    wait_until(lambda: os.path.exists(log) and os.path.getsize(log), 'the command does not run')
+    return process
+
+
+def is_done(world):
+    """Whether the message has been taken by the subscriber's command."""
+    _, err = world.run(*subscriber(world, '-E', '--trace'))
+    return b'quartet' not in err and not world.run(*subscriber(world, '-W', '1'), code=27)[0]
+
+
+def test_interrupted_while_the_command_runs(world):
+    """One SIGTERM waits for the command; the message is done then."""
+    go = world.path('go')
+    process = command_runs(world, f'until [ -e {go} ]; do sleep 0.01; done')
+    process.send_signal(signal.SIGTERM)
+    line = process.stderr.readline()
+    assert b'waiting for the command' in line, line
+    open(go, 'wb').close()
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0 and is_done(world)
+
+
+def test_command_that_hangs(world):
+    """A second SIGTERM ends the command and all that it has started, and so does -W; the message comes again."""
+    process = command_runs(world, 'sleep 600; true')
+    for _ in range(2):
+        process.send_signal(signal.SIGTERM)
+        process.stderr.readline()
+    process.communicate(timeout=LIMIT_S)  # nobody holds standard error any more
+    assert process.returncode == 0
+    started = time.monotonic()
+    world.run(*subscriber(world, '--ack-cmd', 'sleep 600; true', '-W', '1'), code=27)
+    assert time.monotonic() - started < 60
+    out, _ = world.run(*subscriber(world, '-C', '1'))
+    assert out == b'work', out
+
+
+def test_command_has_pipes(world):
+    """A command's own pipes work as in any shell: SIGPIPE is not ignored."""
+    process = command_runs(world, 'yes | head -1 > /dev/null', '-C', '1')
+    _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 0 and b'roken pipe' not in err, err
 
 
 def test_ack_by_lines(world):
@@ -311,6 +393,28 @@ def test_ack_by_lines(world):
     _, err = world.run(*subscriber(world, '-W', '1'), code=27)
 
 
+def test_ack_by_lines_counts(world):
+    """-C 1 prints no second message before the first is done."""
+    world.start_broker()
+    world.run(*subscriber(world, '-E'))
+    publish_all(world, 'out/a', [b'one', b'two'])
+    out, _ = world.run(*subscriber(world, '--ack', 'stdin', '-C', '1'), input=b'\n')
+    assert out == b'one\n', out
+    out, _ = world.run(*subscriber(world, '-C', '1'))
+    assert out == b'two\n', out
+
+
+def test_retained_only_takes_no_other(world):
+    """The message that ends --retained-only is not retained, and waits for the next run."""
+    world.start_broker()
+    world.run(*subscriber(world, '-E'))
+    publish_all(world, 'out/a', [b'one'])
+    out, _ = world.run(*subscriber(world, '--retained-only'))
+    assert out == b'', out
+    out, _ = world.run(*subscriber(world, '-C', '1'))
+    assert out == b'one\n', out
+
+
 def test_full_output(world):
     """What could not be printed is not done: the next run prints it."""
     world.start_broker()
@@ -322,6 +426,126 @@ def test_full_output(world):
     assert process.returncode == 14, process.returncode
     out, _ = world.run(*subscriber(world, '-C', '1'))
     assert out == b'one\n', out
+
+
+def closed(fd):
+    """Before the program begins, this descriptor is closed."""
+    def close():
+        broker.die_with_parent()
+        os.close(fd)
+    return close
+
+
+def test_closed_descriptors(world):
+    """Nothing of ours takes the place of a standard descriptor that was closed before we began."""
+    world.start_broker()
+    world.run(*subscriber(world, '-E'))
+    publish_all(world, 'out/a', [b'one'])
+    process = world.start(*subscriber(world, '-C', '1'), preexec_fn=closed(1))
+    process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 14, process.returncode
+    out, _ = world.run(*subscriber(world, '-C', '1'))
+    assert out == b'one\n', out
+    process = world.start('pub', '-t', 'a', '-l', preexec_fn=closed(0))
+    _, err = process.communicate(timeout=LIMIT_S)
+    assert process.returncode == 1 and b'standard input cannot be read' in err, (process.returncode, err)
+
+
+def test_reader_who_does_not_read(world):
+    """SIGTERM ends it also while a full pipe takes nothing; what was not printed is not done."""
+    world.start_broker()
+    world.run(*subscriber(world, '-E'))
+    publish_all(world, 'out/a', [b'x' * 500000])
+    process = world.start(*subscriber(world), stdout=subprocess.PIPE)
+    first = os.read(process.stdout.fileno(), 1)
+    wait_until(lambda: open(f'/proc/{process.pid}/wchan', encoding='ascii').read() != '0', 'it does not wait')
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == 0 and first == b'x'
+    process.stdout.close()
+    process.stderr.close()
+    out, _ = world.run(*subscriber(world, '-C', '1'))
+    assert out == b'x' * 500000 + b'\n', len(out)
+
+
+def test_interrupted_publisher(world):
+    """What was not published is no success: pub dies by the signal, waiting for lines or for a broker."""
+    world.start_broker()
+    listener = Listener(world, 'in/#')
+    process = world.start('pub', '-t', 'in/a', '-l', '-q', '1', stdin=subprocess.PIPE)
+    process.stdin.write(b'one\n')
+    process.stdin.flush()
+    listener.wait(1)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(LIMIT_S) == -signal.SIGINT
+    words = ('pub', '-t', 'in/a', '-l', '-q', '1', '--stored', '--store', world.path('store'), '-i', 'p', '--trace')
+    process = world.start(*words, stdin=subprocess.PIPE)
+    wait_until(lambda: os.path.exists(world.path('store/journal-0000')), 'the store is not opened')
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(LIMIT_S) == -signal.SIGTERM
+
+
+def answer_and_close(listener):
+    """A broker that takes every CONNECT and hangs up at the next packet."""
+    while True:
+        try:
+            with listener.accept()[0] as connection:
+                connection.recv(65536)
+                connection.sendall(b'\x20\x02\x00\x00')
+                connection.recv(65536)
+        except OSError:
+            return
+
+
+def test_lost_connection(world):
+    """A message that the broker hangs up on is not tried for ever: exit code 7, as mosquitto_pub has it."""
+    with socket.create_server(('127.0.0.1', world.port)) as listener:
+        threading.Thread(target=answer_and_close, args=(listener,), daemon=True).start()
+        world.run('pub', '-t', 'a', '-m', 'x', '-q', '1', code=7)
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def test_unsubscribes_before_it_ends(world):
+    """-U comes after -t, and -E waits for it."""
+    world.start_broker()
+    words = ('sub', '-q', '1', '-c', '-i', 'me', '-E')
+    world.run(*words, '-t', 'out/a', '-t', 'out/b')
+    world.run(*words, '-t', 'out/a', '-U', 'out/b')
+    publish_all(world, 'out/b', [b'b'])
+    publish_all(world, 'out/a', [b'a'])
+    out, _ = world.run(*words[:-1], '-t', 'out/a', '-C', '1')
+    assert out == b'a\n', out
+
+
+def test_unix_socket(world):
+    """Also with a path that is relative, as mosquitto's tools take it."""
+    world.start_broker()
+    path = world.path('socket')
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(path)
+        listener.listen()
+        threading.Thread(target=forward, args=(listener, world.port), daemon=True).start()
+        for name in (path, 'socket'):
+            process = world.start('sub', '--unix', name, '-t', 'a', '-E', cwd=world.folder)
+            _, err = process.communicate(timeout=LIMIT_S)
+            assert process.returncode == 0, (name, err)
+        listener.shutdown(socket.SHUT_RDWR)
+
+
+def forward(listener, port):
+    """Takes connections and carries their bytes to the broker and back."""
+    def carry(source, target):
+        while data := source.recv(65536):
+            target.sendall(data)
+        target.shutdown(socket.SHUT_WR)
+    while True:
+        try:
+            with listener.accept()[0] as client, socket.create_connection(('127.0.0.1', port)) as served:
+                back = threading.Thread(target=carry, args=(served, client))
+                back.start()
+                carry(client, served)
+                back.join()
+        except OSError:
+            return
 
 
 def test_interrupted(world):
@@ -369,12 +593,12 @@ def test_trace(world):
     _, err = world.run('pub', '-t', 'a', '-m', 'x', '-q', '2', '--trace')
     seen = [line.split()[1:3] for line in err.decode().splitlines()]
     wanted = [['-->', 'CONNECT'], ['<--', 'CONNACK'], ['-->', 'PUBLISH'], ['<--', 'PUBREC'], ['-->', 'PUBREL'],
-              ['<--', 'PUBCOMP']]
-    assert seen[:6] == wanted, seen
+              ['<--', 'PUBCOMP'], ['-->', 'DISCONNECT']]
+    assert seen == wanted, seen
     _, err = world.run('pub', '-t', 'a', '-m', 'x', '-q', '2', '--trace=json')
     rows = [json.loads(line) for line in err.splitlines()]
-    assert [row['packet'].split()[0] for row in rows][:6] == [name for _, name in wanted], rows
-    assert [row['direction'] for row in rows][:6] == ['out', 'in'] * 3, rows
+    assert [row['packet'].split()[0] for row in rows] == [name for _, name in wanted], rows
+    assert [row['direction'] for row in rows] == ['out', 'in'] * 3 + ['out'], rows
     times = [row['time_ns'] for row in rows]
     assert times == sorted(times) and all(row['bytes'] >= 2 for row in rows), rows
 

@@ -99,7 +99,13 @@ SUB = [
     sub('-t {T}/a -E --id {T}id'),
     sub('-t {T}/a -U {T}/b -E'),
     sub('-t {T}/a --unsubscribe {T}/b -E -V 5'),
+    sub('-t {T}/a -t {T}/a -E'),
+    sub('-t {T}/a -U {T}/a -E -V 5'),
+    sub('-t {T}/a -U {T}/b -U {T}/b -E'),
     sub('-t {T}/a -E --nodelay'),
+    sub('-t {T}/a -E -A localhost'),
+    sub('-t {T}/a -C 1 -N', message(b'x' * 5_000_000), brokers=ONLY_MOSQUITTO),
+    sub('-t {T}/a -C 1 -N -q 2 -V 5', message(b'x' * 5_000_000, qos=2), brokers=ONLY_MOSQUITTO),
     sub('-t {T}/a -E -A 127.0.0.1'),
     sub('-t {T}/a -E --quiet'),
     sub('-t {T}/a -E -M 10'),
@@ -121,6 +127,7 @@ SUB = [
     sub('-t {T}/a -C 1 -V 5 -D connect maximum-packet-size 1000', message(b'x', qos=2)),
     sub('-t {T}/a -E -V 5 -D connect user-property a b -D connect user-property a c'),
     sub('-t {T}/a -E -V 5 -D connect request-problem-information 0 -D connect request-response-information 1'),
+    sub('-t {T}/a -E -V 5 -D CONNECT User-Property a b'),
     sub('-t {T}/a -E -V 5 -D connect topic-alias-maximum 10'),
     sub('-t {T}/a -E -V 5 -D connect session-expiry-interval 10'),
     sub('-t {T}/a -E -V 5 -D subscribe user-property a b'),
@@ -200,6 +207,7 @@ PUB = [
     pub('-t {T}/a -f {dir}/file', files={'file': b'from\na file\0\xff'}),
     pub('-t {T}/a --file {dir}/file -q 2', files={'file': b'x' * 200000}),
     pub('-t {T}/a -f {dir}/file', files={'file': b''}),
+    pub('-t {T}/a -f {dir}/file -q 1', files={'file': b'x' * 5_000_000}, brokers=ONLY_MOSQUITTO),
     pub('-t {T}/a -f /dev/null'),
     pub('-t {T}/a -f {dir}/none'),
     pub('-t {T}/a -s', stdin=b'all\nof it\n'),
@@ -232,6 +240,7 @@ PUB = [
     pub('-t {T}/a -m x -V 5 -q 1 -D publish user-property a b -D publish user-property a c --property publish user-property b d'),
     pub('-t {T}/a -m x -V 5 -D connect user-property a b -D disconnect user-property a b'),
     pub('-t {T}/a -m x -V 5 -D publish topic-alias 3', brokers=ONLY_MOSQUITTO),
+    pub('-t {T}/a -m x -q 1 -D PUBLISH Content-Type text/x -D Publish USER-PROPERTY a b'),
     pub('-t {T}/a -l -V 5 -D publish content-type lines', stdin=b'1\n2\n'),
     pub('-t {T}/a -m x -q 1 -D publish content-type ignored'),
     pub('-t {T}/a -m x --nodelay -M 70000'),
@@ -241,6 +250,7 @@ PUB = [
     pub('-L mqtt://127.0.0.1:{port}/{T}/a -m x', connects=False),
     pub('-L mqtt://name:word@127.0.0.1:{port}/{T}/a -m x', connects=False),
     pub('-L mqtt://name@127.0.0.1:{port}/{T}/a -m x', connects=False),
+    pub('-L MQTT://127.0.0.1:{port}/{T}/a -m x', connects=False),
     pub('--url mqtt://127.0.0.1:{port}/{T}/a -m x', connects=False),
     pub('--host 127.0.0.1 --port {port} -t {T}/a -m x', connects=False),
     pub('-h localhost -p {port} -t {T}/a -m x', connects=False),
@@ -285,8 +295,9 @@ CONFIG = [
 ]
 
 
+# None of them gets as far as a broker, and nobody listens at port 1 where one is not seen to be wrong.
 def bad(program, *lines):
-    return [Case(program, tuple(line.split(' ')), connects=False, brokers=('quartetd',)) for line in lines]
+    return [Case(program, ('-p', '1', *line.split(' ')), connects=False, brokers=('quartetd',)) for line in lines]
 
 
 WRONG = [
@@ -303,10 +314,18 @@ WRONG = [
     *bad('pub', '-t a -m a -n', '-t a -m a -f b', '-t a -l -s', '-t a/+ -m x', '-t # -m x', '-t a -m x -q 5',
          '-t a -m x --repeat 0', '-t a -m x --repeat -1', '-t a -m x --repeat 3 --repeat-delay -1', '-t a -m x -M 0',
          '-t a -m x -C 1', '-t a -m x -F %p', '-t a -m x -T b', '-t a -m x -D publish subscription-identifier 1',
-         '-t a -m x -D publish will-delay-interval 1', '-t a -m x --nosuch', '-t', '-t a -m', '-t a -f', '-t a -m x -c'),
+         '-t a -m x -D publish will-delay-interval 1', '-t a -m x -D publish content-type a -D publish content-type b',
+         '-t a -m x -D connect receive-maximum 0', '-t a -m x -D publish message-expiry-interval -1', '-t a -m x -p 0',
+         '-t a -m x -i x -I y', '-t a -m x --nosuch', '-t', '-t a -m', '-t a -f', '-t a -m x -c'),
     *bad('sub', '-p 1 -t a -E', '-h nosuchhost.invalid -t a', '-t a -E --unix /nosuch', '-t a -A 1.2.3.4 -p 1'),
     *bad('pub', '-p 1 -t a -m x', '-h nosuchhost.invalid -t a -m x', '-t a -m x --unix /nosuch'),
     *bad('rr', '-p 1 -t a -m x -e b'),
+    Case('pub', ('-t', 'a', '-m', 'x', '-h', ''), connects=False, brokers=('quartetd',)),
+    Case('pub', ('-t', 'a', '-m', 'x', '--unix', ''), connects=False, brokers=('quartetd',)),
+    Case('pub', ('-t', 'a', '-f', ''), connects=False, brokers=('quartetd',)),
+    Case('sub', ('-t', 'a', '-i', ''), connects=False, brokers=('quartetd',)),
+    Case('sub', ('-t', 'a', '-p', '1', '-A', ''), connects=False, brokers=('quartetd',)),
+    Case('sub', ('-t', 'a', '-p', '1', '-A', 'nosuchhost.invalid'), connects=False, brokers=('quartetd',)),
 ]
 
 CASES = SUB + RETAINED + FORMATS + JSON + PUB + RR + CONFIG + WRONG
