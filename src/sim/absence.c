@@ -4,6 +4,14 @@
 
 #define ABSENCE_NEVER 0xffffffffU
 
+/* The disk may say that it has been away since then, too; the longest absence is taken, by either clock. */
+static void stored_since(struct absence *a, const struct absence_moment *m) {
+    if (!a->stored.set) {
+        a->stored = *m;
+    }
+    a->stored.wall = a->stored.wall < m->wall ? a->stored.wall : m->wall;
+}
+
 static struct absence_moment this_moment(const struct world *w) {
     return (struct absence_moment){true, w->now, w->wall};
 }
@@ -17,10 +25,13 @@ static void clocks_join(const struct world *w, struct absence *a) {
     }
 }
 
+static bool expires(const struct world *w, int client) {
+    return w->plan->clients[client].five && w->plan->clients[client].session_expiry != ABSENCE_NEVER;
+}
+
 static bool is_due(const struct world *w, const struct absence *a, int client) {
-    const struct plan_client *plan = &w->plan->clients[client];
-    return a->owner == 0 && a->since.set && plan->five && plan->session_expiry != ABSENCE_NEVER &&
-           w->now - a->since.at >= (mono_ms_t)plan->session_expiry * 1000;
+    return a->owner == 0 && a->since.set && expires(w, client) &&
+           w->now - a->since.at >= (mono_ms_t)w->plan->clients[client].session_expiry * 1000;
 }
 
 /* The broker looks at its clocks. */
@@ -39,7 +50,8 @@ void absence_connect(struct world *w, struct conn *c, bool takes) {
     struct absence *a = &w->absences[c->client];
     look(w, c->client);
     c->session_due = a->due;
-    a->stored = a->stored.set ? a->stored : this_moment(w); /* a connection that it takes over ends now */
+    const struct absence_moment now = this_moment(w);
+    stored_since(a, &now); /* a connection that it takes over ends now */
     if (takes) {
         a->owner = c->serial;
         a->since.set = a->at_start = false;
@@ -60,7 +72,7 @@ void absence_ended(struct world *w, const struct conn *c) {
         a->owner = 0;
         a->since = this_moment(w);
         a->by_wall = false;
-        a->stored = a->stored.set ? a->stored : a->since;
+        stored_since(a, &a->since);
     }
 }
 
@@ -76,11 +88,13 @@ void absence_down(struct world *w) {
 void absence_up(struct world *w) {
     for (unsigned i = 0; i < SIM_CLIENTS_MAX; i++) {
         struct absence *a = &w->absences[i];
-        if (a->at_start) {
-            a->since = a->stored = this_moment(w);
+        if (a->at_start || a->since.set) {
+            const struct absence_moment now = this_moment(w);
+            stored_since(a, &now); /* where the disk still says "connected" */
+            a->since = a->stored;
             a->at_start = false;
+            a->by_wall = true;
         }
-        a->by_wall = a->since.set;
     }
 }
 
@@ -88,4 +102,23 @@ void absence_tick(struct world *w) {
     for (unsigned i = 0; i < w->client_count; i++) {
         look(w, (int)i);
     }
+}
+
+void absence_all_lost(struct world *w) {
+    for (unsigned i = 0; i < w->client_count; i++) {
+        w->absences[i] = (struct absence){.due = true};
+    }
+}
+
+mono_ms_t absence_left(const struct world *w) {
+    mono_ms_t least = 0;
+    for (unsigned i = 0; i < w->client_count; i++) {
+        const struct absence *a = &w->absences[i];
+        if (a->owner == 0 && a->since.set && expires(w, (int)i)) {
+            const mono_ms_t away = a->by_wall ? w->wall - a->since.wall : w->now - a->since.at;
+            const mono_ms_t left = (mono_ms_t)w->plan->clients[i].session_expiry * 1000 - away;
+            least = left > 0 && (least == 0 || left < least) ? left : least;
+        }
+    }
+    return least;
 }

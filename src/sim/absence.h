@@ -44,3 +44,7 @@ void absence_ended(struct world *w, const struct conn *c);
 void absence_down(struct world *w);
 void absence_up(struct world *w);
 void absence_tick(struct world *w);
+/* The broker has lost its disk: every session is gone. */
+void absence_all_lost(struct world *w);
+/* How long until the next session may expire; 0: none will. */
+mono_ms_t absence_left(const struct world *w);

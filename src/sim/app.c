@@ -10,7 +10,7 @@
  * from where the library says that it was. */
 static unsigned first_row(struct world *w, const struct peer *p) {
     const struct app *a = &p->app;
-    unsigned noted = 0;
+    unsigned noted = a->row_first;
     while (noted < a->row_count && a->rows[noted].noted) {
         noted++;
     }
@@ -18,9 +18,11 @@ static unsigned first_row(struct world *w, const struct peer *p) {
     case 0:
         return noted;
     case 1:
-        return choose(w->choices, noted + 1);
-    default:
-        return (unsigned)client_last_sequence(p->client);
+        return a->row_first + choose(w->choices, noted - a->row_first + 1);
+    default: {
+        const unsigned last = (unsigned)client_last_sequence(p->client);
+        return last > a->row_first ? last : a->row_first;
+    }
     }
 }
 
@@ -85,6 +87,17 @@ void app_died(struct app *a) {
     a->nothing = true;
 }
 
+void app_replaced(struct world *w, struct peer *p) {
+    struct app *a = &p->app;
+    a->position = 0;
+    a->seen_count = 0;
+    for (unsigned i = 0; i < a->row_count; i++) {
+        struct sim_message *m = &w->oracle.messages[a->rows[i].message];
+        m->doubtful = m->doubtful || m->first_sent != 0;
+        a->row_first = a->rows[i].handed ? i + 1 : a->row_first;
+    }
+}
+
 /* ---- publishing ---- */
 
 int app_add_row(struct world *w, struct peer *p, const struct sim_message *m) {
@@ -96,7 +109,10 @@ int app_add_row(struct world *w, struct peer *p, const struct sim_message *m) {
 }
 
 static void create(struct world *w, struct peer *p) {
-    const struct sim_message x = oracle_draw_message(w, p->index, p->app.row_count + 1);
+    struct sim_message x = oracle_draw_message(w, p->index, p->app.row_count + 1);
+    if (p->plan->packet_max != 0) {
+        x.bytes = 8; /* it takes no larger ones than it can read back */
+    }
     const int message = app_add_row(w, p, &x);
     world_trace(w, "c%d has m%d to publish: %s, QoS %u%s", p->index, message, sim_topics[x.topic], x.qos,
                 x.clears   ? ", clears"
@@ -121,13 +137,16 @@ static void hand_over(struct world *w, struct peer *p) {
     const struct sim_message *m = &w->oracle.messages[row->message];
     uint8_t payload[MINI_PACKET_BYTES];
     struct error error = {0};
-    const struct quartet_publication publication = {.topic = sim_topics[m->topic],
-                                                    .payload = payload,
-                                                    .payload_bytes = oracle_payload(w, row->message, payload),
-                                                    .qos = m->qos,
-                                                    .retain = m->retain,
-                                                    .sequence = (uint64_t)at + 1,
-                                                    .no_wait = true};
+    const struct quartet_publication publication = {
+        .topic = sim_topics[m->topic],
+        .payload = payload,
+        .payload_bytes = oracle_payload(w, row->message, payload),
+        .qos = m->qos,
+        .retain = m->retain,
+        .sequence = (uint64_t)at + 1,
+        .no_wait = true,
+        .properties = {.has_expiry = m->expiry != 0, .expiry_s = m->expiry}};
+    client_clock(p->client, w->now, peer_wall(w, p)); /* expiry begins now, not at the last turn */
     const int result = client_publish(p->client, &publication, &row->id, &error);
     world_trace(w, "c%d publishes m%d: %s", p->index, row->message,
                 result != QUARTET_OK ? error.text

@@ -45,6 +45,7 @@ struct app {
     /* in its database */
     struct app_row rows[SIM_MESSAGES_MAX];
     unsigned row_count;
+    unsigned row_first;          /* those before were another's, whose database is gone */
     uint64_t position;           /* of its last effect; 0: none */
     bool wants[SIM_WANTED_MAX];  /* it wants this subscription */
     bool leaves[SIM_WANTED_MAX]; /* it does not want it any more, and has no answer yet */
@@ -66,6 +67,8 @@ int app_add_row(struct world *w, struct peer *p, const struct sim_message *m);
 void app_started(struct world *w, struct peer *p);
 /* Its process is gone. */
 void app_died(struct app *a);
+/* Its database is gone with the library's store: another one begins where this one was, and knows no positions. */
+void app_replaced(struct world *w, struct peer *p);
 bool app_can(struct world *w, const struct peer *p, enum action a);
 void app_act(struct world *w, struct peer *p, enum action a);
 /* Looks which messages are stored by now. */

@@ -53,6 +53,7 @@ struct conn {
     size_t connect_bytes; /* of its CONNECT */
     bool connect_clean;   /* which starts clean */
     bool session_due;     /* when the broker had read it, the session was away for its expiry */
+    bool forgotten;       /* the broker has lost its disk since: what still arrives here is void */
     uint8_t answer[4];    /* what the broker has written first: CONNACK up to its reason */
     uint8_t answer_len;
     struct conn_end end; /* when it was cut or lost its first end; zero: it was not */

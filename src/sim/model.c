@@ -169,14 +169,18 @@ void model_lost(struct world *w, struct model *m) {
     m->quota_used = m->counted = 0;
 }
 
+void model_doubt(struct world *w, struct model *m) {
+    m->session = m->asked_belief = BELIEF_MAYBE;
+    m->wants_clean = m->distrusts = true;
+    oracle_session_leaving(w, m->index);
+}
+
 void model_time(struct world *w, struct model *m) {
     const bool ends = m->plan->five && m->plan->durable && m->plan->session_expiry != SIM_NEVER;
     const mono_ms_t ended_at = m->connack_seen ? w->conns[m->conn].end.at : m->ended_at;
     if (ends && ended_at != 0 && m->session == BELIEF_SURE &&
         w->now - ended_at + 1000 >= (mono_ms_t)m->plan->session_expiry * 1000) {
-        m->session = m->asked_belief = BELIEF_MAYBE;
-        m->wants_clean = m->distrusts = true;
-        oracle_session_leaving(w, m->index);
+        model_doubt(w, m);
     }
 }
 

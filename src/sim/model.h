@@ -113,6 +113,8 @@ void model_receive(struct world *w, struct model *m, struct span packet);
 void model_lost(struct world *w, struct model *m);
 /* Time has passed: a session that has been without connection for its expiry interval may be gone. */
 void model_time(struct world *w, struct model *m);
+/* The broker may have lost its session. */
+void model_doubt(struct world *w, struct model *m);
 /* Nothing is under way at this client, and it is connected. */
 bool model_settled(const struct world *w, const struct model *m);
 /* What it waits for, for a report. */

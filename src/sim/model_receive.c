@@ -143,6 +143,9 @@ static void on_connack(struct world *w, struct model *m, const struct mini_packe
         expect_owed_releases(m);
     }
     model_time(w, m);
+    if (w->conns[m->conn].forgotten) {
+        model_doubt(w, m);
+    }
 }
 
 /* ---- deliveries ---- */

@@ -138,6 +138,26 @@ void node_power_cut(struct world *w, enum sim_power how) {
     sim_disk_power_cut(&w->node.machine.disk, how);
 }
 
+void node_lose_disk(struct world *w) {
+    struct node *n = &w->node;
+    node_power_cut(w, SIM_POWER_DROP);
+    world_trace(w, "the broker's disk is lost");
+    machine_deinit(&n->machine);
+    machine_init(&n->machine, w->choices);
+    absence_all_lost(w);
+    oracle_disk_lost(w);
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        w->conns[i].forgotten = w->conns[i].used;
+    }
+    for (unsigned i = 0; i < w->client_count; i++) {
+        if (world_is_real(w, (int)i)) {
+            spy_session_due(w, &w->peers[i]);
+        } else if (w->clients[i].session != BELIEF_NONE) {
+            model_doubt(w, &w->clients[i]);
+        }
+    }
+}
+
 /* After anything that may have called the disk: true while the node is still up. */
 static bool node_alive(struct world *w) {
     struct node *n = &w->node;

@@ -41,6 +41,8 @@ void node_stop(struct world *w);
 /* kill -9: what was written stays in the cache. */
 void node_kill(struct world *w, const char *why);
 void node_power_cut(struct world *w, enum sim_power how);
+/* The power goes, and the machine that comes back has an empty disk. */
+void node_lose_disk(struct world *w);
 
 /* A turn that takes mail (from one shard, or from nobody: -1) and gives out what may leave. */
 void node_turn(struct world *w, unsigned shard, int mail_from);

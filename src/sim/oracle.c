@@ -4,6 +4,8 @@
 #include "base/must.h"
 #include "sim/world.h"
 
+#define PUBLISH_BYTES_MORE 30 /* of a PUBLISH beside topic and payload, at most: header, packet id, properties */
+
 const char *const sim_topics[] = {"a", "a/b", "a/c", "b", "/", "$x/a"};
 const unsigned sim_topic_count = sizeof sim_topics / sizeof sim_topics[0];
 const char *const sim_filters[] = {"a", "a/b", "a/#", "+", "#", "+/b", "a/+", "b", "+/+", "$x/#", "a/c", "/+"};
@@ -69,7 +71,9 @@ struct sim_message oracle_draw_message(struct world *w, int client, uint32_t ord
         .qos = (uint8_t)qos,
         .retain = retain,
         .clears = retain && qos > 0 && choose(w->choices, 4) == 3 && !clears_already(w, topic),
-        .expiry = plan->expiry && c->five && !c->real && chance(w->choices, 1, 3) ? 1 + choose(w->choices, 20) : 0,
+        .expiry = (c->real ? plan->real_expiry : plan->expiry) && c->five && chance(w->choices, 1, 3)
+                      ? 1 + choose(w->choices, 20)
+                      : 0,
         .bytes = (uint16_t)(8 + choose(w->choices, plan->payload_max)),
         .order = order,
     };
@@ -175,6 +179,13 @@ void oracle_abandoned(struct world *w, int message) {
     struct sim_message *m = message_at(w, message);
     if (m->state == SIM_MESSAGE_FLYING) {
         m->state = SIM_MESSAGE_UNKNOWN;
+    }
+}
+
+void oracle_disk_lost(struct world *w) {
+    for (unsigned i = 0; i < w->oracle.message_count; i++) {
+        struct sim_message *m = &w->oracle.messages[i];
+        m->doubtful = m->doubtful || m->first_sent != 0;
     }
 }
 
@@ -373,11 +384,21 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
     }
 }
 
+static bool has_expired(const struct world *w, const struct sim_message *m) {
+    return m->expiry != 0 && w->now - m->sent_at >= (mono_ms_t)m->expiry * 1000;
+}
+
+/* It may be larger than what the client takes: then it is left out [MQTT-3.1.2-25]. */
+bool oracle_may_be_too_large(const struct world *w, int client, const struct sim_message *m) {
+    const size_t most = m->bytes + strlen(sim_topics[m->topic]) + PUBLISH_BYTES_MORE;
+    return w->plan->clients[client].packet_max != 0 && most > w->plan->clients[client].packet_max;
+}
+
 /* G1 for one message and one client whose session lives. */
 static void judge_one(struct world *w, int client, int message) {
     const struct sim_message *m = &w->oracle.messages[message];
     const struct sim_arrival *a = &w->oracle.arrivals[client][message];
-    bool expired = m->expiry != 0 && w->now - m->sent_at >= (mono_ms_t)m->expiry * 1000;
+    const bool expired = has_expired(w, m) || oracle_may_be_too_large(w, client, m);
     if (w->oracle.loose[client] || m->doubtful || m->refused || m->first_sent < w->oracle.judged_from[client]) {
         return;
     }
@@ -396,7 +417,7 @@ static void judge_one(struct world *w, int client, int message) {
 /* What publish calls stored reaches the broker. */
 static void judge_stored(struct world *w, unsigned message) {
     const struct sim_message *m = &w->oracle.messages[message];
-    if (m->stored != 0 && m->accepted == 0 && !m->refused && !m->doubtful) {
+    if (m->stored != 0 && m->accepted == 0 && !m->refused && !m->doubtful && !has_expired(w, m)) {
         world_fail(w, "G1", "c%d was told that m%u is stored, but the broker has never accepted it", m->publisher,
                    message);
     }

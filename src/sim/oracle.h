@@ -95,6 +95,10 @@ bool oracle_matches(const char *filter, const char *topic);
 struct sim_message oracle_draw_message(struct world *w, int client, uint32_t order);
 /* A new message in a client's outbox; returns its number, or -1 when there is no room. */
 int oracle_message(struct world *w, const struct sim_message *m);
+/* Whether a PUBLISH with it may be larger than this client takes. */
+bool oracle_may_be_too_large(const struct world *w, int client, const struct sim_message *m);
+/* The broker has lost its disk: nothing is promised of what was published. */
+void oracle_disk_lost(struct world *w);
 /* Writes a message's payload to `out` (1,024 bytes at least); returns its bytes. */
 size_t oracle_payload(const struct world *w, int message, uint8_t *out);
 /* The message that a payload belongs to, -1 when it is none's or is damaged. */

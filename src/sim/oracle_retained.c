@@ -39,7 +39,8 @@ void oracle_check_retained(struct world *w, const struct sim_delivery *d) {
     }
     for (unsigned i = 0; i < w->oracle.message_count; i++) {
         const struct sim_message *later = &w->oracle.messages[i];
-        if (writes(later, m->topic) && over_before(later, asked) && over_before(m, later->first_sent)) {
+        if (writes(later, m->topic) && over_before(later, asked) && over_before(m, later->first_sent) &&
+            !later->doubtful) {
             world_fail(w, "retain", "c%d got m%d as a retained message, which m%u had replaced before it subscribed",
                        d->client, d->message, i);
         }
@@ -63,7 +64,7 @@ static int value_during(const struct world *w, uint8_t topic, uint64_t asked, ui
             return -1;
         }
     }
-    return value;
+    return value >= 0 && w->oracle.messages[value].doubtful ? -1 : value;
 }
 
 static void judge_subscription(struct world *w, const struct sim_subscription *s) {
@@ -72,15 +73,18 @@ static void judge_subscription(struct world *w, const struct sim_subscription *s
             continue;
         }
         int value = value_during(w, (uint8_t)topic, s->asked, s->sure);
-        if (value >= 0 && !w->oracle.messages[value].clears && w->oracle.arrivals[s->client][value].retained == 0) {
+        if (value < 0 || oracle_may_be_too_large(w, s->client, &w->oracle.messages[value])) {
+            continue;
+        }
+        if (!w->oracle.messages[value].clears && w->oracle.arrivals[s->client][value].retained == 0) {
             world_fail(w, "G1", "m%d was the retained message of %s when c%d subscribed; it has not come", value,
                        sim_topics[topic], s->client);
         }
     }
 }
 
-/* What a SUBSCRIBE fetches takes room in the queue of its session like any other message; where there is none, it is left
- * out, and nobody can be told. */
+/* What a SUBSCRIBE fetches takes room in the queue of its session like any other message; where there is none, it is
+ * left out, and nobody can be told. */
 void oracle_judge_retained(struct world *w) {
     if (w->expect_refusal) {
         return;

@@ -65,7 +65,9 @@ static struct quartet_options options_of(const struct world *w, const struct pee
         .guarantee = QUARTET_EXACTLY_ONCE,
         .session_lost = policies[c->lost],
         .inbox_bytes = c->inbox_bytes,
-        .packet_bytes_max = w->plan->store.frame_bytes_max > 4096 ? 4096 : 2048,
+        .packet_bytes_max = c->packet_max != 0                      ? c->packet_max
+                            : w->plan->store.frame_bytes_max > 4096 ? 4096
+                                                                    : 2048,
         .manual_done = true,
         .retry_min_ms = 200,
         .retry_max_ms = 4000,
@@ -128,6 +130,19 @@ void peer_power_cut(struct world *w, struct peer *p, enum sim_power how) {
     down(p);
     conn_leave(w, p);
     sim_disk_power_cut(&p->machine.disk, how);
+}
+
+void peer_replace(struct world *w, struct peer *p) {
+    world_trace(w, "c%d goes on elsewhere, with an empty store", p->index);
+    down(p);
+    if (p->conn >= 0) {
+        w->conns[p->conn].excused = true;
+    }
+    conn_leave(w, p);
+    machine_deinit(&p->machine);
+    machine_init(&p->machine, w->choices);
+    app_replaced(w, p);
+    spy_replaced(w, p);
 }
 
 /* After anything that may have called the disk: true while the process is still up. */
@@ -193,7 +208,7 @@ static void connect(struct world *w, struct peer *p) {
     }
     struct conn *c = world_connect(w, p->index);
     p->conn = (int)(c - w->conns);
-    spy_connected(&p->spy);
+    spy_connected(w, p);
     client_opened(p->client);
 }
 
@@ -353,6 +368,8 @@ bool peer_can(struct world *w, const struct peer *p, enum action a) {
         return up && !machine_wants_commit(&p->machine) && !p->machine.sealed;
     case ACTION_CONNECT:
         return up && p->conn < 0 && client_wish(p->client, &server) == CLIENT_CONNECT;
+    case ACTION_PEER_REPLACE:
+        return up && w->replacements_left > 0;
     case ACTION_DISCONNECT:
     case ACTION_PEER_KILL:
     case ACTION_PEER_POWER:
@@ -400,6 +417,10 @@ void peer_act(struct world *w, struct peer *p, enum action a) {
         break;
     case ACTION_PEER_POWER:
         peer_power_cut(w, p, choose(w->choices, 2) == 0 ? SIM_POWER_DROP : SIM_POWER_CHOOSE);
+        break;
+    case ACTION_PEER_REPLACE:
+        w->replacements_left--;
+        peer_replace(w, p);
         break;
     case ACTION_PEER_POWER_SOON:
     case ACTION_PEER_DISK_FULL:
@@ -454,9 +475,10 @@ void peer_judge_rest(struct world *w, struct peer *p) {
     }
     for (size_t i = 0; i < sizeof trees / sizeof trees[0] && p->client != NULL; i++) {
         const size_t count = machine_table_count(&p->machine, trees[i].tree);
-        /* Nobody can tell a client that its session has expired by the broker's clock, and not by its own, and was
-         * made anew by a CONNECT whose answer was lost. */
-        const bool unsure = trees[i].tree == TABLE_HELD && w->oracle.loose[p->index] && w->plan->wall_jumps;
+        /* Nobody can tell a client that its session was lost with the broker's disk, or expired by the broker's clock
+         * and not by its own, and was made anew by a CONNECT whose answer was lost. */
+        const bool untold = w->plan->wall_jumps || w->plan->clocks || w->plan->disk_losses > 0;
+        const bool unsure = trees[i].tree == TABLE_HELD && w->oracle.loose[p->index] && untold;
         if (count > 0 && !unsure) {
             world_fail(w, "G5", "after the drain the table of c%d still has %zu %s", p->index, count, trees[i].what);
         }

@@ -39,6 +39,9 @@ void peer_kill(struct world *w, struct peer *p, const char *why);
 void peer_power_cut(struct world *w, struct peer *p, enum sim_power how);
 /* One disk operation of its store; true when there was something to do and the process is up. */
 bool peer_commit(struct world *w, struct peer *p);
+/* Its machine is gone for good, with the application's database: another one, with an empty store, goes on under its
+ * client identifier and takes its connection over. */
+void peer_replace(struct world *w, struct peer *p);
 /* In order: DISCONNECT, everything committed. */
 void peer_stop(struct world *w, struct peer *p);
 

@@ -135,6 +135,34 @@ static void draw_real(const struct plan *p, struct plan_client *c, struct prng *
     }
 }
 
+/* What befalls real clients alone in some worlds. Drawn apart, as the kinds are. */
+static void draw_more(struct plan *p, uint64_t seed) {
+    struct prng random = prng_of(seed * 2 + 0x3a0e);
+    struct prng *r = &random;
+    p->deadlines = prng_chance(r, 1, 3);
+    p->clocks = p->deadlines && !p->wall_jumps && !p->expiry && prng_chance(r, 1, 3);
+    p->real_expiry = !p->wall_jumps && !p->clocks && prng_chance(r, 1, 8);
+    p->disk_losses = prng_chance(r, 1, 10) ? 1 + (unsigned)prng_below(r, 2) : 0;
+    p->replacements = prng_chance(r, 1, 10) ? 1 + (unsigned)prng_below(r, 2) : 0;
+    p->weight[ACTION_CLOCK] = p->clocks ? 2 : 0;
+    p->weight[ACTION_DISK_LOST] = p->disk_losses > 0 ? 2 : 0;
+    p->weight[ACTION_PEER_REPLACE] = p->replacements > 0 ? 2 : 0;
+    const bool crowded = prng_chance(r, 1, 8), small = prng_chance(r, 1, 8);
+    for (unsigned i = 0; i < p->client_count; i++) {
+        struct plan_client *c = &p->clients[i];
+        const uint16_t expiry = ONE_OF(r, 2, 10, 10, 60), packet = ONE_OF(r, 60, 120, 300);
+        if (p->deadlines && c->real && c->five && !p->wall_jumps) {
+            c->session_expiry = expiry;
+        } else if (p->clocks) {
+            c->session_expiry = SESSION_NEVER_EXPIRES; /* a model does not doubt the broker's clock */
+        }
+        c->packet_max = small && c->real && c->five ? packet : 0;
+        c->window = crowded && c->real ? 16 : c->window;
+        c->receive_maximum = crowded && c->real && c->five ? 16 : c->receive_maximum;
+    }
+    p->ids = crowded ? 2 : p->ids;
+}
+
 /* Which clients are real: none in half of the worlds, all, or some. Drawn apart from the rest, so that a world of
  * models is the same for its seed as it would be without. */
 static void draw_kinds(struct plan *p, uint64_t seed) {
@@ -154,6 +182,7 @@ static void draw_kinds(struct plan *p, uint64_t seed) {
             draw_real(p, &p->clients[i], r);
         }
     }
+    draw_more(p, seed);
 }
 
 /* One more client, which looks at what is retained in the end. */
@@ -212,6 +241,9 @@ static void print_client(const struct plan *p, unsigned at, FILE *out) {
         if (c->inbox_bytes != 0) {
             fprintf(out, ", inbox %u bytes", c->inbox_bytes);
         }
+        if (c->packet_max != 0) {
+            fprintf(out, ", packets of %u bytes", c->packet_max);
+        }
     } else {
         fprintf(out, "  c%u: %s, %s session, method %s%s%s, window %u", at, c->five ? "5.0" : "3.1.1",
                 c->durable ? "durable" : "volatile", c->method_a ? "A" : "B", c->publishes ? ", publishes" : "",
@@ -236,8 +268,9 @@ void plan_print(const struct plan *p, FILE *out) {
     fprintf(out, "  broker: receive maximum %u, in flight %u, window %u, queue %llu\n", p->broker.receive_maximum,
             p->broker.inflight_max, p->broker.window_messages, (unsigned long long)p->broker.queue_messages_max);
     fputs("  also:", out);
-    fprintf(out, "%s%s%s%s%s", p->retain ? " RETAIN" : "", p->expiry ? " EXPIRY" : "", p->refusals ? " REFUSALS" : "",
-            p->fragments ? " FRAGMENTS" : "", p->wall_jumps ? " WALL_JUMPS" : "");
+    fprintf(out, "%s%s%s%s%s%s%s", p->retain ? " RETAIN" : "", p->expiry ? " EXPIRY" : "",
+            p->refusals ? " REFUSALS" : "", p->fragments ? " FRAGMENTS" : "", p->wall_jumps ? " WALL_JUMPS" : "",
+            p->deadlines ? " DEADLINES" : "", p->real_expiry ? " REAL_EXPIRY" : "");
     for (unsigned a = 0; a < ACTION_COUNT; a++) {
         if (p->weight[a] != calm_weights[a]) {
             fprintf(out, " %s*%u", action_name((enum action)a), p->weight[a]);

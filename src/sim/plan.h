@@ -61,7 +61,10 @@
     ROW(PEER_POWER, "a client's machine loses power")                                                                  \
     ROW(PEER_POWER_SOON, "its power goes at one of the next disk calls")                                               \
     ROW(PEER_DISK_FULL, "a client's disk is full, or no longer")                                                       \
-    ROW(PEER_DISK_FAILS, "one of the next disk calls of a client fails")
+    ROW(PEER_DISK_FAILS, "one of the next disk calls of a client fails")                                               \
+    ROW(DISK_LOST, "the broker's disk is replaced by an empty one")                                                    \
+    ROW(PEER_REPLACE, "another engine with an empty store takes a client's identifier over")                           \
+    ROW(CLOCK, "somebody's wall clock is set")
 
 enum action {
 #define ACTION_ENUM(name, text) ACTION_##name,
@@ -93,6 +96,7 @@ struct plan_client {
     enum plan_lost lost;
     uint16_t inbox_bytes; /* 0: plenty */
     uint16_t keep_alive;  /* seconds; 0: none */
+    uint16_t packet_max;  /* bytes of the largest packet that it takes, 5.0; 0: plenty */
     /* of both kinds */
     bool five;     /* 5.0, else 3.1.1 */
     bool durable;  /* its session outlives its connection */
@@ -113,19 +117,24 @@ struct plan {
     unsigned shards;
     struct plan_client clients[SIM_CLIENTS_MAX];
     unsigned client_count;
-    unsigned ids;         /* packet ids are 1 to this, on both sides */
-    unsigned messages;    /* published at most, wills apart */
-    unsigned steps;       /* of the phase with faults */
-    unsigned topics;      /* the first so many topics are used */
-    uint8_t qos_mask;     /* bit q: messages of QoS q are published */
-    bool retain;          /* some messages are retained */
-    bool expiry;          /* some messages expire */
-    unsigned audits;      /* how often a packet of a real client is compared with its disk: one in so many; 0: never */
-    bool refusals;        /* queues are so small that publishes may be refused */
-    bool fragments;       /* bytes travel in pieces of any size */
-    bool wall_jumps;      /* the wall clock is set now and then */
-    unsigned forks;       /* how often it is asked what a power cut would leave, at most */
-    uint16_t payload_max; /* bytes */
+    unsigned ids;          /* packet ids are 1 to this, on both sides */
+    unsigned messages;     /* published at most, wills apart */
+    unsigned steps;        /* of the phase with faults */
+    unsigned topics;       /* the first so many topics are used */
+    uint8_t qos_mask;      /* bit q: messages of QoS q are published */
+    bool retain;           /* some messages are retained */
+    bool expiry;           /* some messages expire */
+    unsigned audits;       /* how often a packet of a real client is compared with its disk: one in so many; 0: never */
+    bool refusals;         /* queues are so small that publishes may be refused */
+    bool fragments;        /* bytes travel in pieces of any size */
+    bool wall_jumps;       /* the wall clock is set now and then, everybody's at once */
+    bool clocks;           /* each real client has a wall clock of its own, which may be set, and so may the broker's */
+    bool deadlines;        /* time passes to the very instant at which a session may expire, or to the one before */
+    bool real_expiry;      /* some messages of real clients expire */
+    unsigned disk_losses;  /* of the broker, at most */
+    unsigned replacements; /* of real clients by others, at most */
+    unsigned forks;        /* how often it is asked what a power cut would leave, at most */
+    uint16_t payload_max;  /* bytes */
     uint16_t weight[ACTION_COUNT];
     struct broker_options broker;
     enum mutant client_mutant; /* of the real clients */

@@ -9,7 +9,8 @@
 
 /* ---- connections ---- */
 
-void spy_connected(struct spy *s) {
+void spy_connected(struct world *w, struct peer *p) {
+    struct spy *s = &p->spy;
     s->connack_seen = false;
     s->last_resent = 0;
     s->fresh_sent = false;
@@ -21,6 +22,7 @@ void spy_connected(struct spy *s) {
     }
     s->unanswered = 0;
     s->sight.unsure = s->kept.unsure = true; /* recorded before CONNECT leaves */
+    s->asked = peer_wall(w, p);
 }
 
 void spy_lost(struct spy *s) {
@@ -45,6 +47,14 @@ void spy_died(struct peer *p) {
     s->sight = s->kept;
     s->sight.earliest -= sight_age(p);
     s->asked = 0;
+}
+
+void spy_replaced(struct world *w, struct peer *p) {
+    struct spy *s = &p->spy;
+    memset(s->flows, 0, sizeof s->flows);
+    s->sight = s->kept = (struct spy_sight){0, 0, false};
+    s->cleaned = false;
+    w->oracle.judged_from[p->index] = w->step;
 }
 
 /* Flows that can end in two ways now: nothing is promised of their messages any more. */
@@ -100,10 +110,12 @@ static void session_new(struct world *w, struct peer *p) {
     s->session = true;
 }
 
-/* What left at `asked` was answered: the session had its connection then. */
-static void seen(struct spy *s) {
+/* What left at `asked` was answered: the session had its connection then. CONNACK is recorded; a PINGRESP need not be,
+ * so that a later time may be on the disk when the clock was put back meanwhile. */
+static void seen(struct spy *s, bool recorded) {
     if (s->asked != 0) {
-        s->sight.earliest = s->sight.latest = s->asked;
+        s->sight.earliest = s->asked;
+        s->sight.latest = recorded || s->sight.latest < s->asked ? s->asked : s->sight.latest;
         s->asked = 0;
     }
 }
@@ -126,9 +138,12 @@ static void on_connack(struct world *w, struct peer *p, const struct mini_packet
     } else if (s->loose) {
         flows_doubtful(w, p);
     }
-    s->session = true;
-    seen(s);
+    s->session = s->renewed = true;
+    seen(s, true);
     s->sight.unsure = false;
+    if (w->conns[p->conn].forgotten) {
+        spy_session_due(w, p);
+    }
 }
 
 /* ---- what it knows of its session ---- */
@@ -158,6 +173,7 @@ static void check_clean(struct world *w, struct peer *p) {
     flows_doubtful(w, p);
     oracle_session_leaving(w, p->index);
     s->cleaned = true;
+    s->renewed = false;
 }
 
 static void out_connect(struct world *w, struct peer *p, const struct mini_packet *k) {
@@ -165,8 +181,11 @@ static void out_connect(struct world *w, struct peer *p, const struct mini_packe
     w->conns[p->conn].connect_clean = k->clean;
     if (k->clean) {
         check_clean(w, p);
+    } else if (s->cleaned && !s->renewed) {
+        world_fail(w, "clean", "c%d wants to resume a session that it has ended itself", p->index);
+    } else {
+        s->cleaned = false;
     }
-    s->asked = peer_wall(w, p);
 }
 
 static void out_ping(const struct world *w, struct peer *p) {
@@ -474,7 +493,7 @@ static void in_packet(struct world *w, struct peer *p, const struct mini_packet 
         in_response(w, p, k);
         break;
     case MINI_PINGRESP:
-        seen(&p->spy);
+        seen(&p->spy, false);
         break;
     case MINI_DISCONNECT:
         if (!w->conns[p->conn].excused) {
@@ -503,6 +522,9 @@ static void read_along(struct world *w, struct peer *p, struct span bytes, bool 
             return;
         }
         const char *wrong = whole == MINI_WRONG ? "a packet without end" : NULL;
+        if (!out && whole != MINI_WRONG && p->plan->packet_max != 0 && whole > p->plan->packet_max) {
+            wrong = "a packet larger than its Maximum Packet Size";
+        }
         if (wrong == NULL && out) {
             wrong = mini_decode_client(span_of(buffer, whole), p->plan->five, &k) ? NULL : "a malformed packet";
         } else if (wrong == NULL) {
@@ -529,6 +551,12 @@ void spy_in(struct world *w, struct peer *p, struct span bytes) {
 
 /* ---- looking in ---- */
 
+/* A 3.1.1 client that dies between a CONNACK that says that the broker has forgotten all and its disk will never hear
+ * of it again, and does not subscribe once more: that would fetch what is retained. */
+static bool nobody_asks_again(const struct world *w, const struct peer *p) {
+    return !p->plan->five && w->disk_losses_left < w->plan->disk_losses;
+}
+
 bool spy_describe(const struct world *w, const struct peer *p, char *out, size_t bytes) {
     const struct spy *s = &p->spy;
     for (unsigned id = 1; id <= w->plan->ids; id++) {
@@ -538,7 +566,8 @@ bool spy_describe(const struct world *w, const struct peer *p, char *out, size_t
         }
     }
     for (unsigned i = 0; i < p->plan->wanted_count; i++) {
-        if ((p->app.wants[i] && !s->wanted[i].granted && !w->expect_refusal) || p->app.leaves[i]) {
+        const bool excused = w->expect_refusal || nobody_asks_again(w, p);
+        if ((p->app.wants[i] && !s->wanted[i].granted && !excused) || p->app.leaves[i]) {
             snprintf(out, bytes, "c%d has no answer about its subscription %u", p->index, i);
             return true;
         }

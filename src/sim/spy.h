@@ -56,12 +56,13 @@ struct spy {
     bool session; /* the broker has said that there is one */
     bool loose;   /* it has been away for its expiry: the broker may have forgotten it */
     bool cleaned; /* the client has asked for a clean start, and nothing rests on the session that follows */
+    bool renewed; /* and has read the CONNACK */
     struct spy_flow flows[SIM_IDS_MAX + 1];
     struct spy_wanted wanted[SIM_WANTED_MAX];
     uint64_t lost;                /* messages under way when the session was lost: bits */
     uint64_t given_up;            /* messages whose flows the process has given up since it began: bits */
     struct spy_sight sight, kept; /* what the client has seen of the session; what a crash leaves of that */
-    wall_ms_t asked;              /* its CONNECT or PINGREQ left then and is not answered; 0: there is none */
+    wall_ms_t asked;              /* it made CONNECT or PINGREQ then, which is not answered; 0: there is none */
     /* of the connection */
     bool connack_seen;
     uint16_t server_receive_maximum;
@@ -79,11 +80,13 @@ struct peer;
 struct world;
 
 /* The client begins a connection, or has lost it. */
-void spy_connected(struct spy *s);
+void spy_connected(struct world *w, struct peer *p);
 void spy_lost(struct spy *s);
 /* All that it has recorded is on its disk; its process is gone. */
 void spy_recorded(struct spy *s);
 void spy_died(struct peer *p);
+/* Another client that knows nothing goes on with its session. */
+void spy_replaced(struct world *w, struct peer *p);
 /* The application gives up the flows of a lost session. */
 void spy_given_up(struct spy *s);
 /* It has written, it is about to read these bytes. */

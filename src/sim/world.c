@@ -69,6 +69,8 @@ struct world *world_create(const struct plan *plan, struct choices *choices, FIL
     w->now = 1000;
     w->wall = SIM_WALL_BEGIN;
     w->forks_left = plan->forks;
+    w->disk_losses_left = plan->disk_losses;
+    w->replacements_left = plan->replacements;
     w->expect_refusal = plan->refusals;
     w->counts.histories = 1;
     w->client_count = plan->client_count;
@@ -179,12 +181,26 @@ static void options_of_client(struct options *o, int at) {
 }
 
 static void options_of_peer(struct options *o, int at) {
-    static const enum action all[] = {
-        ACTION_PEER_START,      ACTION_PEER_TURN,      ACTION_PEER_COMMIT,    ACTION_CONNECT,
-        ACTION_APP_TAKE,        ACTION_APP_EFFECT,     ACTION_FLOW,           ACTION_APP_NOTE,
-        ACTION_CREATE,          ACTION_SUBSCRIBE,      ACTION_UNSUBSCRIBE,    ACTION_PEER_CHECKPOINT,
-        ACTION_PEER_SEAL,       ACTION_DISCONNECT,     ACTION_PEER_KILL,      ACTION_PEER_POWER,
-        ACTION_PEER_POWER_SOON, ACTION_PEER_DISK_FULL, ACTION_PEER_DISK_FAILS};
+    static const enum action all[] = {ACTION_PEER_START,
+                                      ACTION_PEER_TURN,
+                                      ACTION_PEER_COMMIT,
+                                      ACTION_CONNECT,
+                                      ACTION_APP_TAKE,
+                                      ACTION_APP_EFFECT,
+                                      ACTION_FLOW,
+                                      ACTION_APP_NOTE,
+                                      ACTION_CREATE,
+                                      ACTION_SUBSCRIBE,
+                                      ACTION_UNSUBSCRIBE,
+                                      ACTION_PEER_CHECKPOINT,
+                                      ACTION_PEER_SEAL,
+                                      ACTION_DISCONNECT,
+                                      ACTION_PEER_KILL,
+                                      ACTION_PEER_POWER,
+                                      ACTION_PEER_POWER_SOON,
+                                      ACTION_PEER_DISK_FULL,
+                                      ACTION_PEER_DISK_FAILS,
+                                      ACTION_PEER_REPLACE};
     const bool room = conn_room(o->w);
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         if (o->w->plan->weight[all[i]] > 0 && (room || all[i] != ACTION_CONNECT) &&
@@ -236,6 +252,10 @@ unsigned world_options(struct world *w, struct world_option *out) {
         }
     }
     option(&o, ACTION_TIME, 0);
+    option(&o, ACTION_CLOCK, 0);
+    if (w->disk_losses_left > 0) {
+        option(&o, ACTION_DISK_LOST, 0);
+    }
     return o.count;
 }
 
@@ -333,9 +353,32 @@ void world_time(struct world *w) {
     }
 }
 
+static mono_ms_t draw_time(struct world *w) {
+    mono_ms_t steps[] = {1, 20, 300, 1000, 5000, 31000, 0, 0};
+    const mono_ms_t left = w->plan->deadlines ? absence_left(w) : 0;
+    steps[6] = left;
+    steps[7] = left - 1;
+    return steps[choose(w->choices, left > 1 ? 8 : 6)];
+}
+
+/* Somebody's wall clock is set: the broker's, or a real client's. */
+static void set_clock(struct world *w) {
+    const uint32_t whose = choose(w->choices, w->client_count + 1);
+    const wall_ms_t ahead = ((wall_ms_t)choose(w->choices, 7200) - 3600) * 1000;
+    world_trace(w, "the wall clock of %s%.0u is set by %lld s", whose == 0 ? "the broker" : "c",
+                whose == 0 ? 0 : whose - 1, (long long)ahead / 1000);
+    if (whose > 0) {
+        w->peers[whose - 1].wall_ahead += ahead;
+        return;
+    }
+    w->wall += ahead;
+    for (unsigned i = 0; i < w->client_count; i++) {
+        w->peers[i].wall_ahead -= ahead;
+    }
+}
+
 static void pass_time(struct world *w) {
-    static const mono_ms_t steps[] = {1, 20, 300, 1000, 5000, 31000};
-    mono_ms_t ms = steps[choose(w->choices, sizeof steps / sizeof steps[0])];
+    const mono_ms_t ms = draw_time(w);
     w->now += ms;
     w->wall += ms;
     if (w->plan->wall_jumps && choose(w->choices, 4) == 3) {
@@ -406,6 +449,10 @@ static void node_action(struct world *w, enum action a, int arg) {
     case ACTION_POWER:
         node_power_cut(w, choose(w->choices, 2) == 0 ? SIM_POWER_DROP : SIM_POWER_CHOOSE);
         break;
+    case ACTION_DISK_LOST:
+        w->disk_losses_left--;
+        node_lose_disk(w);
+        break;
     default:
         n->power_after_writes = 1 + choose(w->choices, 4);
         break;
@@ -450,6 +497,9 @@ void world_act(struct world *w, enum action a, int arg) {
     case ACTION_TIME:
         pass_time(w);
         break;
+    case ACTION_CLOCK:
+        set_clock(w);
+        break;
     case ACTION_START:
     case ACTION_TURN:
     case ACTION_COMMIT:
@@ -459,6 +509,7 @@ void world_act(struct world *w, enum action a, int arg) {
     case ACTION_KILL:
     case ACTION_POWER:
     case ACTION_POWER_IN_TURN:
+    case ACTION_DISK_LOST:
         node_action(w, a, arg);
         break;
     case ACTION_DISK_FULL:

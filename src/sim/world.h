@@ -28,7 +28,7 @@ struct world {
     mono_ms_t now;
     wall_ms_t wall;
     uint32_t serials; /* connections so far */
-    unsigned forks_left;
+    unsigned forks_left, disk_losses_left, replacements_left;
     bool calm;
     bool forked;         /* this world asks "what if the power failed" about another one */
     bool expect_refusal; /* queues may be full */
