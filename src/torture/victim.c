@@ -200,14 +200,20 @@ _Noreturn static void become(const struct victim *b, const char *command, const 
 
 /* Kills every child that the kernel lists; false when it lists none, or has no such list. */
 static bool kill_children(void) {
-    FILE *list = fopen("/proc/thread-self/children", "re");
-    int pid = 0;
+    char text[4096] = "";
+    const char *at = text;
+    char *end = NULL;
     bool any = false;
-    while (list != NULL && fscanf(list, "%d", &pid) == 1) {
-        any = kill(pid, SIGKILL) == 0 || any;
+    int list = open("/proc/thread-self/children", O_RDONLY | O_CLOEXEC);
+    if (list < 0) {
+        return false;
     }
-    if (list != NULL) {
-        (void)fclose(list);
+    ssize_t bytes = read(list, text, sizeof(text) - 1);
+    close(list);
+    text[bytes > 0 ? bytes : 0] = 0;
+    for (long pid = strtol(at, &end, 10); end != at && *end == ' '; pid = strtol(at, &end, 10)) {
+        any = kill((pid_t)pid, SIGKILL) == 0 || any;
+        at = end;
     }
     return any;
 }
