@@ -56,6 +56,7 @@ install(FILES ${CMAKE_BINARY_DIR}/quartet-config.cmake ${CMAKE_BINARY_DIR}/quart
 install(FILES docs/libquartet.3 DESTINATION ${CMAKE_INSTALL_MANDIR}/man3 COMPONENT library)
 install(TARGETS quartetd quartet RUNTIME DESTINATION ${CMAKE_INSTALL_BINDIR} COMPONENT programs)
 install(FILES docs/quartetd.8 DESTINATION ${CMAKE_INSTALL_MANDIR}/man8 COMPONENT programs)
+install(FILES docs/quartet.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1 COMPONENT programs)
 
 # The examples, and with them the header in the hands of a user. examples/sqlite.c needs SQLite.
 pkg_check_modules(SQLITE IMPORTED_TARGET sqlite3)
