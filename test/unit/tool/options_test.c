@@ -99,6 +99,29 @@ static void test_reads_properties(void **state) {
     tool_options_deinit(&p.options);
 }
 
+static void test_names_have_no_case(void **state) {
+    (void)state;
+    struct parsed p;
+    assert_true(
+        parse(&p, TOOL_PUB, NULL, "-L MQTT://host/a -n -D PUBLISH Content-Type x -D Connect USER-property a b"));
+    assert_string_equal(tool_properties_of_message(&p.options.properties[TOOL_COMMAND_PUBLISH]).content_type, "x");
+    assert_int_equal(p.options.properties[TOOL_COMMAND_CONNECT].user_count, 1);
+    tool_options_deinit(&p.options);
+}
+
+static void test_takes_a_filter_once(void **state) {
+    (void)state;
+    struct parsed p;
+    assert_true(parse(&p, TOOL_SUB, NULL, "-t a -t b -t a -U c -U c -U a"));
+    assert_int_equal(p.options.topics.count, 2);
+    assert_string_equal(p.options.topics.items[1], "b");
+    assert_int_equal(p.options.unsubscribe.count, 2);
+    tool_options_deinit(&p.options);
+    assert_true(parse(&p, TOOL_PUB, NULL, "-t a -t b -t a -n"));
+    assert_string_equal(tool_publish_topic(&p.options), "a");
+    tool_options_deinit(&p.options);
+}
+
 static void test_exactly_once_sets_what_it_needs(void **state) {
     (void)state;
     struct parsed p;
@@ -162,6 +185,10 @@ static void test_refuses_what_makes_no_sense(void **state) {
         {TOOL_PUB, "-t a -m x -D publish subscription-identifier 1", "cannot stand in publish"},
         {TOOL_PUB, "-t a -m x -D publish user-property a", "name and a value"},
         {TOOL_PUB, "-t a -m x -D nosuch content-type a", "nosuch"},
+        {TOOL_PUB, "-t a -m x -D publish content-type a -D publish content-type b", "once"},
+        {TOOL_PUB, "-t a -m x -D publish response-topic a/#", "a/#"},
+        {TOOL_PUB, "-t a -m x -D connect authentication-method x", "not supported"},
+        {TOOL_PUB, "-t a -m x -o /nonexistent/options", "cannot be opened"},
         {TOOL_RR, "-t a -m x", "-e"},
         {TOOL_RR, "-t a -m x -e b/#", "b/#"},
     };
@@ -212,6 +239,16 @@ static void test_a_missing_file_is_none(void **state) {
     tool_options_deinit(&p.options);
 }
 
+static void test_a_named_file_is_needed(void **state) {
+    (void)state;
+    struct parsed p;
+    assert_false(parse(&p, TOOL_PUB, NULL, "-t a -o /nonexistent/options -n"));
+    tool_options_deinit(&p.options);
+    assert_true(parse(&p, TOOL_PUB, NULL, "-t a -D publish user-property -o /nonexistent/options -m -o"));
+    assert_string_equal(p.options.payload_text, "-o");
+    tool_options_deinit(&p.options);
+}
+
 static void test_names_the_line_that_is_wrong(void **state) {
     (void)state;
     static const char *const wrong[] = {"-t a\n--nosuch\n", "# x\n-q 7\n", "-t a\n-v yes\n", "-t a\n-q\n"};
@@ -249,6 +286,9 @@ int main(void) {
         cmocka_unit_test(test_a_missing_file_is_none),
         cmocka_unit_test(test_names_the_line_that_is_wrong),
         cmocka_unit_test(test_finds_the_file),
+        cmocka_unit_test(test_names_have_no_case),
+        cmocka_unit_test(test_takes_a_filter_once),
+        cmocka_unit_test(test_a_named_file_is_needed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
