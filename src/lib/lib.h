@@ -50,7 +50,6 @@ struct lib_store {
     struct store *store; /* a local or a memory one */
     bool durable;        /* a local one */
     struct local_store local;
-    uint64_t segment_bytes;
     struct store_work *work; /* its two threads; NULL while they are not needed */
 };
 

@@ -8,9 +8,10 @@
 #include "store/store_memory.h"
 
 #define BLOCK 4096ULL
-#define SEGMENT_BYTES_MIN (1ULL << 20)   /* of one journal file, which has room for two of the largest packets */
-#define SEGMENTS_MAX 16                  /* journal files; at rest there are three */
-#define FRAME_BYTES (1ULL << 20)         /* what one commit takes */
+#define SEGMENT_BYTES (512ULL << 10)     /* of one journal file; at rest there are three or four */
+#define SEGMENT_BYTES_GROWN (1ULL << 20) /* under load at least, with room for two of the largest packets */
+#define SEGMENTS_MAX 16                  /* journal files */
+#define FRAME_BYTES (256ULL << 10)       /* what one commit takes */
 #define STAGED_BYTES (4ULL << 20)        /* beyond, the store is busy */
 #define TABLE_BYTES_BESIDE (64ULL << 20) /* of the table, beside four times what outbox and inbox may hold */
 
@@ -41,12 +42,11 @@ static bool open_local(struct quartet *q, struct error *error) {
     struct lib_store *s = &q->store;
     uint64_t table_bytes = (q->options.outbox_bytes + q->options.inbox_bytes) * 4 + TABLE_BYTES_BESIDE;
     uint64_t two_packets = (2 * (uint64_t)q->options.packet_bytes_max + BLOCK - 1) / BLOCK * BLOCK + 2 * BLOCK;
-    s->segment_bytes = two_packets > SEGMENT_BYTES_MIN ? two_packets : SEGMENT_BYTES_MIN;
-    uint64_t half = s->segment_bytes / 2;
     struct store_local_options options = {
-        .segment_bytes = s->segment_bytes,
+        .segment_bytes = SEGMENT_BYTES,
+        .segment_bytes_max = two_packets > SEGMENT_BYTES_GROWN ? two_packets : SEGMENT_BYTES_GROWN,
         .segments_max = SEGMENTS_MAX,
-        .frame_bytes_max = FRAME_BYTES < half ? FRAME_BYTES : half,
+        .frame_bytes_max = FRAME_BYTES,
         .staged_bytes_busy = STAGED_BYTES,
         .salt = random_number(),
     };
@@ -84,7 +84,7 @@ int lib_store_work(struct quartet *q) {
     }
     struct store_work_options options = {
         .store = s->store,
-        .segment_bytes = s->segment_bytes,
+        .segment_bytes = SEGMENT_BYTES,
         .user = q,
         .committed = store_moved,
         .folded = store_moved,

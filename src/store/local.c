@@ -16,11 +16,13 @@ enum {
 
 static bool options_complete(struct store_local_options *o, struct error *error) {
     o->segment_bytes = o->segment_bytes > 0 ? o->segment_bytes : SEGMENT_BYTES_DEFAULT;
+    o->segment_bytes_max = o->segment_bytes_max > 0 ? o->segment_bytes_max : o->segment_bytes;
     o->segments_max = o->segments_max > 0 ? o->segments_max : SEGMENTS_DEFAULT;
     o->frame_bytes_max = o->frame_bytes_max > 0 ? o->frame_bytes_max : FRAME_BYTES_DEFAULT;
     o->staged_bytes_busy = o->staged_bytes_busy > 0 ? o->staged_bytes_busy : STAGED_BYTES_BUSY_DEFAULT;
     if (o->segment_bytes % BLOCK_BYTES != 0 || o->segment_bytes < SEGMENT_BYTES_MIN ||
-        o->segment_bytes > SEGMENT_BYTES_MAX) {
+        o->segment_bytes_max % BLOCK_BYTES != 0 || o->segment_bytes_max < o->segment_bytes ||
+        o->segment_bytes_max > SEGMENT_BYTES_MAX) {
         return error_set(error, ERROR_INVALID, 0, "the size of a journal file must be a multiple of %d from %d to %d",
                          BLOCK_BYTES, SEGMENT_BYTES_MIN, SEGMENT_BYTES_MAX);
     }
@@ -47,6 +49,11 @@ struct store *store_local_open(const struct disk *disk, struct table *table, con
     l->options = complete;
     l->segment_count = complete.segments_max;
     l->segments = mem_zero(l->segment_count, sizeof *l->segments);
+    for (uint32_t i = 0; i < l->segment_count; i++) {
+        l->segments[i].bytes = complete.segment_bytes;
+    }
+    l->commit.make_bytes = complete.segment_bytes;
+    atomic_store(&l->active_bytes, complete.segment_bytes);
     lock_init(&l->lock);
     bool ok = local_recover(l, error);
     if (ok && !local_table_reserve(l) && store_failed(&l->base)) {
@@ -110,7 +117,7 @@ static lsn_t local_stage(struct store *store, const struct record *record) {
         struct error error;
         error_set(&error, ERROR_INVALID, 0,
                   "a record of up to %zu bytes does not fit into a journal file of %llu bytes",
-                  record_bytes_max(record), (unsigned long long)l->options.segment_bytes);
+                  record_bytes_max(record), (unsigned long long)l->options.segment_bytes_max);
         (void)local_fail(l, &error);
     }
     return lsn;

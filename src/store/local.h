@@ -35,6 +35,7 @@ enum segment_state {
 struct segment {
     enum segment_state state; /* guarded by lock */
     struct disk_file *file;   /* belongs to the thread whose step uses it: commit up to ACTIVE, checkpoint when FULL */
+    uint64_t bytes;           /* how long the file is, or will be when it is made; commit thread */
     uint64_t made;            /* bytes filled with zeros so far */
     uint64_t synced;          /* and synced */
     uint64_t number;          /* where it stands in the log; guarded by lock */
@@ -59,6 +60,9 @@ struct commit {
     struct segment *segment;    /* the active one; NULL: none yet */
     uint64_t segment_number;    /* given last */
     struct segment *making;     /* NULL: none */
+    uint64_t make_bytes;        /* how long the next file is made */
+    uint64_t segment_frames;    /* in the active segment */
+    bool growing;               /* a spare file is made longer for the frame that waits */
     bool make_next;             /* the reserve is low: its turn comes before the next frame */
     bool waited;                /* the last step has returned STORE_STEP_WAIT */
     bool sealed;                /* the last frame has no records, or there is none */
@@ -98,6 +102,7 @@ struct local {
 
     _Atomic uint64_t staged_bytes;  /* of payload that is not durable */
     _Atomic uint64_t journal_bytes; /* of frames that are not folded */
+    _Atomic uint64_t active_bytes;  /* how long the file of the active segment is */
     _Atomic uint32_t spares;        /* segments that are SPARE, */
     _Atomic uint32_t mades;         /* and MADE */
     _Atomic uint64_t files_made;    /* since the opening */

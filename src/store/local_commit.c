@@ -2,6 +2,8 @@
 #include "base/must.h"
 #include "store/local.h"
 
+enum { LOAD_FRAME_BYTES = 16384 }; /* frames that are longer on average have waited for one another */
+
 /* The last sync has succeeded: the frame of `commit` is on stable storage. */
 static enum store_step frame_durable(struct local *l) {
     struct commit *c = &l->commit;
@@ -13,6 +15,7 @@ static enum store_step frame_durable(struct local *l) {
     lock_take(&l->lock);
     c->segment->end = (c->segment->end > 0 ? c->segment->end : BLOCK_BYTES) + bytes;
     c->segment->last_lsn = durable;
+    c->segment_frames++;
     staging_give(&l->staging, c->frame);
     atomic_fetch_sub_explicit(&l->staged_bytes, c->header.payload_bytes, memory_order_relaxed);
     lock_give(&l->lock);
@@ -32,28 +35,67 @@ static enum store_step frame_sync(struct local *l) {
     return frame_durable(l);
 }
 
+/* No more frames for the active segment: folding it makes room, even if no other takes its place. Under load the next
+ * files are made as long as is allowed: of a long segment less is still alive when it is folded. The lock is held. */
+static void segment_leave(struct local *l) {
+    struct commit *c = &l->commit;
+    if (c->segment == NULL) {
+        return;
+    }
+    bool load = c->segment->end > c->segment_frames * LOAD_FRAME_BYTES;
+    c->make_bytes = load ? l->options.segment_bytes_max : l->options.segment_bytes;
+    local_segment_set(l, c->segment, SEGMENT_FULL);
+    c->segment = NULL;
+}
+
+/* The longest spare segment, of equal ones the first; NULL: none. The lock is held. */
+static struct segment *longest_spare(struct local *l) {
+    struct segment *longest = NULL;
+    for (uint32_t i = 0; i < l->segment_count; i++) {
+        struct segment *s = &l->segments[i];
+        if (s->state == SEGMENT_SPARE && (longest == NULL || s->bytes > longest->bytes)) {
+            longest = s;
+        }
+    }
+    return longest;
+}
+
+/* A frame is longer than any spare file: the longest is made longer. A full disk can make it wait, as it cannot a
+ * frame that fits. The lock is held. */
+static void segment_grow(struct local *l, struct segment *s, uint64_t bytes) {
+    s->bytes = (bytes + l->options.segment_bytes - 1) / l->options.segment_bytes * l->options.segment_bytes;
+    s->bytes = s->bytes < l->options.segment_bytes_max ? s->bytes : l->options.segment_bytes_max;
+    must(s->bytes >= bytes);
+    local_segment_set(l, s, SEGMENT_MAKING);
+    l->commit.growing = true;
+}
+
+static void segment_begin(struct local *l, struct segment *s) {
+    struct commit *c = &l->commit;
+    local_segment_set(l, s, SEGMENT_ACTIVE);
+    atomic_store_explicit(&l->active_bytes, s->bytes, memory_order_relaxed);
+    s->number = ++c->segment_number;
+    s->end = 0;
+    s->folded = 0;
+    c->segment = s;
+    c->segment_frames = 0;
+    c->growing = false;
+}
+
 /* Finds the segment for a frame of so many bytes: the active one, or a spare one, which then is active. False when
- * there is none. The segment that is left is full even if no other takes its place: folding it makes room. */
+ * there is none. */
 static bool frame_place(struct local *l, uint64_t bytes) {
     struct commit *c = &l->commit;
-    if (c->segment != NULL &&
-        (c->segment->end > 0 ? c->segment->end : BLOCK_BYTES) + bytes <= l->options.segment_bytes) {
+    if (c->segment != NULL && (c->segment->end > 0 ? c->segment->end : BLOCK_BYTES) + bytes <= c->segment->bytes) {
         return true;
     }
     lock_take(&l->lock);
-    if (c->segment != NULL) {
-        local_segment_set(l, c->segment, SEGMENT_FULL);
-        c->segment = NULL;
-    }
-    for (uint32_t i = 0; i < l->segment_count && c->segment == NULL; i++) {
-        struct segment *s = &l->segments[i];
-        if (s->state == SEGMENT_SPARE) {
-            local_segment_set(l, s, SEGMENT_ACTIVE);
-            s->number = ++c->segment_number;
-            s->end = 0;
-            s->folded = 0;
-            c->segment = s;
-        }
+    segment_leave(l);
+    struct segment *s = longest_spare(l);
+    if (s != NULL && BLOCK_BYTES + bytes <= s->bytes) {
+        segment_begin(l, s);
+    } else if (s != NULL && !c->growing) {
+        segment_grow(l, s, BLOCK_BYTES + bytes);
     }
     lock_give(&l->lock);
     (void)local_table_reserve(l);
@@ -81,7 +123,7 @@ static struct span frame_complete(struct local *l) {
     struct segment_header header = {.salt = c->chain.salt,
                                     .number = c->segment->number,
                                     .first_lsn = c->chain.next_lsn,
-                                    .bytes = l->options.segment_bytes};
+                                    .bytes = c->segment->bytes};
     memcpy(header.uuid, l->uuid, UUID_BYTES);
     segment_header_write(c->frame->memory, &header);
     return span_of(c->frame->memory, BLOCK_BYTES + frame_bytes(c->header.payload_bytes));
@@ -90,7 +132,7 @@ static struct span frame_complete(struct local *l) {
 /* Makes the reserve larger when it is too small. IDLE when there is nothing to do. After a step that found no space,
  * the disk is not asked again before the caller has waited. */
 static enum store_step reserve_step(struct local *l) {
-    if (local_reserve_count(l) >= SEGMENTS_SPARE_MIN) {
+    if (local_reserve_count(l) >= SEGMENTS_SPARE_MIN && !l->commit.growing) {
         return STORE_STEP_IDLE;
     }
     if (atomic_load_explicit(&l->reserve_blocked, memory_order_relaxed) && !l->commit.waited) {
@@ -164,7 +206,7 @@ static bool seal_fits(const struct local *l) {
                  !atomic_load_explicit(&l->reserve_whole, memory_order_relaxed) &&
                  !atomic_load_explicit(&l->fold_blocked, memory_order_relaxed);
     return spares > SEGMENTS_SPARE_MIN || (spares == SEGMENTS_SPARE_MIN && grows) ||
-           (s != NULL && s->end + BLOCK_BYTES <= l->options.segment_bytes);
+           (s != NULL && s->end + BLOCK_BYTES <= s->bytes);
 }
 
 enum store_step store_local_seal_step(struct store *store) {

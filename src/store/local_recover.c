@@ -140,12 +140,32 @@ static void adopt_files(struct local *l, struct scan *scan, uint32_t files) {
     }
 }
 
+/* A store whose files grow with use begins small again. All that they held is folded; those that were made under load
+ * keep their first block, for a file that is missing is damage. */
+static bool files_shrink(struct local *l, struct error *error) {
+    bool grows = l->options.segment_bytes_max > l->options.segment_bytes;
+    for (uint32_t i = 0; i < l->segment_count && grows; i++) {
+        struct segment *s = &l->segments[i];
+        uint64_t keep = i <= SEGMENTS_SPARE_MIN ? l->options.segment_bytes : BLOCK_BYTES;
+        uint64_t bytes;
+        if (s->file == NULL) {
+            continue;
+        }
+        if (!l->disk->size(l->disk->user, s->file, &bytes, error) ||
+            (bytes > keep && !l->disk->cut(l->disk->user, s->file, keep, error))) {
+            return false;
+        }
+        s->made = s->made < keep ? s->made : keep;
+    }
+    return true;
+}
+
 /* A segment at least must be ready. Those whose size is right need a sync: their zeros may be of a making that a crash
  * has interrupted. */
 static bool reserve_begin(struct local *l, struct error *error) {
     for (uint32_t i = 0; i < l->segment_count; i++) {
         struct segment *s = &l->segments[i];
-        if (s->state == SEGMENT_MAKING && s->made == l->options.segment_bytes) {
+        if (s->state == SEGMENT_MAKING && s->made == s->bytes) {
             if (!l->disk->sync(l->disk->user, s->file, error)) {
                 return false;
             }
@@ -188,6 +208,10 @@ static bool remove_surplus(struct local *l, const struct scan *scan, struct erro
 static void begin(struct local *l, const struct row_meta *meta) {
     lsn_t last = meta->chain.next_lsn - 1;
     memcpy(l->uuid, meta->uuid, UUID_BYTES);
+    uint64_t frame_bytes_max = l->options.frame_bytes_max;
+    if (frame_bytes_max > l->options.segment_bytes - BLOCK_BYTES) {
+        frame_bytes_max = l->options.segment_bytes - BLOCK_BYTES;
+    }
     l->commit.chain = meta->chain;
     l->commit.segment_number = meta->segment - 1;
     l->commit.sealed = true;
@@ -195,7 +219,7 @@ static void begin(struct local *l, const struct row_meta *meta) {
     l->files = meta->files;
     atomic_store(&l->base.durable, last);
     atomic_store(&l->base.folded, last);
-    staging_init(&l->staging, meta->chain.next_lsn, l->options.frame_bytes_max, l->options.segment_bytes);
+    staging_init(&l->staging, meta->chain.next_lsn, frame_bytes_max, l->options.segment_bytes_max);
 }
 
 /* A new store has its first segment before its table says that it exists, and the other way round nothing is lost. */
@@ -223,7 +247,8 @@ static bool recover(struct local *l, struct scan *scan, struct error *error) {
     }
     adopt_files(l, scan, meta.files);
     begin(l, &meta);
-    return remove_surplus(l, scan, error) && reserve_begin(l, error) && reserve_tell(l, error);
+    return remove_surplus(l, scan, error) && files_shrink(l, error) && reserve_begin(l, error) &&
+           reserve_tell(l, error);
 }
 
 bool local_recover(struct local *l, struct error *error) {

@@ -32,12 +32,13 @@ void local_segment_made(struct local *l, struct segment *s) {
     }
 }
 
-/* Twice what the journal holds: rows have keys, and pages are not always full. Two segments more are what may come
- * before the next look. */
+/* Twice what the journal holds: rows have keys, and pages are not always full. Two segments like the active one more
+ * are what may come before the next look. */
 bool local_table_reserve(struct local *l) {
     struct error error;
     uint64_t journal = atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
-    uint64_t bytes = 2 * (journal + SEGMENTS_SPARE_MIN * l->options.segment_bytes);
+    uint64_t active = atomic_load_explicit(&l->active_bytes, memory_order_relaxed);
+    uint64_t bytes = 2 * (journal + SEGMENTS_SPARE_MIN * active);
     bool ok = l->table->ops->reserve == NULL || l->table->ops->reserve(l->table, bytes, &error);
     if (!ok && error.kind != ERROR_NO_SPACE) {
         (void)local_fail(l, &error);
@@ -78,10 +79,11 @@ static bool make_open(struct local *l, struct segment *s, struct error *error) {
 }
 
 static bool make_write(struct local *l, struct segment *s, struct error *error) {
-    uint64_t bytes = l->options.segment_bytes - s->made;
-    bytes = bytes < CHUNK_BYTES ? bytes : CHUNK_BYTES;
+    uint64_t chunk = l->options.segment_bytes < CHUNK_BYTES ? l->options.segment_bytes : CHUNK_BYTES;
+    uint64_t bytes = s->bytes - s->made;
+    bytes = bytes < chunk ? bytes : chunk;
     if (l->commit.zeros == NULL) {
-        l->commit.zeros = mem_zero(1, l->options.segment_bytes < CHUNK_BYTES ? l->options.segment_bytes : CHUNK_BYTES);
+        l->commit.zeros = mem_zero(1, chunk);
     }
     if (!l->disk->write(l->disk->user, s->file, s->made, span_of(l->commit.zeros, bytes), error)) {
         return false;
@@ -123,16 +125,17 @@ static bool make(struct local *l, struct segment *s, struct error *error) {
     if (s->made > s->synced) {
         return make_sync(l, s, error);
     }
-    return s->made < l->options.segment_bytes ? make_write(l, s, error) : make_finish(l, s, error);
+    return s->made < s->bytes ? make_write(l, s, error) : make_finish(l, s, error);
 }
 
 enum store_step local_make_step(struct local *l, struct error *error) {
     struct commit *c = &l->commit;
     if (c->making == NULL) {
         c->making = makable(l);
-    }
-    if (c->making == NULL) {
-        return STORE_STEP_IDLE;
+        if (c->making == NULL) {
+            return STORE_STEP_IDLE;
+        }
+        c->making->bytes = c->making->bytes > c->make_bytes ? c->making->bytes : c->make_bytes;
     }
     bool ok = make(l, c->making, error);
     bool blocked = !ok && error->kind == ERROR_NO_SPACE;

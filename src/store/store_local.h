@@ -17,9 +17,11 @@
 
 struct store_local_options {
     uint64_t segment_bytes;     /* of one journal file; a multiple of 4096; default 32 MiB */
+    uint64_t segment_bytes_max; /* to which files grow for a record that is longer, and under load, until the store is
+                                   opened again; default segment_bytes: they do not */
     uint32_t segments_max;      /* journal files at most, the reserve included; default 16 */
     uint64_t frame_bytes_max;   /* what one commit takes at most; default 4 MiB; a larger single record still fits
-                                   when segment_bytes allows */
+                                   when segment_bytes_max allows */
     uint64_t staged_bytes_busy; /* STORE_BUSY beyond this; default 16 MiB */
     uint64_t salt;              /* random: makes generations different */
 };

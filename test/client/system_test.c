@@ -2,12 +2,15 @@
  * has a limit, nothing is told as stored that is not, and nothing ends the process. */
 #include "harness.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/random.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -157,6 +160,50 @@ static void stored_is_told_of_the_last_message_too(void **state) {
     folder_drop(folder);
 }
 
+/* What the files of a folder occupy. */
+static long folder_kib(const char *folder) {
+    long blocks = 0;
+    DIR *d = opendir(folder);
+    assert_non_null(d);
+    for (struct dirent *e = readdir(d); e != NULL; e = readdir(d)) {
+        struct stat status;
+        if (fstatat(dirfd(d), e->d_name, &status, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(status.st_mode)) {
+            blocks += status.st_blocks;
+        }
+    }
+    (void)closedir(d);
+    return blocks / 2;
+}
+
+/* A small gateway has a small disk: what nobody uses is not taken. A large message makes room for itself. */
+static void a_store_at_rest_is_small(void **state) {
+    (void)state;
+    char *folder = folder_make();
+    static char large[3 << 20];
+    struct quartet_options options = lonely(folder, NULL);
+    struct quartet_publication p = {.topic = "n", .payload = large, .payload_bytes = sizeof large, .qos = 2};
+    struct quartet *client;
+    assert_ok(quartet_open(&client, &options));
+    assert_ok(publish_number(client, "n", 2, 0, NULL));
+    quartet_close(client);
+    options.store = folder_file(folder, "store");
+    long rest = folder_kib(options.store);
+    assert_ok(quartet_open(&client, &options));
+    assert_ok(quartet_publish(client, &p, NULL));
+    quartet_close(client);
+    options.store = folder_file(folder, "store");
+    assert_true(folder_kib(options.store) > rest + 3072);
+    assert_ok(quartet_open(&client, &options));
+    struct quartet_status status;
+    quartet_status(client, &status);
+    assert_int_equal(status.outbox_messages, 2);
+    quartet_close(client);
+    folder_drop(folder);
+    if (rest > 5120) {
+        fail_msg("a store with one small message takes %ld KiB", rest);
+    }
+}
+
 static void serve_all(int fd, int connection, void *user) {
     (void)connection;
     (void)user;
@@ -207,6 +254,7 @@ int main(void) {
         cmocka_unit_test(publishing_on_a_full_disk_has_a_limit),
         cmocka_unit_test(closing_on_a_full_disk_has_a_limit),
         cmocka_unit_test(stored_is_told_of_the_last_message_too),
+        cmocka_unit_test(a_store_at_rest_is_small),
         cmocka_unit_test(a_system_without_memory_costs_a_connection),
         cmocka_unit_test(a_signal_before_there_is_randomness_does_no_harm),
     };

@@ -144,6 +144,41 @@ WORLD_UNUSED static bool run_steps(struct run *r, int steps) {
     return true;
 }
 
+/* The script of the tests that fail each call in turn; returns false when the fault came. */
+WORLD_UNUSED static bool script(struct run *r) {
+    if (!run_open(r)) {
+        return false;
+    }
+    run_compare(r);
+    if (!run_steps(r, 150)) {
+        return false;
+    }
+    run_close(r);
+    if (!run_open(r)) {
+        return false;
+    }
+    run_compare(r);
+    return run_steps(r, 40);
+}
+
+/* Drives the store until nothing is left to do; true when it got there without waiting for space. */
+WORLD_UNUSED static bool settle(struct run *r) {
+    for (int i = 0; i < 10000; i++) {
+        enum store_step commit = store_local_commit_step(r->store);
+        enum store_step checkpoint = store_local_checkpoint_step(r->store, false);
+        assert_int_not_equal(commit, STORE_STEP_FAILED);
+        assert_int_not_equal(checkpoint, STORE_STEP_FAILED);
+        r->durable = store_durable(r->store);
+        bool moving = commit == STORE_STEP_MORE || commit == STORE_STEP_DONE || checkpoint == STORE_STEP_MORE ||
+                      checkpoint == STORE_STEP_DONE;
+        if (!moving) {
+            return commit == STORE_STEP_IDLE && checkpoint == STORE_STEP_IDLE;
+        }
+    }
+    fail();
+    return false;
+}
+
 /* How many seeds the random tests walk: more when the environment says so. */
 WORLD_UNUSED static uint64_t run_seeds(uint64_t few) {
     const char *more = getenv("QUARTET_TEST_SEEDS");

@@ -42,23 +42,6 @@ static void crashes_lose_nothing_durable(void **state) {
     }
 }
 
-/* The script of the tests that fail each call in turn; returns false when the fault came. */
-static bool script(struct run *r) {
-    if (!run_open(r)) {
-        return false;
-    }
-    run_compare(r);
-    if (!run_steps(r, 150)) {
-        return false;
-    }
-    run_close(r);
-    if (!run_open(r)) {
-        return false;
-    }
-    run_compare(r);
-    return run_steps(r, 40);
-}
-
 static uint64_t script_calls(uint64_t seed) {
     struct run r;
     run_init(&r, seed);
@@ -125,24 +108,6 @@ static void an_error_at_every_call(void **state) {
         run_compare(&r);
         run_deinit(&r);
     }
-}
-
-/* Drives the store until nothing is left to do; true when it got there without waiting for space. */
-static bool settle(struct run *r) {
-    for (int i = 0; i < 10000; i++) {
-        enum store_step commit = store_local_commit_step(r->store);
-        enum store_step checkpoint = store_local_checkpoint_step(r->store, false);
-        assert_int_not_equal(commit, STORE_STEP_FAILED);
-        assert_int_not_equal(checkpoint, STORE_STEP_FAILED);
-        r->durable = store_durable(r->store);
-        bool moving = commit == STORE_STEP_MORE || commit == STORE_STEP_DONE || checkpoint == STORE_STEP_MORE ||
-                      checkpoint == STORE_STEP_DONE;
-        if (!moving) {
-            return commit == STORE_STEP_IDLE && checkpoint == STORE_STEP_IDLE;
-        }
-    }
-    fail();
-    return false;
 }
 
 /* The disk is full from the Nth call on: the store refuses to open, or it goes on within its reserve and says FULL;

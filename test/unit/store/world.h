@@ -596,6 +596,7 @@ WORLD_UNUSED static void text_of_store(struct store *store, struct table *table,
 struct maker {
     struct prng prng;
     bool lawless;      /* also makes what no broker writes */
+    size_t long_bytes; /* of one message in eight; 0: all are short */
     struct world now;  /* after all records made so far: so that most records make sense */
     struct buf bytes;  /* all records ever made, one after the other */
     struct list_of at; /* size_t: where each begins; record i has lsn i + 1 */
@@ -658,6 +659,10 @@ static struct message_parts some_parts(struct maker *m, lsn_t lsn) {
     int n = snprintf(m->payload, sizeof m->payload, "payload of %" PRIu64, lsn);
     struct message_parts p = {
         .qos = (uint8_t)prng_below(&m->prng, 3), .topic = some_topic(m), .payload = span_of(m->payload, (size_t)n)};
+    static const uint8_t zeros[1 << 16];
+    if (m->long_bytes > 0 && prng_chance(&m->prng, 1, 8)) {
+        p.properties = span_of(zeros, m->long_bytes); /* the store does not look into them */
+    }
     return p;
 }
 
