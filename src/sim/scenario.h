@@ -16,7 +16,8 @@
  *
  *     NAME > PACKET [lost]    a client sends; lost: the bytes do not arrive. CONNECT opens a connection
  *     NAME cut | gone         its connection ends for both; or only for the client: the broker sees nothing
- *     disk stops | goes       nothing becomes durable at the broker; it does again
+ *     disk stops | writes | goes      at the broker nothing becomes durable; it is written, but not synced: a kill
+ *                             leaves it, a power cut does not; it does again, as after each start
  *     broker killed | stopped | started            power cut            wait SECONDS           fold
  *     drained                 no message waits, no packet id is held, the table has no message but retained ones
  *
@@ -41,7 +42,7 @@
  *     NAME does | commits     the first that was taken has its effect; in one transaction with its position
  *     NAME done [N]           the library is told; of the first that was taken, or of a position
  *     NAME resends | drops    the answer to "session lost"
- *     NAME killed | stopped | started | power cut | disk stops | disk goes | fold
+ *     NAME killed | stopped | started | power cut | disk stops | disk writes | disk goes | fold
  *     NAME has?               the effects in the application's database, in the order in which they happened
  *     NAME disk?              what a power cut would leave of the store: flows, held ids, outbox, inbox, last number
  *     break NAME > TYPE [ID] lost | torn | arrived [: EVENT, EVENT...]

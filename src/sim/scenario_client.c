@@ -137,7 +137,7 @@ void scenario_client_down(struct scenario_client *c) {
     machine_close(&c->machine);
     c->told = c->told_folded = 0;
     c->app.open_count = c->app.published_count = 0;
-    c->disk_stopped = false;
+    c->disk = DISK_GOES;
 }
 
 /* The system closes the connections of a process that dies; of a machine without power nobody hears. */
@@ -303,7 +303,7 @@ bool scenario_client_turn(struct scenario *s, struct scenario_client *c) {
 bool scenario_client_commit(struct scenario_client *c) {
     struct machine *m = &c->machine;
     bool any = false;
-    while (m->store != NULL && !c->disk_stopped && machine_wants_commit(m) &&
+    while (m->store != NULL && scenario_disk_goes(m, c->disk) && machine_wants_commit(m) &&
            (machine_commit(m) || machine_checkpoint(m, false))) {
         any = true;
     }
@@ -487,9 +487,10 @@ static bool event_up(struct scenario *s, struct scenario_client *c, struct scena
 
 /* And of its machine. */
 static bool event_any(struct scenario *s, struct scenario_client *c, const char *text) {
-    if (strcmp(text, "disk stops") == 0 || strcmp(text, "disk goes") == 0) {
-        c->disk_stopped = text[5] == 's';
-    } else if (strcmp(text, "disk?") == 0) {
+    if (scenario_disk_word(text, &c->disk)) {
+        return true;
+    }
+    if (strcmp(text, "disk?") == 0) {
         scenario_client_disk(s, c);
     } else if (strcmp(text, "has?") == 0) {
         event_has(s, c);

@@ -10,6 +10,14 @@
 
 enum { SCENARIO_APP_MAX = 64, SCENARIO_WISHES_MAX = 4, SCENARIO_PAYLOAD_BYTES = 64, SCENARIO_WIRE_BYTES = 8192 };
 
+/* What a disk does with records. */
+enum scenario_disk {
+    DISK_GOES = 0, /* they become durable */
+    DISK_WRITES,   /* a frame of them is written and never synced: a killed process finds it again, a power cut takes it
+                    */
+    DISK_STOPS,
+};
+
 enum app_kind {
     APP_BY_HAND = 0, /* takes a message when the text says so */
     APP_COMMITS,     /* takes each message at once; its effect and the position are one transaction */
@@ -72,7 +80,7 @@ struct scenario_client {
     struct store *memory;  /* options.no_store */
     struct client *client; /* NULL: down */
     bool dirty;            /* something has happened to it */
-    bool disk_stopped;
+    enum scenario_disk disk;
     lsn_t told, told_folded; /* what the engine knows to be durable, in the table */
     unsigned starts;
     uint8_t out[SCENARIO_WIRE_BYTES]; /* what has left the engine and was not looked at yet */

@@ -44,7 +44,8 @@ void scenario_end(struct scenario *s) {
     memset(&s->at, 0, sizeof s->at);
     s->title[0] = s->wrong[0] = '\0';
     s->client_count = 0;
-    s->disk_stopped = s->no_broker = false;
+    s->disk = DISK_GOES;
+    s->no_broker = false;
     s->shards = 1;
     s->ids = UINT16_MAX;
     s->queue = 0;
@@ -72,10 +73,26 @@ static bool broker_turns(struct world *w) {
     return any;
 }
 
+bool scenario_disk_goes(const struct machine *m, enum scenario_disk how) {
+    return how == DISK_GOES || (how == DISK_WRITES && !m->in_frame);
+}
+
+bool scenario_disk_word(const char *text, enum scenario_disk *how) {
+    static const char *const words[] = {[DISK_GOES] = "goes", [DISK_WRITES] = "writes", [DISK_STOPS] = "stops"};
+    for (unsigned i = 0; i < sizeof words / sizeof words[0] && strncmp(text, "disk ", 5) == 0; i++) {
+        if (strcmp(text + 5, words[i]) == 0) {
+            *how = (enum scenario_disk)i;
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool broker_commit(struct scenario *s) {
     struct world *w = s->world;
     bool any = false;
-    while (!s->disk_stopped && w->node.up && node_wants_commit(w) && (node_commit(w) || node_checkpoint(w, false))) {
+    while (w->node.up && scenario_disk_goes(&w->node.machine, s->disk) && node_wants_commit(w) &&
+           (node_commit(w) || node_checkpoint(w, false))) {
         any = true;
     }
     return any;
@@ -259,7 +276,7 @@ static bool event_broker(struct scenario *s, const char *text) {
     } else if (strcmp(text, "broker stopped") == 0 && w->node.up) {
         node_stop(w);
     } else if (strcmp(text, "broker started") == 0 && !w->node.up) {
-        s->disk_stopped = false;
+        s->disk = DISK_GOES;
         (void)node_start(w);
     } else {
         return false;
@@ -270,9 +287,10 @@ static bool event_broker(struct scenario *s, const char *text) {
 /* Events that name no client; false when it is none. */
 static bool event_machine(struct scenario *s, const char *text) {
     struct world *w = s->world;
-    if (strcmp(text, "disk stops") == 0 || strcmp(text, "disk goes") == 0) {
-        s->disk_stopped = text[5] == 's';
-    } else if (strcmp(text, "fold") == 0) {
+    if (scenario_disk_word(text, &s->disk)) {
+        return true;
+    }
+    if (strcmp(text, "fold") == 0) {
         while (node_checkpoint(w, true)) {
         }
     } else if (strcmp(text, "drained") == 0) {

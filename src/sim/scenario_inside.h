@@ -44,7 +44,7 @@ struct scenario {
     struct scenario_client clients[SIM_CLIENTS_MAX];
     unsigned client_count;
     struct scenario_break at;
-    bool disk_stopped;                  /* the broker's */
+    enum scenario_disk disk;            /* the broker's */
     FILE *seen;                         /* while an event runs: what is seen */
     char left[SCENARIO_LINE_BYTES];     /* the event that waits for its last line; empty: none */
     unsigned left_line;                 /* where it stands */
@@ -66,6 +66,10 @@ void scenario_end(struct scenario *s);
 bool scenario_event(struct scenario *s, const char *text);
 /* All that follows from the last event happens, as far as the disks let it. */
 void scenario_settle(struct scenario *s);
+/* True when the machine's disk goes on: it does not stop, here or between a write and its sync. */
+bool scenario_disk_goes(const struct machine *m, enum scenario_disk how);
+/* "disk goes", "disk writes", "disk stops"; false when it is none of them. */
+bool scenario_disk_word(const char *text, enum scenario_disk *how);
 /* Prints what has arrived at scripted clients. */
 void scenario_look(struct scenario *s);
 
@@ -75,7 +79,7 @@ void scenario_look(struct scenario *s);
 bool scenario_client_event(struct scenario *s, struct scenario_client *c, const char *text);
 /* Lets it do what it can do by itself without its disk; true when that was something. */
 bool scenario_client_turn(struct scenario *s, struct scenario_client *c);
-/* Lets its disk do all that it has to do; true when that was something. */
+/* Lets its disk do what it is to do; true when that was something. */
 bool scenario_client_commit(struct scenario_client *c);
 /* Its memory is gone. */
 void scenario_client_down(struct scenario_client *c);
