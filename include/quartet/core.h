@@ -9,6 +9,8 @@
  *            quartet_core_deliver()                  callbacks run here and nowhere else
  *            wait for the transport or quartet_core_deadline_ms()
  *
+ * quartet_close() writes and sends nothing then: quartet_core_store() until it returns 0 comes before it.
+ *
  * A client is driven either with these functions, by one thread at a time, or with those of quartet.h; publishing and
  * the rest of quartet.h work in both cases, but nothing waits: calls that would return QUARTET_IN_CALLBACK, and
  * publications are stored by the next quartet_core_store(). */

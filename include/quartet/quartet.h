@@ -92,7 +92,8 @@ struct quartet_user_property {
     const char *value;
 };
 
-/* Flat; nothing needs to be freed. Zero: none of them. All strings are UTF-8 and end with NUL. */
+/* Flat; nothing needs to be freed. Zero: none of them. All strings are UTF-8 and end with NUL. It lies inside of other
+ * structs, as quartet_will and quartet_position do, and so has its size for ever: what the standard has is here. */
 struct quartet_properties {
     bool payload_is_text;       /* Payload Format Indicator 1: the payload is UTF-8 */
     bool has_expiry;            /* Message Expiry Interval: of a received message, what was left when it came */
@@ -150,7 +151,7 @@ struct quartet_options {
     uint16_t keep_alive_s;     /* 0: 60; QUARTET_NO_KEEP_ALIVE: none */
     uint16_t receive_maximum;  /* QoS 1 and 2 messages that the broker may have on their way to us; 0: 1,000 */
     /* Larger packets from the broker end the connection, and with a store larger messages are not taken; 0: 4 MiB.
-     * A journal file has room for two of them: three files at rest, and as much again three times for the table. */
+     * Under load a journal file has room for two of them. */
     uint32_t packet_bytes_max;
     uint16_t send_window; /* QoS 1 and 2 messages on their way to the broker; 0: what it allows, and 1,000 of 3.1.1 */
     struct quartet_will will;
