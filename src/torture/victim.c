@@ -260,6 +260,7 @@ _Noreturn static void guard(struct victim *b, const char *command, const char *p
     sigset_t before;
     int status = 0;
     (void)setpgid(0, 0);
+    (void)close_range(3, ~0U, 0); /* connections end when the torture closes them */
     (void)sigemptyset(&signals);
     (void)sigaddset(&signals, SIGTERM);
     (void)sigaddset(&signals, SIGCHLD);
