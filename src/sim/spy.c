@@ -21,6 +21,7 @@ void spy_connected(struct world *w, struct peer *p) {
         s->flows[id].sent_here = s->flows[id].counted = false;
     }
     s->unanswered = 0;
+    s->was_unsure = s->sight.unsure;
     s->sight.unsure = s->kept.unsure = true; /* recorded before CONNECT leaves */
     s->asked = peer_wall(w, p);
 }
@@ -164,9 +165,9 @@ static void check_clean(struct world *w, struct peer *p) {
     if (!s->session || s->cleaned) {
         return;
     }
-    if (!s->sight.unsure || !may_have_expired(w, p)) {
+    if (!s->was_unsure || !may_have_expired(w, p)) {
         world_fail(w, "clean", "c%d ends its session, which by its own clock %s", p->index,
-                   s->sight.unsure ? "cannot have expired" : "is the one that it knows");
+                   s->was_unsure ? "cannot have expired" : "is the one that it knows");
     } else if (!s->loose) {
         world_trace(w, "c%d starts clean, though the broker still has its session", p->index);
     }

@@ -62,6 +62,7 @@ struct spy {
     uint64_t lost;                /* messages under way when the session was lost: bits */
     uint64_t given_up;            /* messages whose flows the process has given up since it began: bits */
     struct spy_sight sight, kept; /* what the client has seen of the session; what a crash leaves of that */
+    bool was_unsure;              /* before this connection */
     wall_ms_t asked;              /* it made CONNECT or PINGREQ then, which is not answered; 0: there is none */
     /* of the connection */
     bool connack_seen;
