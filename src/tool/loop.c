@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/must.h"
+#include "packet/reason.h"
 
 enum {
     MORE_MAX = 4,
@@ -108,9 +109,28 @@ static bool goes_on(const struct tool_loop *s) {
     return s->options->store != NULL || (s->was_connected && s->reconnects);
 }
 
+/* Whether a broker that says so may take us again when we ask later. */
+static bool is_passing(int protocol, uint8_t reason) {
+    static const uint8_t reasons[] = {
+        REASON_UNSPECIFIED_ERROR,        REASON_IMPLEMENTATION_SPECIFIC_ERROR,
+        REASON_SERVER_UNAVAILABLE,       REASON_SERVER_BUSY,
+        REASON_SERVER_SHUTTING_DOWN,     REASON_KEEP_ALIVE_TIMEOUT,
+        REASON_MESSAGE_RATE_TOO_HIGH,    REASON_QUOTA_EXCEEDED,
+        REASON_CONNECTION_RATE_EXCEEDED, REASON_MAXIMUM_CONNECT_TIME,
+    };
+    return protocol == 4 ? reason == 3 : memchr(reasons, reason, sizeof reasons) != NULL;
+}
+
+/* A broker that goes away in order, or with a store one that has no time yet, is as one that is not there. */
+static bool is_refused(const struct tool_loop *s, const struct quartet_event *e) {
+    bool waits = (s->connected || s->options->store != NULL) && goes_on(s) && is_passing(e->protocol, e->reason);
+    return e->error == QUARTET_REFUSED && e->reason != 0 && (e->final || !waits);
+}
+
 static void lost(struct tool_loop *s, const struct quartet_event *e) {
-    if (e->error == QUARTET_REFUSED && e->reason != 0) {
-        tool_loop_say(s, "%s refused the connection: %s", e->server, quartet_reason_name(e->protocol, e->reason));
+    if (is_refused(s, e)) {
+        tool_loop_say(s, "%s %s the connection: %s", e->server, s->connected ? "ended" : "refused",
+                      quartet_reason_name(e->protocol, e->reason));
         tool_loop_end(s, e->reason);
     } else if (e->final || !goes_on(s)) {
         bool cut = e->error == QUARTET_NETWORK && s->was_connected;
@@ -118,6 +138,17 @@ static void lost(struct tool_loop *s, const struct quartet_event *e) {
         tool_loop_end(s, e->error == QUARTET_OK ? s->status : cut ? TOOL_EXIT_LOST : tool_exit_of(e->error));
     } else {
         tool_loop_say(s, "%s: %s; trying again", e->server, *e->text != 0 ? e->text : quartet_error_text(e->error));
+    }
+}
+
+static int64_t end_of_time(const struct tool_loop *s) {
+    return s->options->timeout_s == 0 ? -1 : tool_loop_now_ms() + (int64_t)s->options->timeout_s * 1000;
+}
+
+/* The time of -W begins with the connection; with a store, where a broker is waited for, with the program. */
+static void start_the_time(struct tool_loop *s) {
+    if (!s->was_connected && s->options->store == NULL) {
+        s->deadline_ms = end_of_time(s);
     }
 }
 
@@ -132,10 +163,12 @@ static void hear_event(struct quartet *q, const struct quartet_event *e, void *u
         tool_trace_packet(s, e);
         return;
     case QUARTET_EVENT_CONNECTED:
-        s->was_connected = true;
+        start_the_time(s);
+        s->was_connected = s->connected = true;
         break;
     case QUARTET_EVENT_DISCONNECTED:
         lost(s, e);
+        s->connected = false;
         break;
     case QUARTET_EVENT_SESSION_LOST:
         if (s->options->session_lost == QUARTET_LOST_HOLD) {
@@ -301,7 +334,7 @@ bool tool_loop_open(struct tool_loop *s) {
     if (s->options->bind_address != NULL && !find_bind_address(s, bind_address, sizeof bind_address)) {
         return false;
     }
-    s->deadline_ms = s->options->timeout_s == 0 ? -1 : tool_loop_now_ms() + (int64_t)s->options->timeout_s * 1000;
+    s->deadline_ms = end_of_time(s);
     s->signals = open_signals();
     struct quartet_options options = options_of(s);
     options.bind_address = *bind_address == 0 ? NULL : bind_address;

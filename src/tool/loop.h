@@ -33,6 +33,7 @@ struct tool_loop {
     bool reconnects;     /* a lost connection is made again; with a store always so */
     int signals;         /* signalfd */
     int64_t deadline_ms; /* of -W, monotonic; -1: none */
+    bool connected;
     bool was_connected;
     bool ended;             /* with `status`; nothing more is to be done */
     int status;             /* enum tool_exit or a reason code */

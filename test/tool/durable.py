@@ -397,8 +397,9 @@ def test_ack_by_lines_counts(world):
     world.start_broker()
     world.run(*subscriber(world, '-E'))
     publish_all(world, 'out/a', [b'one', b'two'])
-    out, _ = world.run(*subscriber(world, '--ack', 'stdin', '-C', '1'), input=b'\n')
-    assert out == b'one\n', out
+    process = world.start(*subscriber(world, '--ack', 'stdin', '-C', '1'), stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    out = process.stdout.readline() + process.communicate(b'\n', timeout=LIMIT_S)[0]
+    assert process.returncode == 0 and out == b'one\n', out
     out, _ = world.run(*subscriber(world, '-C', '1'))
     assert out == b'two\n', out
 
@@ -582,6 +583,24 @@ def test_broker_restarts(world):
     assert sub.wait(LIMIT_S) == 0
     sub.stdout.close()
     assert got == [b'%d\n' % n for n in range(300)], got
+
+
+def test_broker_is_restarted_in_order(world):
+    """A broker that says that it goes away (5.0) is waited for like one that was killed, with and without a store."""
+    world.start_broker()
+    world.run(*subscriber(world, '-E'))
+    live = world.start('sub', '-V', '5', '-t', 'live/#', '-q', '1', '-C', '2', stdout=subprocess.PIPE)
+    kept = world.start(*subscriber(world, '-C', '2'), stdout=subprocess.PIPE)
+    for _ in range(2):
+        publish_all(world, 'out/a', [b'kept'])
+        with world.peer('') as p:
+            wait_until(lambda: p.publish('live/a', b'live', 1) != 0x10, 'nobody subscribes')  # 0x10: no subscriber
+        assert kept.stdout.readline() == b'kept\n' and live.stdout.readline() == b'live\n'
+        world.broker.stop()
+        world.start_broker()
+    for process in (live, kept):
+        process.communicate(timeout=LIMIT_S)
+        assert process.returncode == 0, process.returncode
 
 
 # ---- looking ----
