@@ -243,29 +243,33 @@ static void check_taken(struct world *w, struct peer *p, const struct client_del
     }
 }
 
-static void take(struct world *w, struct peer *p) {
+void app_given(struct world *w, struct peer *p, const struct client_delivery *d) {
     struct app *a = &p->app;
-    struct client_delivery d;
-    if (!client_take(p->client, &d)) {
-        a->nothing = true;
-        return;
-    }
-    const int message = oracle_identify(w, message_topic(d.message), message_payload(d.message));
-    message_unref(d.message);
-    world_trace(w, "c%d is given m%d at position %llu%s", p->index, message, (unsigned long long)d.sequence,
-                d.redelivered ? ", perhaps again" : "");
+    const int message = oracle_identify(w, message_topic(d->message), message_payload(d->message));
+    message_unref(d->message);
+    world_trace(w, "c%d is given m%d at position %llu%s", p->index, message, (unsigned long long)d->sequence,
+                d->redelivered ? ", perhaps again" : "");
     if (message < 0) {
         world_fail(w, "content", "c%d is given a message that nobody published so", p->index);
         return;
     }
-    const struct app_taken t = {.sequence = d.sequence, .message = message, .qos = d.qos, .retain = d.retain};
-    if (d.sequence == 0) {
+    const struct app_taken t = {.sequence = d->sequence, .message = message, .qos = d->qos, .retain = d->retain};
+    if (d->sequence == 0) {
         effect(w, p, &t);
         return;
     }
-    check_taken(w, p, &d, message);
-    audit_delivery(w, p, d.sequence);
+    check_taken(w, p, d, message);
+    audit_delivery(w, p, d->sequence);
     a->hand[a->hand_count++] = t;
+}
+
+static void take(struct world *w, struct peer *p) {
+    struct client_delivery d;
+    if (client_take(p->client, &d)) {
+        app_given(w, p, &d);
+    } else {
+        p->app.nothing = true;
+    }
 }
 
 static void hand_drop(struct app *a, unsigned at) {

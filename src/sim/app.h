@@ -15,6 +15,7 @@
 #define SIM_HAND_MAX 4
 #define SIM_SEEN_MAX 640
 
+struct client_delivery;
 struct peer;
 
 /* A message that it publishes; its own number is its place + 1. */
@@ -71,6 +72,8 @@ void app_died(struct app *a);
 void app_replaced(struct world *w, struct peer *p);
 bool app_can(struct world *w, const struct peer *p, enum action a);
 void app_act(struct world *w, struct peer *p, enum action a);
+/* The library gives it a message, one reference with it: judged, and taken into its hand. */
+void app_given(struct world *w, struct peer *p, const struct client_delivery *d);
 /* Looks which messages are stored by now. */
 void app_watch(struct world *w, struct peer *p);
 /* The broker has answered UNSUBSCRIBE. */
