@@ -726,7 +726,8 @@ size_t judge_excerpt(struct buf *out, const struct wire *wire, const struct judg
     }
     for (size_t i = 0; i < last; i++) {
         bool death = wire->records[i].event == EVENT_KILLED || wire->records[i].event == EVENT_POWER;
-        if ((i >= first || first == last || death) && tells(&wire->records[i], f)) {
+        bool told = (i >= first || first == last || death) && tells(&wire->records[i], f);
+        if (told || (i == f->record && f->column == JUDGE_VIOLATION)) {
             wire_print(out, &wire->records[i]);
             lines++;
         }

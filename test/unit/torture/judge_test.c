@@ -434,6 +434,11 @@ static void a_malformed_packet(void **state) {
     bad.text = "QoS 3";
     add(t, bad);
     breaks(t, "MQTT-3.3.1-4");
+    struct buf text = {0};
+    (void)judge_excerpt(&text, &t->wire, &t->judgement.findings[0]);
+    buf_u8(&text, 0);
+    assert_non_null(strstr((const char *)text.ptr, "malformed [MQTT-3.3.1-4]: QoS 3"));
+    buf_deinit(&text);
 }
 
 /* The PUBREC that got lost made the message the broker's, though it never completed the flow. */
