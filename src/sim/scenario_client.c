@@ -257,15 +257,19 @@ static bool app_is_told(struct scenario *s, struct scenario_client *c) {
 
 /* ---- what happens by itself ---- */
 
+/* A connection is closed when what may still leave has left. */
 static bool engine_wishes(struct scenario *s, struct scenario_client *c) {
     uint32_t server;
+    struct iovec last;
     switch (client_wish(c->client, &server)) {
     case CLIENT_CONNECT:
         scenario_wire_open(s, c);
         return true;
     case CLIENT_CLOSE:
-        scenario_wire_cut(s, c, true);
-        client_closed(c->client, QUARTET_OK, NULL);
+        if (c->conn < 0 || client_output(c->client, &last, 1) == 0) {
+            scenario_wire_cut(s, c, true);
+            client_closed(c->client, QUARTET_OK, NULL);
+        }
         return true;
     case CLIENT_NOTHING:
         break;
