@@ -603,6 +603,49 @@ def test_broker_is_restarted_in_order(world):
         assert process.returncode == 0, process.returncode
 
 
+def test_everything_is_killed(world):
+    """Publisher, broker and subscriber are killed in any order: each line has one effect, in order."""
+    world.start_broker()
+    folder, path, count = world.path('effects'), world.path('input'), 30 * world.options.kills
+    os.mkdir(folder)
+    with open(path, 'wb') as f:
+        f.write(b'\n'.join(lines_of(count)))
+    world.run(*subscriber(world, '-E'))
+    command = f'cat > {folder}/.$QUARTET_ID && mv {folder}/.$QUARTET_ID {folder}/$QUARTET_ID'
+
+    def publish():
+        with open(path, 'rb') as f:
+            return world.start('pub', '-t', 'out/a', '-l', '--numbered', '--exactly-once', '--store', world.path('outbox'),
+                               '-i', 'publisher', '-M', '20', stdin=f, stderr=subprocess.DEVNULL)
+
+    def subscribe():
+        return world.start(*subscriber(world, '--ack-cmd', command), stderr=subprocess.DEVNULL)
+
+    def effects():
+        return [name for name in os.listdir(folder) if name[0] != '.']
+    start = {'pub': publish, 'sub': subscribe}
+    running = {name: begin() for name, begin in start.items()}
+    for _ in range(2 * world.options.kills):
+        target = min(count, len(effects()) + world.random.randrange(0, 15))
+        wait_until(lambda: len(effects()) >= target, 'nothing happens')
+        victim = world.random.choice(('pub', 'sub', 'broker'))
+        if victim == 'broker':
+            world.broker.kill()
+            world.kills += 1
+            world.start_broker()
+        else:
+            world.kill(running[victim])
+            running[victim] = start[victim]()
+    wait_until(lambda: len(effects()) >= count, 'not every line has come')
+    assert running['pub'].wait(LIMIT_S) == 0
+    world.kill(running['sub'])
+    contents = []
+    for name in sorted(effects(), key=lambda n: int(n.split(':')[1])):
+        with open(os.path.join(folder, name), 'rb') as f:
+            contents.append(f.read())
+    assert contents == lines_of(count), f'{len(contents)} effects, {len(set(contents))} different ones, of {count}'
+
+
 # ---- looking ----
 
 def test_trace(world):
