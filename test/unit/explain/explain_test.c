@@ -70,11 +70,22 @@ static void a_table_keeps_its_lines_in_json(void **state) {
     free(text);
 }
 
+static void what_an_application_calls_is_no_packet(void **state) {
+    (void)state;
+    const struct explain_options options = {.barrier = "B0", .hops = 1};
+    char *text = printed(&options, true);
+    assert_non_null(
+        strstr(text, "{\"kind\": \"call\", \"from\": \"application\", \"to\": \"library\", \"what\": \"publish A\""));
+    assert_non_null(strstr(text, "\"outcome\": \"lost\""));
+    free(text);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(held_ids_take_what_is_said),
         cmocka_unit_test(a_cut_is_told_over_one_hop_and_over_two),
         cmocka_unit_test(a_table_keeps_its_lines_in_json),
+        cmocka_unit_test(what_an_application_calls_is_no_packet),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
