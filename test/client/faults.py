@@ -35,8 +35,9 @@ COUNT = 40
 CALLS = faults.ALL + ("recvfrom", "epoll_wait", "connect", "socket", "close", "unlink", "futex", "read", "pread64", "shutdown",
                       "fcntl", "flock", "mmap", "munmap", "epoll_ctl", "clone", "clone3", "exit_group")
 LIMIT_S = 60
-# CONNECT of 3.1.1 with a clean session; PUBLISH "probe" to numbers, QoS 1, packet id 1; DISCONNECT.
-PROBE = b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05probe" + b"\x32\x10\x00\x07numbers\x00\x01probe" + b"\xe0\x00"
+# CONNECT of 3.1.1 with a clean session; PUBLISH "probe" to numbers, QoS 1, packet id 1; again at QoS 0; DISCONNECT.
+PROBE = (b"\x10\x11\x00\x04MQTT\x04\x02\x00\x00\x00\x05probe" + b"\x32\x10\x00\x07numbers\x00\x01probe"
+         + b"\x30\x0e\x00\x07numbersprobe" + b"\xe0\x00")
 
 Point = collections.namedtuple("Point", "victim syscall n")
 
@@ -88,10 +89,11 @@ class World:
             return []
 
     def subscribe(self):
-        """Runs the receiver until a probe has come: then its subscription is durable, here and there."""
+        """Runs the receiver until two probes have come: then its subscription is durable, here and there. The second is of
+        QoS 0 and has no position: that of the first must stay."""
         self.start("sqlite")
         end = time.monotonic() + LIMIT_S
-        while b"probe" not in self.payloads():
+        while self.payloads().count(b"probe") < 2:
             with socket.create_connection(("127.0.0.1", self.broker.port), 5) as s:
                 s.sendall(PROBE)
                 while s.recv(100):
@@ -100,6 +102,9 @@ class World:
                 raise Failed("no subscription" + self.logs())
             time.sleep(0.01)
         self.stop("sqlite")
+        with sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5) as database:
+            if database.execute("SELECT sequence FROM position").fetchone()[0] == 0:
+                raise Failed("the position of QoS 0 has taken the place of another")
 
     def stop(self, name):
         self.processes[name].send_signal(signal.SIGTERM)
