@@ -327,8 +327,9 @@ bool victim_alive(struct victim *b, struct error *error) {
         return true;
     }
     b->pid = 0;
-    return error_set(error, ERROR_IO, 0, "the broker ended by itself with status %d",
-                     WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+    int code = WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status);
+    return error_set(error, ERROR_IO, 0, "the broker ended by itself with status %d%s", code,
+                     code == 0 ? "; its command must stay in the foreground" : "");
 }
 
 void victim_log(const struct victim *b, FILE *out) {
