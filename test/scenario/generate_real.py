@@ -4,9 +4,14 @@ protocol.
 
 `generate_real.py DIRECTORY` writes real-*.txt; `quartet sim --scenario --rewrite FILE...` fills in what is seen; a
 person reads it. Run it again only when the language changes.
+
+`generate_real.py --check DIRECTORY` reads what was filled in and holds it against the rule of all of them: each message
+is had once and in order, and the payload is sent again, with DUP and under its id, only if its sender had not recorded
+PUBREC.
 """
 
 import pathlib
+import re
 import sys
 
 PACKETS = ("PUBLISH", "PUBREC", "PUBREL", "PUBCOMP")
@@ -60,7 +65,41 @@ def scenario(hop, packet, how, dies, protocol):
     return lines + ['pub publishes t qos 2 "two" number 2', "sub has?", "drained"]
 
 
+def breaches(title, text):
+    """What is wrong with one scenario that was filled in."""
+    hop, number, packet, how, beside, _ = re.fullmatch(r"(\w+) \*(\d) (\w+) (\w+), (.*): (.*)", title).groups()
+    seen = [e for line in text.splitlines() if "|" in line for e in re.split(r"; ", line.split("|", 1)[1].strip())]
+    sends = [e for e in seen if re.match(rf'{hop} {arrow(hop, "PUBLISH")} PUBLISH .*"one"', e)]
+    dies = re.split(", ", BESIDE[beside])
+    sender = {"{c} killed", "{c} power cut"} if hop == "pub" else {"broker killed", "power cut"}
+    sender_dies = not sender.isdisjoint(dies)
+    recorded = int(number) > 2 or (packet == "PUBREC" and how == "arrived" and not sender_dies)
+    if len(sends) != (1 if recorded else 2):
+        yield f"the payload is sent {len(sends)} times"
+    if any(" PUBLISH 1 t qos 2 dup " not in e for e in sends[1:]):
+        yield "it is sent again without DUP, or under another id"
+    if sorted(e.split()[2] for e in seen if re.fullmatch(r'sub has "\w+"( again)?', e)) != ['"one"', '"two"']:
+        yield "a message is had more than once, or not at all"
+    if 'sub has "one", "two"' not in seen or not re.search(r"^drained +\|$", text, re.MULTILINE):
+        yield "not both are had in order, or something is left"
+
+
+def check(directory):
+    found, count = 0, 0
+    for path in sorted(directory.glob("real-*.txt")):
+        for part in path.read_text().split("\n== ")[1:]:
+            title, text = part.split("\n", 1)
+            count += 1
+            for breach in breaches(title, text):
+                found += 1
+                print(f"{path}: {title}: {breach}")
+    print(f"{count} scenarios, {found} breaches")
+    return 0 if found == 0 and count > 0 else 1
+
+
 def main():
+    if sys.argv[1] == "--check":
+        sys.exit(check(pathlib.Path(sys.argv[2])))
     directory = pathlib.Path(sys.argv[1])
     for hop, title in HOPS.items():
         for number, packet in enumerate(PACKETS, 1):
