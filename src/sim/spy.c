@@ -142,7 +142,7 @@ static void on_connack(struct world *w, struct peer *p, const struct mini_packet
     s->session = s->renewed = true;
     seen(s, true);
     s->sight.unsure = false;
-    if (w->conns[p->conn].forgotten) {
+    if (w->conns[p->conn].forgotten || w->absences[p->index].due) { /* and is gone since */
         spy_session_due(w, p);
     }
 }

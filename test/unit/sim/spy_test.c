@@ -160,6 +160,9 @@ static void event_step(struct fixture *f, const char *name, const unsigned *numb
         spy_recorded(&f->p->spy);
     } else if (strcmp(name, "due") == 0) {
         spy_session_due(f->w, f->p);
+    } else if (strcmp(name, "gone") == 0) {
+        absence_all_lost(f->w);
+        spy_session_due(f->w, f->p);
     } else if (strcmp(name, "seconds") == 0) {
         f->w->now += numbers[0] * 1000;
         f->w->wall += numbers[0] * 1000;
@@ -271,6 +274,7 @@ static const struct {
     {"session", BEGIN "lost; seconds 100; > CONNECT; < CONNACK new"}, /* what the client's clock says is no excuse */
     {"", BEGIN "lost; seconds 100; due; > CONNECT; < CONNACK new"},
     {"session", BEGIN "lost; due; > CONNECT; < CONNACK new; lost; > CONNECT; < CONNACK new"},
+    {"", "> CONNECT; gone; < CONNACK new; lost; > CONNECT; < CONNACK new"}, /* it was late: its session is gone again */
     /* after that: flows that were given up do not come again, others begin anew */
     {"", BEGIN "> PUBLISH 1 m0; lost; due; > CONNECT; < CONNACK new; > PUBLISH 2 m0"},
     {"lost", BEGIN "> PUBLISH 1 m0; lost; due; > CONNECT; < CONNACK new; given-up; > PUBLISH 2 m0"},
