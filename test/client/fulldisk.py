@@ -23,8 +23,7 @@ import broker as brokers  # noqa: E402
 import disk as disks  # noqa: E402
 
 VICTIMS = ("outbox", "inbox", "database")
-SMALL = {"outbox": 48, "inbox": 96, "database": 48}  # MiB; with less, the inbox would be full from the beginning
-LARGE = 256
+SMALL, LARGE = 48, 256  # MiB
 UP_S, FULL_S, FINISH_S, STALLED_S = 20, 40, 30, 2
 LOCKED_S = 8  # less than the receiver waits for its database
 MANY = 20000  # numbers: more than the full disk can take
@@ -36,7 +35,7 @@ class Round:
     def __init__(self, options, number, victim):
         self.random = random.Random(options.seed * 1000 + number)
         self.victim = victim
-        layout = [(part, SMALL[part] if part == victim else LARGE) for part in ("outbox", "inbox", "database", "broker")]
+        layout = [(part, SMALL if part == victim else LARGE) for part in ("outbox", "inbox", "database", "broker")]
         self.p = Applications(options.build, layout, self.random)
         self.disk = self.p.disk[victim]
         self.program = PROGRAM[victim]

@@ -11,8 +11,8 @@
 Outbox, broker, inbox and database lie on ext4 file systems: each on its own, or together, as the chapter says. Numbers
 flow, four of five at QoS 2. At a chosen packet, at a random instant, when all is quiet, or while somebody starts, the
 power of one, two or all file systems fails: they stop without a flush. The processes live on for some milliseconds (they
-must promise nothing any more), are killed, the file systems are mounted again, and all start again. applications.py says
-what must come of it. Needs root.
+must promise nothing any more; only who has the database dies at once), are killed, the file systems are mounted again,
+and all start again. applications.py says what must come of it. Needs root.
 
 With --lie the syncs of that part's files do nothing (by strace): then messages must be found missing or doubled, and that
 is what makes the exit status 0. So it is known that this test can see.
@@ -105,16 +105,24 @@ class Chapter:
         if not truth:
             raise Failed(what + self.p.logs())
 
-    def victims(self):
-        """One file system, several, or all."""
+    def victims(self, one=None):
+        """One file system (of this part), several, or all."""
         count = len(self.p.disks)
         most = self.random.choice((1, 1, 2, count))
-        return self.random.sample(self.p.disks, min(most, count))
+        some = self.random.sample(self.p.disks, min(most, count))
+        return some if one is None or self.p.disk[one] in some else [self.p.disk[one], *some[1:]]
+
+    @staticmethod
+    def sender(hop, kind):
+        """Whose barrier a packet must wait for: the part of its sender."""
+        from_client = hop.sender == (kind in (codec.PUBLISH, codec.PUBREL))
+        return "broker" if not from_client else "outbox" if hop.sender else "inbox"
 
     def round(self):
         p, r = self.p, self.random
         moment = r.choices(*zip(*MOMENTS))[0]
-        victims = self.victims()
+        hop, kind = r.choice(p.hops), r.choice(tap.FLOW)
+        victims = self.victims(self.sender(hop, kind) if moment == "packet" and r.random() < 0.5 else None)
         if moment != "start":
             self.must(p.loop.run(lambda: all(hop.up() for hop in p.hops) and p.last is not None, UP_S),
                       f"nobody could connect after cut {self.counts.cuts}")
@@ -122,7 +130,7 @@ class Chapter:
         for disk in victims:
             disk.watch()
         self.cut_now = False
-        self.wait_for(moment, lambda: self.cut(victims))
+        self.wait_for(moment, hop, kind, lambda: self.cut(victims))
         if not self.cut_now:
             self.cut(victims)
         self.cut_and_restart(victims, moment, done=True)
@@ -132,10 +140,10 @@ class Chapter:
         p = self.p
         p.feed(max(p.limit, min(p.stored + amount, len(self.known) + 1500)))
 
-    def wait_for(self, moment, cut):
+    def wait_for(self, moment, hop, kind, cut):
         p, r = self.p, self.random
         if moment == "packet":
-            hop, kind, amount = r.choice(p.hops), r.choice(tap.FLOW), r.choice((10, 50, 200))
+            amount = r.choice((10, 50, 200))
             hop.trigger = (kind, r.randint(1, max(1, int(amount * SHARE[kind] * 0.7))), r.random() < 0.5, cut)
             self.feed(amount)
             p.loop.run(lambda: self.cut_now, 0.5)
@@ -154,10 +162,13 @@ class Chapter:
             p.loop.idle(r.random() * 0.05)
 
     def cut(self, victims):
-        """Called in the middle of a packet's way, too: it does nothing but cut."""
+        """Called in the middle of a packet's way, too: it does nothing but cut. Who has the database does not live on:
+        it could be told that a commit is safe which is not (Disk.cut), and say so to the inbox on another device."""
         self.cut_now = True
         self.ended = self.p.ended()
         self.p.remark(f"cut {self.counts.cuts + 1} of {' and '.join(self.parts_of(victims))}")
+        if self.p.disk["database"] in victims and "receiver" in self.p.running:
+            self.p.running["receiver"].kill()
         for disk in victims:
             disk.cut()
         under_way = sum(len(hop.open) for hop in self.p.hops)
