@@ -248,12 +248,19 @@ static void server_watch_signals(struct server *s) {
     }
 }
 
-/* The main thread waits for others from now on: a second signal ends the process all the same. */
+/* The main thread waits for others from now on: a second signal ends the process all the same, whether it has come
+ * already or comes later. */
 static void server_unwatch_signals(struct server *s) {
+    sigset_t all;
+    sigset_t before;
+    (void)sigfillset(&all);
+    must(pthread_sigmask(SIG_SETMASK, &all, &before) == 0);
+    (void)uv_run(&s->uv, UV_RUN_NOWAIT);
     for (size_t i = 0; i < sizeof s->signals / sizeof *s->signals; i++) {
         must(uv_signal_stop(&s->signals[i]) == 0);
     }
     (void)signal(SIGHUP, SIG_IGN);
+    must(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
 }
 
 /* ---- running ---- */
