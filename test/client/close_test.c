@@ -8,20 +8,7 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
-
-static int64_t now_ms(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
-static void serve_all(int fd, int connection, void *user) {
-    (void)connection;
-    (void)user;
-    false_serve(fd);
-}
 
 static struct quartet_options options_of(const struct false_broker *f) {
     return (struct quartet_options){.servers = f->url, .client_id = "ending", .retry_min_ms = 1, .retry_max_ms = 5};
@@ -64,7 +51,7 @@ static void closing_waits_for_the_loop_of_another_thread(void **state) {
     struct false_broker f;
     struct handling h = {.code = QUARTET_OK};
     pthread_t thread;
-    false_broker_start(&f, NULL, serve_all, NULL);
+    false_broker_start(&f, NULL, false_serve, NULL);
     struct quartet_options options = options_of(&f);
     options.outbox_bytes = 1ULL << 40; /* of messages until the closing is seen */
     options.on_event = linger;
@@ -127,9 +114,8 @@ static void what_is_done_before_driving_stays_done(void **state) {
 static void end_first(int fd, int connection, void *user) {
     unsigned char body[64];
     size_t len;
-    (void)user;
     if (connection > 0) {
-        false_serve(fd);
+        false_serve(fd, connection, user);
         return;
     }
     false_connack(fd, 0, 0);

@@ -257,7 +257,9 @@ void false_refuse(int fd, int reason) {
     }
 }
 
-void false_serve(int fd) {
+void false_serve(int fd, int connection, void *user) {
+    (void)connection;
+    (void)user;
     false_refuse(fd, 0);
 }
 
@@ -380,6 +382,12 @@ void collected_are(struct collected *c, unsigned count) {
     }
     assert_int_equal(c->count, count);
     (void)pthread_mutex_unlock(&c->mutex);
+}
+
+int64_t now_ms(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 int publish_number(struct quartet *client, const char *topic, int qos, unsigned number, uint64_t *id) {

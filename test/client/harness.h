@@ -60,8 +60,9 @@ int packet_read(int fd, unsigned char *body, size_t max, size_t *len);
 void packet_write(int fd, const void *bytes, size_t len);
 /* CONNECT, then CONNACK of 5.0 with these. */
 void false_connack(int fd, int session_present, int reason);
-/* A connection as it should be, with no session, until it ends: everything is acknowledged, nothing delivered. */
-void false_serve(int fd);
+/* To be given to false_broker_start(): a connection as it should be, with no session, until it ends. Everything is
+ * acknowledged, nothing delivered. */
+void false_serve(int fd, int connection, void *user);
 /* The same, but PUBLISH of QoS 1 is refused with this reason code. */
 void false_refuse(int fd, int reason);
 
@@ -97,6 +98,8 @@ void collected_wait_id(struct collected *c, enum quartet_event_kind kind, uint64
 /* Exactly 0, 1, ... count - 1, each once, in order. */
 void collected_are(struct collected *c, unsigned count);
 
+/* Milliseconds of a clock that never jumps. */
+int64_t now_ms(void);
 /* Publishes the number as a decimal text; waits for the disk when there is a store. */
 int publish_number(struct quartet *client, const char *topic, int qos, unsigned number, uint64_t *id);
 /* Fails the test with the library's own sentence. */

@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 static struct quartet_options options_of(const struct false_broker *f, struct collected *c) {
@@ -328,19 +327,13 @@ static void a_silent_broker_is_left(void **state) {
 
 /* ---- where brokers are ---- */
 
-static void accept_all(int fd, int connection, void *user) {
-    (void)connection;
-    (void)user;
-    false_serve(fd);
-}
-
 static void a_unix_socket_serves_too(void **state) {
     (void)state;
     struct collected c;
     struct false_broker f;
     collected_init(&c);
     char *folder = folder_make();
-    false_broker_start(&f, folder_file(folder, "socket"), accept_all, NULL);
+    false_broker_start(&f, folder_file(folder, "socket"), false_serve, NULL);
     struct quartet_options options = options_of(&f, &c);
     struct quartet *client = started(&options);
     collected_wait_event(&c, QUARTET_EVENT_CONNECTED, 1);
@@ -356,7 +349,7 @@ static void servers_are_tried_in_order(void **state) {
     struct false_broker f;
     char servers[300];
     collected_init(&c);
-    false_broker_start(&f, NULL, accept_all, NULL);
+    false_broker_start(&f, NULL, false_serve, NULL);
     (void)snprintf(servers, sizeof servers, "mqtt://127.0.0.1:1 unix:///nowhere mqtt://no.such.host.invalid %s", f.url);
     struct quartet_options options = options_of(&f, &c);
     options.servers = servers;
@@ -367,12 +360,6 @@ static void servers_are_tried_in_order(void **state) {
     quartet_close(client);
     false_broker_stop(&f);
     collected_deinit(&c);
-}
-
-static int64_t now_ms(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* Whatever the resolver does with such a name, the loop goes on, and closing does not wait for it. */

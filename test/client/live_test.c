@@ -103,9 +103,9 @@ static void a_loop_publishes_and_receives(void **state) {
     broker_deinit(&b);
 }
 
-static int64_t now_ms(clockid_t clock) {
+static int64_t wall_ms(void) {
     struct timespec now;
-    (void)clock_gettime(clock, &now);
+    (void)clock_gettime(CLOCK_REALTIME, &now);
     return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
@@ -127,7 +127,7 @@ static void core_step(struct by_hand *h) {
     const char *server;
     struct quartet_core_bytes pieces[4];
     char bytes[512];
-    assert_ok(quartet_core_time(h->client, now_ms(CLOCK_MONOTONIC), now_ms(CLOCK_REALTIME)));
+    assert_ok(quartet_core_time(h->client, now_ms(), wall_ms()));
     if (h->fd < 0 && quartet_core_wish(h->client, &server) == QUARTET_CORE_CONNECT) {
         core_connect(h);
     }
@@ -158,7 +158,7 @@ static void by_hand_publishes_and_receives(void **state) {
         options.clean_start = true;
         options.store = store ? folder_file(b.folder, "core") : NULL;
         struct by_hand h = {subscribed(&options, "n", 2), b.port, -1};
-        assert_ok(quartet_core_time(h.client, now_ms(CLOCK_MONOTONIC), now_ms(CLOCK_REALTIME)));
+        assert_ok(quartet_core_time(h.client, now_ms(), wall_ms()));
         while (collected_events(&c, QUARTET_EVENT_SUBSCRIBED) == 0) {
             core_step(&h);
         }
@@ -534,7 +534,7 @@ static void a_client_is_taken_into_the_hand_while_others_publish(void **state) {
         while (status.outbox_messages < 2) {
             quartet_status(p.client, &status);
         }
-        assert_ok(quartet_core_time(p.client, now_ms(CLOCK_MONOTONIC), now_ms(CLOCK_REALTIME)));
+        assert_ok(quartet_core_time(p.client, now_ms(), wall_ms()));
         while (quartet_core_store(p.client) == 1) {
         }
         assert_int_equal(pthread_join(thread, NULL), 0);

@@ -12,7 +12,6 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
-#include <time.h>
 #include <unistd.h>
 
 static _Atomic bool disk_is_full;
@@ -65,12 +64,6 @@ ssize_t getrandom(void *to, size_t len, unsigned flags) {
         return -1;
     }
     return syscall(SYS_getrandom, to, len, flags);
-}
-
-static int64_t now_ms(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* A client with a store, and nobody to talk to. */
@@ -204,18 +197,12 @@ static void a_store_at_rest_is_small(void **state) {
     }
 }
 
-static void serve_all(int fd, int connection, void *user) {
-    (void)connection;
-    (void)user;
-    false_serve(fd);
-}
-
 static void a_system_without_memory_costs_a_connection(void **state) {
     (void)state;
     struct collected c;
     struct false_broker f;
     collected_init(&c);
-    false_broker_start(&f, NULL, serve_all, NULL);
+    false_broker_start(&f, NULL, false_serve, NULL);
     struct quartet_options options = {.servers = f.url,
                                       .client_id = "small",
                                       .retry_min_ms = 1,

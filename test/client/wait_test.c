@@ -38,18 +38,12 @@ static void each_of_many_refusals_is_known(void **state) {
     false_broker_stop(&f);
 }
 
-static void serve_all(int fd, int connection, void *user) {
-    (void)connection;
-    (void)user;
-    false_serve(fd);
-}
-
 static void a_message_that_expired_was_not_refused_by_the_broker(void **state) {
     (void)state;
     struct false_broker f;
     struct quartet *client;
     uint64_t id;
-    false_broker_start(&f, NULL, serve_all, NULL);
+    false_broker_start(&f, NULL, false_serve, NULL);
     struct quartet_options options = options_of(f.url);
     struct quartet_publication p = {.topic = "n", .qos = 1, .properties = {.has_expiry = true, .expiry_s = 0}};
     assert_ok(quartet_open(&client, &options));
@@ -80,9 +74,8 @@ static void nobody_waits_for_what_was_never_published(void **state) {
 static void forget(int fd, int connection, void *user) {
     unsigned char body[64];
     size_t len;
-    (void)user;
     if (connection > 0) {
-        false_serve(fd);
+        false_serve(fd, connection, user);
         return;
     }
     false_connack(fd, 0, 0);
