@@ -179,6 +179,10 @@ static void event_step(struct fixture *f, const char *name, const unsigned *numb
     } else if (strcmp(name, "large") == 0) {
         f->w->oracle.messages[4].bytes = 300;
         publish(f, false, 1, 4, false);
+    } else if (strcmp(name, "strange") == 0) {
+        packet(f, false,
+               (struct mini_packet){
+                   .type = MINI_PUBLISH, .qos = 1, .id = 1, .topic = span_str("a"), .payload = span_str("m4:0.")});
     } else if (strcmp(name, "foreign") == 0) {
         publish(f, true, 1, 4, false);
     } else {
@@ -255,6 +259,7 @@ static const struct {
     {"R7", SURE "< PUBLISH 1 m4; " AGAIN "> PUBREC 1"},
     /* content */
     {"content", BEGIN "foreign"},
+    {"content", SURE "strange"},
     {"content", BEGIN "> SUBSCRIBE 1 other"},
     {"wire", BEGIN "garbage"},
     {"wire", BEGIN "nonsense"},
