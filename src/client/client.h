@@ -34,7 +34,7 @@
  * again as new, under its id, or is dropped. QUARTET_LOST_HOLD resends when that cannot break what was promised: when
  * all of them are QoS 1, or when it was we who asked the broker to forget (clean_start, end_session). While flows are
  * held, nothing of QoS 1 and 2 is sent. Session Present 1 when we know of no session: nothing is wrong; what comes is
- * taken, and before a packet id is first used for a PUBLISH of QoS 2, a PUBREL frees it at the broker.
+ * taken, and before a packet id is first used a PUBREL frees it at the broker, and is answered.
  *
  * What an MQTT client cannot know: when CONNACK is cut off, and the broker had forgotten the session, the next CONNACK
  * says that a session is present. If it may have expired, it is not trusted: connect.c asks for a clean start. Else it

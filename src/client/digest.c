@@ -67,6 +67,8 @@ static void add_sending(uint64_t *digest, const struct sending *s) {
     add_open(digest, &s->open);
     add(digest, s->last_sequence);
     add(digest, (unsigned)s->lost | (unsigned)s->fresh << 1 | (unsigned)s->foreign << 2);
+    add_ids(digest, &s->cleared);
+    add_ids(digest, &s->clearing);
     for (uint32_t i = 0; i < s->volatiles.count; i++) {
         const struct volatile_out *v = fifo_at(&s->volatiles, i);
         add_message(digest, v->message);

@@ -9,7 +9,11 @@
 #include "client/state.h"
 #include "topic/topic.h"
 
-enum { PUBLISH_BYTES_MAX = 268435455, MUTANT_RESEND_MS = 1000 };
+enum {
+    PUBLISH_BYTES_MAX = 268435455,
+    MUTANT_RESEND_MS = 1000,
+    CLEAR_IDS_MAX = 1024, /* PUBREL packets at once */
+};
 
 /* ---- publications ---- */
 
@@ -248,19 +252,64 @@ static void flow_send(struct client *c, struct flight *f, lsn_t sent) {
     output_publish(c, f->message, &fields, client_barrier(c, MUTANT_B1, sent));
 }
 
-/* A broker that has a session which we know nothing of may hold the id since then, and would take a new message for a
- * repeat. PUBREL frees it, and is answered also when it was not held. */
-static void flow_free_foreign(struct client *c, const struct flight *f) {
-    struct sending *s = &c->sending;
-    if (!s->foreign) {
-        return;
-    }
-    if (s->begun++ >= s->flows.ids_max) {
-        s->foreign = false;
-    } else if (f->qos == 2) {
-        output_ack(c, PACKET_PUBREL, f->packet_id, 0, 0);
+/* ---- a session of somebody before us ---- */
+
+static void foreign_set(struct sending *s, bool foreign) {
+    s->foreign = foreign;
+    if (!foreign) {
+        qos_in_deinit(&s->cleared);
+        qos_in_deinit(&s->clearing);
+        s->clear_count = 0;
     }
 }
+
+/* From this id on, twice as many each time: whoever sends one message asks about one id. */
+static void ids_clear(struct client *c, packet_id_t id) {
+    struct sending *s = &c->sending;
+    s->clear_count = s->clear_count == 0 ? 1 : s->clear_count < CLEAR_IDS_MAX ? s->clear_count * 2 : CLEAR_IDS_MAX;
+    for (uint32_t i = 0; i < s->clear_count && !qos_in_holds(&s->cleared, id); i++) {
+        if (!qos_in_hold(&s->clearing, id)) {
+            break; /* all around */
+        }
+        output_ack(c, PACKET_PUBREL, id, 0, 0);
+        id = qos_out_next_id(&s->flows, id);
+    }
+}
+
+/* A broker that has a session which we know nothing of may hold ids since then, and would take a new message for a
+ * repeat. PUBREL frees an id, and is answered also when it was not held. No flow begins before that answer: a PUBREL
+ * that is sent again beside a PUBLISH that is would let the message in twice. */
+static bool next_id_is_clear(struct client *c) {
+    struct sending *s = &c->sending;
+    if (!s->foreign) {
+        return true;
+    }
+    packet_id_t id = qos_out_next_id(&s->flows, s->flows.last_id);
+    if (qos_in_holds(&s->cleared, id)) {
+        return true;
+    }
+    if (s->clearing.count == 0) {
+        ids_clear(c, id);
+    }
+    return false;
+}
+
+/* PUBCOMP for an id that no flow of ours has. False when nobody asked for it. */
+static bool id_cleared(struct client *c, packet_id_t packet_id) {
+    struct sending *s = &c->sending;
+    if (!qos_in_free(&s->clearing, packet_id)) {
+        return false;
+    }
+    (void)qos_in_hold(&s->cleared, packet_id);
+    c->progress = true;
+    if (s->cleared.count == s->flows.ids_max) {
+        foreign_set(s, false);
+        (void)client_record_out(c);
+    }
+    return true;
+}
+
+/* ---- flows begin, and go on ---- */
 
 /* A queued message gets its packet id (B1). Takes the delivery's reference. */
 static void flow_begin(struct client *c, struct delivery *d) {
@@ -270,7 +319,6 @@ static void flow_begin(struct client *c, struct delivery *d) {
     struct record record = {.kind = RECORD_SENT, .sent = {s->session, f->packet_id, f->message_lsn, f->target}};
     lsn_t sent = client_stage_out(c, &record);
     open_set_add(&s->open, d->message_lsn, (uint32_t)message_bytes(d->message));
-    flow_free_foreign(c, f);
     flow_send(c, f, sent);
 }
 
@@ -285,7 +333,7 @@ static void queue_drop(struct client *c, struct delivery *d, int error, uint8_t 
 static void queue_pump(struct client *c) {
     struct sending *s = &c->sending;
     while (send_may(c) && qos_out_ready(&s->flows) &&
-           queue_peek(&s->queue, c->store, s->session, WINDOW_MESSAGES) != NULL) {
+           queue_peek(&s->queue, c->store, s->session, WINDOW_MESSAGES) != NULL && next_id_is_clear(c)) {
         struct delivery d = queue_pop(&s->queue);
         s->queue_bytes -= message_bytes(d.message);
         uint8_t refused = output_refuses(c, d.message, d.qos, d.retain);
@@ -361,8 +409,8 @@ void send_ack(struct client *c, enum packet_type type, const struct packet_ack *
     struct sending *s = &c->sending;
     struct flight *f = NULL;
     uint8_t unknown = c->protocol == PROTOCOL_5 ? REASON_PACKET_IDENTIFIER_NOT_FOUND : REASON_SUCCESS;
-    if (s->lost) {
-        return; /* the flows are not this session's: it has none */
+    if (s->lost || (type == PACKET_PUBCOMP && id_cleared(c, p->packet_id))) {
+        return; /* of what was lost the session has no flows */
     }
     switch (ack_ask(&s->flows, type, p, &f)) {
     case QOS_OUT_IGNORED:
@@ -475,7 +523,7 @@ static void send_lost(struct client *c) {
 
 void send_connected(struct client *c, bool session_gone) {
     struct sending *s = &c->sending;
-    s->foreign = (s->foreign && !session_gone) || (!c->session_known && c->session_present);
+    foreign_set(s, (s->foreign && !session_gone) || (!c->session_known && c->session_present));
     if ((session_gone && !client_mutant(c, MUTANT_LOST)) || s->lost) {
         send_lost(c);
     }
@@ -505,6 +553,8 @@ void send_disconnected(struct client *c, bool was_live) {
     s->fresh = s->fresh && !was_live;
     s->marked = false;
     s->volatile_left = s->volatile_sent;
+    qos_in_deinit(&s->clearing);
+    s->clear_count = 0;
 }
 
 void send_mutant_resend(struct client *c) {
@@ -523,6 +573,7 @@ void send_deinit(struct client *c) {
         message_unref(v->message);
     }
     fifo_deinit(&s->volatiles);
+    foreign_set(s, false);
     queue_deinit(&s->queue);
     qos_out_deinit(&s->flows);
     open_set_deinit(&s->open);

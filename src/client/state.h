@@ -149,12 +149,14 @@ struct sending {
     lsn_t last_message;   /* the last that was taken */
     uint64_t last_sequence;
     lsn_t last_sequence_lsn;
-    bool lost;             /* the broker forgot the session: flows wait for the decision; recorded */
-    bool lost_told;        /* by an event of this process */
-    bool fresh;            /* flows are sent again as new, without DUP */
-    bool foreign;          /* the broker has a session that we know nothing of: our ids may be held there */
-    uint32_t begun;        /* flows since then */
-    struct fifo volatiles; /* struct volatile_out */
+    bool lost;              /* the broker forgot the session: flows wait for the decision; recorded */
+    bool lost_told;         /* by an event of this process */
+    bool fresh;             /* flows are sent again as new, without DUP */
+    bool foreign;           /* the broker had a session that we knew nothing of: ids may be held there; recorded */
+    struct qos_in cleared;  /* ids that are not, then */
+    struct qos_in clearing; /* ids whose PUBREL is not answered yet */
+    uint32_t clear_count;   /* so many at once next time */
+    struct fifo volatiles;  /* struct volatile_out */
     uint64_t volatile_bytes;
     uint64_t volatile_taken, volatile_sent; /* sent: into the outbox, or given up */
     uint64_t volatile_left;
@@ -275,7 +277,8 @@ void client_wrong(struct client *c, const struct verdict *verdict);
 bool client_load(struct client *c, struct error *error);
 /* Records what is known of the session: for how long it is kept, and since when. Returns the lsn. */
 lsn_t client_record_in(struct client *c);
-/* Records whether flows wait for a decision, and whether a CONNECT may have left that was not answered. */
+/* Records whether flows wait for a decision, whether a CONNECT may have left that was not answered, and whether the
+ * session may hold ids of somebody before us. */
 lsn_t client_record_out(struct client *c);
 
 /* ---- output.c ---- */

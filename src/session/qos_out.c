@@ -81,12 +81,13 @@ bool qos_out_must_resend(const struct qos_out *out) {
     return out->quota > 0 && out->resend_count > 0;
 }
 
-/* The next id in turn that no flight uses (R4); there is one, because count < ids_max. */
-static packet_id_t id_allocate(struct qos_out *out) {
+/* There is one, because count < ids_max (R4). */
+packet_id_t qos_out_next_id(const struct qos_out *out, packet_id_t after) {
+    must(out->count < out->ids_max);
     do {
-        out->last_id = out->last_id >= out->ids_max ? 1 : (packet_id_t)(out->last_id + 1);
-    } while (out->mutant != MUTANT_R4 && map64_get(&out->by_id, out->last_id) != NULL);
-    return out->last_id;
+        after = after >= out->ids_max ? 1 : (packet_id_t)(after + 1);
+    } while (out->mutant != MUTANT_R4 && map64_get(&out->by_id, after) != NULL);
+    return after;
 }
 
 static struct flight *flight_create(struct qos_out *out, packet_id_t packet_id, const struct flight_parts *parts) {
@@ -118,7 +119,8 @@ static void quota_return(struct qos_out *out, struct flight *f) {
 
 struct flight *qos_out_begin(struct qos_out *out, const struct flight_parts *parts) {
     must(qos_out_ready(out) && parts->message != NULL);
-    struct flight *f = flight_create(out, id_allocate(out), parts);
+    out->last_id = qos_out_next_id(out, out->last_id);
+    struct flight *f = flight_create(out, out->last_id, parts);
     f->state = FLIGHT_PUBLISHED;
     quota_take(out, f);
     list_push_back(&out->published, &f->link);

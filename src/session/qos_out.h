@@ -72,6 +72,9 @@ void qos_out_connected(struct qos_out *out, uint16_t receive_maximum);
 
 /* True when a new flow may begin now: quota, a free id, and nothing left to resend. */
 bool qos_out_ready(const struct qos_out *out);
+/* The next id in turn after this one that no flight uses; after last_id, it is the one that the next flow gets. Not
+ * when all are in use. */
+packet_id_t qos_out_next_id(const struct qos_out *out, packet_id_t after);
 
 /* What a new flow carries; the flight takes the message's reference. The message may be NULL for qos_out_restore()
  * alone: its caller then puts it into the flight before it resends it. */

@@ -525,7 +525,7 @@ static void a_client_is_taken_into_the_hand_while_others_publish(void **state) {
     for (int round = 0; round < 20; round++) {
         struct publisher p = {.count = 100};
         pthread_t thread;
-        char name[16];
+        char name[32];
         (void)snprintf(name, sizeof name, "hand-%d", round);
         options.store = folder_file(folder, name);
         assert_ok(quartet_open(&p.client, &options));

@@ -439,6 +439,31 @@ static void an_expiry_that_was_asked_for_counts_although_nobody_answered(void **
     assert_non_null(strstr(peer_open(p), "CONNECT 5.0 clean"));
 }
 
+/* Also after a restart the session is one that somebody before us has used. What has a flow is ours by then. */
+static void packet_ids_of_an_unknown_session_stay_doubtful(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    peer_connect(p, true);
+    (void)app_publishes(p, 2, "a");
+    client_says(p, "PUBREL id=1 reason=0x00");
+    broker_acks(p, PACKET_PUBCOMP, 1, REASON_PACKET_IDENTIFIER_NOT_FOUND);
+    client_says(p, "PUBLISH qos=2 id=1 topic=\"t\" bytes=1");
+    restart();
+    peer_connect(p, true);
+    client_says(p, "PUBLISH qos=2 dup id=1 topic=\"t\" bytes=1");
+    (void)app_publishes(p, 2, "b");
+    client_says(p, "PUBREL id=2 reason=0x00");
+    broker_acks(p, PACKET_PUBCOMP, 2, 0);
+    client_says(p, "PUBLISH qos=2 id=2 topic=\"t\" bytes=1");
+    restart();
+    peer_connect(p, false); /* a new session has no ids */
+    assert_int_equal(client_session_lost(p->client, QUARTET_LOST_RESEND), QUARTET_OK);
+    client_says(p, "PUBLISH qos=2 id=1 topic=\"t\" bytes=1");
+    client_says(p, "PUBLISH qos=2 id=2 topic=\"t\" bytes=1");
+    (void)app_publishes(p, 2, "c");
+    client_says(p, "PUBLISH qos=2 id=3 topic=\"t\" bytes=1");
+}
+
 static void kill_the_message_and_its_id_are_still_there(void **state) {
     (void)state;
     struct peer *p = &kept.peer;
@@ -555,6 +580,7 @@ int main(void) {
         TEST(a_crash_before_connack_is_recorded_makes_it_ask_again),
         TEST(a_new_session_that_was_seen_but_not_recorded_is_begun_anew),
         TEST(an_expiry_that_was_asked_for_counts_although_nobody_answered),
+        TEST(packet_ids_of_an_unknown_session_stay_doubtful),
         TEST(kill_the_message_and_its_id_are_still_there),
         TEST(a_kept_position_ends_what_was_before_it),
         TEST(held_flows_wait_for_the_decision_also_after_a_crash),

@@ -276,10 +276,43 @@ static void packet_ids_of_an_unknown_session_are_freed_first(void **state) {
     peer_connect(peer, true);
     (void)app_publishes(peer, 2, "m");
     client_says(peer, "PUBREL id=1 reason=0x00");
+    client_is_silent(
+        peer); /* no PUBLISH before the id is known to be free: one of the two could be lost without the other */
+    peer_cut(peer);
+    peer_connect(peer, true);
+    client_says(peer, "PUBREL id=1 reason=0x00");
+    broker_acks(peer, PACKET_PUBCOMP, 1, 0);
     client_says(peer, "PUBLISH qos=2 id=1 topic=\"t\" bytes=1");
-    broker_acks(peer, PACKET_PUBCOMP, 1, REASON_PACKET_IDENTIFIER_NOT_FOUND);
+    peer_cut(peer);
+    peer_connect(peer, true);
+    client_says(peer, "PUBLISH qos=2 dup id=1 topic=\"t\" bytes=1");
     broker_acks(peer, PACKET_PUBREC, 1, 0);
     client_says(peer, "PUBREL id=1 reason=0x00");
+}
+
+static void all_packet_ids_of_an_unknown_session_are_freed_once(void **state) {
+    (void)state;
+    peer->ids_max = 7; /* flows use six of them */
+    peer_create(peer);
+    peer_connect(peer, true);
+    unsigned released = 0;
+    for (int i = 0; i < 20; i++) {
+        (void)app_publishes(peer, 1, "m");
+        for (const char *line; *(line = peer_next(peer)) != '\0';) {
+            unsigned id;
+            if (sscanf(line, "PUBREL id=%u", &id) == 1) {
+                released++;
+                broker_acks(peer, PACKET_PUBCOMP, (packet_id_t)id, REASON_PACKET_IDENTIFIER_NOT_FOUND);
+            } else {
+                assert_int_equal(sscanf(line, "PUBLISH qos=1 id=%u", &id), 1);
+                broker_acks(peer, PACKET_PUBACK, (packet_id_t)id, 0);
+            }
+        }
+    }
+    struct quartet_status status;
+    client_status(peer->client, &status);
+    assert_int_equal(status.published, 20);
+    assert_int_equal(released, 6);
 }
 
 /* ---- the broker has forgotten the session ---- */
@@ -441,6 +474,7 @@ int main(void) {
         PEER_TEST(qos_0_waits_in_memory_for_a_connection),
         PEER_TEST(qos_0_is_counted_when_it_has_left),
         PEER_TEST(packet_ids_of_an_unknown_session_are_freed_first),
+        PEER_TEST(all_packet_ids_of_an_unknown_session_are_freed_once),
         PEER_TEST(lost_flows_are_held_until_the_application_decides),
         PEER_TEST(lost_flows_are_dropped_when_the_application_says_so),
         PEER_TEST(the_options_can_decide_before),
