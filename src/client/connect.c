@@ -94,7 +94,8 @@ static void connect_properties(const struct client *c, struct properties *p) {
 static lsn_t connect_record(struct client *c) {
     uint32_t expiry_s = session_may_have_expired(c) ? 0 : c->expiry_s;
     expiry_s = expiry_wanted(c) < expiry_s ? expiry_wanted(c) : expiry_s;
-    c->ask_again = c->uncertain;
+    c->was_uncertain = c->uncertain;
+    c->ask_again = c->uncertain || c->asking;
     c->uncertain = true;
     if (expiry_s != c->expiry_s || c->seen != c->seen_recorded) {
         c->expiry_s = expiry_s;
@@ -141,7 +142,7 @@ static bool wants_311(uint8_t reason) {
 
 /* It has not touched the session. */
 static void connect_refused(struct client *c, uint8_t reason) {
-    c->uncertain = c->ask_again;
+    c->uncertain = c->was_uncertain;
     bool auto_protocol = c->options.protocol == 0 && c->protocol == PROTOCOL_5;
     client_end(c, QUARTET_REFUSED, reason, -1, "the broker refuses the connection: %s",
                reason >= REASON_UNSPECIFIED_ERROR ? reason_text(reason) : "return code of 3.1.1");
@@ -240,6 +241,7 @@ void connect_answer(struct client *c, const struct packet_connack *p) {
     connect_seen(c);
     c->session_known = true;
     c->uncertain = false;
+    c->asking = c->ask_again && subscribe_asks_again(c);
     (void)client_record_in(c);
     (void)client_record_out(c);
     subscribe_pump(c);

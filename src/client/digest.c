@@ -105,7 +105,7 @@ static void add_subscriptions(uint64_t *digest, const struct subscriptions *all)
 static void add_connection(uint64_t *digest, const struct client *c) {
     unsigned flags = (unsigned)c->session_known | (unsigned)c->uncertain << 1 | (unsigned)c->ask_again << 2 |
                      (unsigned)c->over << 3 | (unsigned)c->session_present << 4 | (unsigned)c->clean << 5 |
-                     (unsigned)c->distrusts << 6;
+                     (unsigned)c->distrusts << 6 | (unsigned)c->asking << 7;
     add(digest, (uint64_t)c->phase << 8 | flags);
     add(digest, outbox_bytes(&c->out));
     add_bytes(digest, span_skip(buf_span(&c->out.bytes), c->out.taken));

@@ -2,12 +2,15 @@
  *
  *     SESSION "in:ID"    protocol: of the session that the broker has, 0: none was ever made; expiry_s: how long it
  *                        keeps it without a connection; disconnected_at: it had the connection then, or later
- *     SESSION "out:ID"   protocol: 0 while a CONNECT may have left whose CONNACK was not recorded; disconnected_at:
+ *     SESSION "out:ID"   protocol: 0 while a CONNECT may have left whose CONNACK was not recorded, then 1 while
+ *                        subscriptions are asked for once more and SUBACK was not recorded; disconnected_at:
  *                        when the broker turned out to have forgotten the session, 0: it has not; expiry_s: 0 when
  *                        the session may hold packet ids of somebody before us, else "never" */
 #include "base/mem.h"
 #include "base/must.h"
 #include "client/state.h"
+
+enum { UNANSWERED = 0, ASKING = 1 }; /* in place of a protocol */
 
 static const char name_out[] = "out:";
 static const char name_in[] = "in:";
@@ -41,7 +44,9 @@ lsn_t client_record_out(struct client *c) {
     struct record_session s = {.session_id = c->sending.session,
                                .expiry_s = c->sending.foreign ? 0 : SESSION_NEVER_EXPIRES,
                                .disconnected_at = c->sending.lost ? wall_not_0(c) : 0,
-                               .protocol = c->uncertain ? 0 : (uint8_t)c->protocol};
+                               .protocol = c->uncertain ? UNANSWERED
+                                           : c->asking  ? ASKING
+                                                        : (uint8_t)c->protocol};
     return record_session(c, name_out, (struct record){.session = s});
 }
 
@@ -80,7 +85,8 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
         c->sending.session = id;
         c->sending.lost = s->disconnected_at != 0;
         c->sending.foreign = s->expiry_s == 0;
-        c->uncertain = s->protocol == 0;
+        c->uncertain = s->protocol == UNANSWERED;
+        c->asking = s->protocol == ASKING;
         (void)load_client_id(l, span_skip(s->client_id, strlen(name_out)));
     } else if (begins_with(s->client_id, name_in)) {
         c->receiving.session = id;

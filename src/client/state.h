@@ -215,7 +215,9 @@ struct client {
     bool connected_once;
     bool session_known; /* CONNACK came for this session, perhaps before a restart */
     bool uncertain;     /* a CONNECT has left whose CONNACK was not seen and recorded */
-    bool ask_again;     /* and there was such a one before this connection */
+    bool was_uncertain; /* and there was such a one before this connection */
+    bool asking;        /* subscriptions are asked for once more, and not all are answered; recorded */
+    bool ask_again;     /* that, or was_uncertain, held before this connection */
     uint32_t expiry_s;  /* how long the broker keeps the session without a connection, at least */
     wall_ms_t seen;     /* it had the connection then, or later: what left then was answered. 0: never */
     wall_ms_t seen_recorded;
@@ -362,6 +364,8 @@ void subscribe_load(struct client *c, const struct record_subscribed *r);
 void subscribe_connected(struct client *c, bool session_gone);
 /* Asks for what is wanted and not there. */
 void subscribe_pump(struct client *c);
+/* True while subscriptions that are asked for once more are not answered. */
+bool subscribe_asks_again(const struct client *c);
 void subscribe_disconnected(struct client *c);
 void subscribe_answer(struct client *c, enum packet_type type, const struct packet_suback *p);
 void subscribe_deinit(struct client *c);

@@ -342,6 +342,10 @@ void subscribe_answer(struct client *c, enum packet_type type, const struct pack
         }
     }
     subscribe_pump(c);
+    if (c->asking && !subscribe_asks_again(c)) {
+        c->asking = false;
+        (void)client_record_out(c);
+    }
 }
 
 /* ---- connections ---- */
@@ -363,6 +367,16 @@ void subscribe_connected(struct client *c, bool session_gone) {
         s->again = s->again || ask_again;
         (void)subscription_settle(c, s);
     }
+}
+
+bool subscribe_asks_again(const struct client *c) {
+    const struct subscriptions *all = &c->subscriptions;
+    bool again = all->under_way;
+    for (const struct link *l = all->all.next; l != &all->all && !again; l = l->next) {
+        const struct subscription *s = container_of(l, struct subscription, link);
+        again = s->again && s->want.present;
+    }
+    return again;
 }
 
 void subscribe_disconnected(struct client *c) {

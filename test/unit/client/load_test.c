@@ -392,6 +392,27 @@ static void a_crash_before_connack_is_recorded_makes_it_ask_again(void **state) 
     client_says(p, "SUBSCRIBE id=65535 \"a\":2:handling=1");
 }
 
+/* The CONNACK is recorded, but what was asked because one before it may have been missed is not answered. */
+static void a_crash_before_suback_is_recorded_makes_it_ask_again(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    peer_connect(p, false);
+    app_subscribes(p, "a", 2);
+    client_says(p, "SUBSCRIBE id=65535 \"a\":2");
+    broker_subacks(p, 65535, "\2", 1);
+    peer_cut(p);
+    (void)peer_open(p);
+    for (int i = 0; i < 2; i++) {
+        restart();
+        peer_connect(p, true);
+        client_says(p, "SUBSCRIBE id=65535 \"a\":2:handling=1");
+    }
+    broker_subacks(p, 65535, "\2", 1);
+    restart();
+    peer_connect(p, true);
+    client_is_silent(p);
+}
+
 /* The client dies, and the power with it, before this is on disk. */
 static void dies_without_commit(void) {
     kept.peer.disk_is_slow = false;
@@ -578,6 +599,7 @@ int main(void) {
         TEST(subscriptions_are_not_asked_for_again),
         TEST(what_was_to_be_unsubscribed_is_not_taken_for_granted),
         TEST(a_crash_before_connack_is_recorded_makes_it_ask_again),
+        TEST(a_crash_before_suback_is_recorded_makes_it_ask_again),
         TEST(a_new_session_that_was_seen_but_not_recorded_is_begun_anew),
         TEST(an_expiry_that_was_asked_for_counts_although_nobody_answered),
         TEST(packet_ids_of_an_unknown_session_stay_doubtful),
