@@ -41,7 +41,7 @@ class Stage:
 
 # The unit tests that start threads; only these, and the broker, are built with the thread sanitizer.
 THREADED = ("base_ring", "net_waker", "store_local_threads", "topic_trie_threads")
-THREADED_CLIENTS = ("live", "callback", "hostile")  # test/client/NAME_test.c
+THREADED_CLIENTS = ("live", "callback", "hostile", "close", "wait", "system", "unix")  # test/client/NAME_test.c
 
 
 def build(preset, *targets):
@@ -79,6 +79,10 @@ STAGES = (
           "QUARTET_BUILD=$PWD/build/tsan TSAN_OPTIONS=halt_on_error=1 "
           "scripts/trial --conf 'shards 4' --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-tsan",),
           ("sigkills",)),
+    Stage("trial-unix", "the same over a UNIX socket, from which one shard accepts for all",
+          "QUARTET_BUILD=$PWD/build/tsan TSAN_OPTIONS=halt_on_error=1 "
+          "scripts/trial --unix --conf 'shards 4' --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2",
+          ("build-tsan",), ("sigkills",)),
     Stage("trial-memory", "the trial with four shards of the dev build",
           "QUARTET_BUILD=$PWD/build/dev "
           "scripts/trial --conf 'shards 4' --messages 8000 --kills 4 --cuts 30 --protocol both --qos 1,2", ("build-dev",),

@@ -1,10 +1,8 @@
 /* `quartet VERB ...`: finds the verb; mosquitto_pub, mosquitto_sub and mosquitto_rr are names of three of them. */
-#include <fcntl.h>
-#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "apps/descriptors.h"
 #include "apps/quartet.h"
 
 struct verb {
@@ -49,19 +47,8 @@ static const struct verb *find_by_link(const char *path) {
     return strncmp(name, prefix, sizeof prefix - 1) == 0 ? find(name + sizeof prefix - 1) : NULL;
 }
 
-/* Whoever starts us with a standard descriptor closed must not find a socket or a journal in its place, into which
- * messages are then printed. What is put there fails on every use. */
-static bool occupy_standard_descriptors(void) {
-    for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++) {
-        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) != fd) {
-            return false;
-        }
-    }
-    return true;
-}
-
 int main(int argc, char **argv) {
-    if (!occupy_standard_descriptors()) {
+    if (!descriptors_occupy()) {
         return 1;
     }
     const struct verb *linked = argc >= 1 ? find_by_link(argv[0]) : NULL;

@@ -1,6 +1,7 @@
 /* quartetd, the broker: command line and configuration, then net/server.h. */
 #include <stdio.h>
 
+#include "apps/descriptors.h"
 #include "apps/quartetd_arguments.h"
 #include "apps/quartetd_daemon.h"
 #include "config/config.h"
@@ -69,6 +70,9 @@ static int run(const struct config *config, bool in_background) {
 }
 
 int main(int argc, char **argv) {
+    if (!descriptors_occupy()) {
+        return 1;
+    }
     struct arguments arguments;
     enum arguments_status parsed = arguments_parse(argc, argv, &arguments);
     if (parsed != ARGUMENTS_RUN) {
