@@ -151,13 +151,29 @@ def clean_stop(t):
 
 
 @contextlib.contextmanager
-def with_files(limit, *conf):
-    """A broker that may have so many open files; not ready yet."""
+def wrapped(*wrapper, conf=()):
+    """A broker that these words start; not ready yet."""
     broker = brokers.Broker('quartetd', conf=[*brokers.SMALL_STORE, *conf])
     try:
-        yield broker.start(wrapper=('prlimit', f'--nofile={limit}:{limit}'))
+        yield broker.start(wrapper=wrapper)
     finally:
         broker.cleanup()
+
+
+def with_files(limit, *conf):
+    """A broker that may have so many open files."""
+    return wrapped('prlimit', f'--nofile={limit}:{limit}', conf=conf)
+
+
+@case(5, ways=('tcp',))
+def closed_standard_descriptors_stay_free(t):
+    """What the broker prints must not go into a socket or a journal that got the number."""
+    with wrapped('sh', '-c', 'exec "$@" <&- >&- 2>&-', 'sh', conf=('log_type all',)) as broker:
+        check(broker.wait_ready(), 'it does not start')
+        Peer(broker.port, 5).connect('p').close()
+        for fd in range(3):
+            equal(os.readlink(f'/proc/{broker.process.pid}/fd/{fd}'), '/dev/null')
+        equal(broker.stop(), 0)
 
 
 @case(5, ways=('tcp',))
