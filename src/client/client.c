@@ -253,7 +253,7 @@ static void client_ping(struct client *c) {
     } else if (!c->pinging && c->now >= ping_due(c)) {
         packet_encode_pingreq(output_begin(c, 0));
         output_end(c);
-        connect_ask(c);
+        connect_ask(c, 0);
         c->pinging = true;
         c->pinged_at = c->now;
     }
@@ -348,6 +348,7 @@ void client_sent(struct client *c, size_t bytes) {
         return;
     }
     outbox_sent(&c->out, bytes);
+    connect_left(c);
     event_sent(c);
     send_left(c);
     if (c->phase == PHASE_LIVE && outbox_bytes(&c->out) <= OUTBOX_PUMP_BYTES / 2) {

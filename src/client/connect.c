@@ -11,14 +11,23 @@
  * and that is recorded. What the broker may then throw away is what the expiry allowed it to throw away. */
 #include "client/state.h"
 
-enum { ASK_MS_MIN = 10000 };
+enum { ASK_MS_MIN = 1000, RECORD_MS_MIN = 10000 };
+
+/* 3.1.1 knows one flag for both: the session begins anew and ends with the connection. */
+static bool connect_clean(const struct client *c) {
+    const struct quartet_options *o = &c->options;
+    if (c->protocol == PROTOCOL_311) {
+        return o->clean_start || o->end_session || c->client_id[0] == '\0';
+    }
+    return o->clean_start && !c->connected_once;
+}
 
 /* ---- the session's expiry ---- */
 
 static uint32_t expiry_wanted(const struct client *c) {
     const struct quartet_options *o = &c->options;
     if (c->protocol == PROTOCOL_311) {
-        return SESSION_NEVER_EXPIRES;
+        return connect_clean(c) ? 0 : SESSION_NEVER_EXPIRES;
     }
     if (o->end_session) {
         return 0;
@@ -38,40 +47,50 @@ static bool session_may_have_expired(const struct client *c) {
            (c->wall < c->seen || c->wall - c->seen >= (wall_ms_t)c->expiry_s * 1000);
 }
 
-void connect_ask(struct client *c) {
-    c->ask_at = INT64_MAX;
-    c->asked = c->asked != 0 ? c->asked : c->wall;
+static bool session_expires(const struct client *c) {
+    return c->expiry_s != 0 && c->expiry_s != SESSION_NEVER_EXPIRES;
 }
 
-void connect_seen(struct client *c) {
-    if (c->asked == 0) {
+/* One question at a time: another packet's answer may be older than the question. */
+void connect_ask(struct client *c, packet_id_t packet_id) {
+    bool ping = packet_id == 0;
+    if (ping ? c->asked != 0 && c->asked_id == 0 : c->asked != 0 || !session_expires(c)) {
+        return;
+    }
+    c->asked = c->wall;
+    c->asked_id = packet_id;
+    c->asked_position = c->out.stream_end;
+    c->ask_at = ping ? INT64_MAX : c->ask_at;
+}
+
+void connect_left(struct client *c) {
+    if (c->asked_position != 0 && c->out.stream_begin >= c->asked_position) {
+        c->asked = c->asked != 0 ? c->wall : 0;
+        c->asked_position = 0;
+    }
+}
+
+void connect_seen(struct client *c, packet_id_t packet_id) {
+    if (c->asked == 0 || c->asked_id != packet_id) {
         return;
     }
     c->seen = c->asked;
     c->asked = 0;
-    if (c->expiry_s == 0 || c->expiry_s == SESSION_NEVER_EXPIRES) {
+    if (!session_expires(c)) {
         return;
     }
-    c->ask_at = c->now + ask_interval_ms(c);
-    if (c->session_known && c->seen - c->seen_recorded >= ask_interval_ms(c)) {
+    int64_t interval = ask_interval_ms(c);
+    c->ask_at = c->now + interval;
+    if (c->session_known && c->seen - c->seen_recorded >= (interval > RECORD_MS_MIN ? interval : RECORD_MS_MIN)) {
         (void)client_record_in(c);
     }
 }
 
 /* ---- CONNECT ---- */
 
-/* 3.1.1 knows one flag for both: the session begins anew and ends with the connection. */
-static bool connect_clean(const struct client *c) {
-    const struct quartet_options *o = &c->options;
-    if (c->protocol == PROTOCOL_311) {
-        return o->clean_start || o->end_session || c->client_id[0] == '\0';
-    }
-    return o->clean_start && !c->connected_once;
-}
-
 static bool connect_distrusts(const struct client *c) {
-    return c->protocol == PROTOCOL_5 && c->uncertain && c->session_known && session_may_have_expired(c) &&
-           !client_mutant(c, MUTANT_TRUST);
+    return c->protocol == PROTOCOL_5 && !connect_clean(c) && c->uncertain && c->session_known &&
+           session_may_have_expired(c) && !client_mutant(c, MUTANT_TRUST);
 }
 
 static void connect_properties(const struct client *c, struct properties *p) {
@@ -109,7 +128,7 @@ void connect_send(struct client *c) {
     c->distrusts = connect_distrusts(c);
     c->clean = connect_clean(c) || c->distrusts;
     c->asked = 0;
-    connect_ask(c);
+    c->ask_at = INT64_MAX;
     lsn_t lsn = connect_record(c);
     struct packet_connect p = {.protocol = (uint8_t)c->protocol,
                                .clean_start = c->clean,
@@ -129,6 +148,7 @@ void connect_send(struct client *c) {
     connect_properties(c, &p.properties);
     packet_encode_connect(output_begin(c, lsn), &p);
     output_end(c);
+    connect_ask(c, 0);
 }
 
 bool connect_answer_is_311(const struct client *c, const struct packet_frame *frame) {
@@ -238,7 +258,7 @@ void connect_answer(struct client *c, const struct packet_connack *p) {
     receive_connected(c, session_gone);
     send_connected(c, session_gone);
     subscribe_connected(c, session_gone);
-    connect_seen(c);
+    connect_seen(c, 0);
     c->session_known = true;
     c->uncertain = false;
     c->asking = c->ask_again && subscribe_asks_again(c);

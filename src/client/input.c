@@ -22,7 +22,7 @@ static void input_answer(struct client *c, const struct packet *p) {
         subscribe_answer(c, p->type, &p->suback);
         return;
     case PACKET_PINGRESP:
-        connect_seen(c);
+        connect_seen(c, 0);
         return;
     case PACKET_DISCONNECT:
         c->taken_over = p->disconnect.reason == REASON_SESSION_TAKEN_OVER;

@@ -94,6 +94,7 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
         c->expiry_s = s->expiry_s;
         c->seen = s->disconnected_at;
         c->seen_recorded = c->seen;
+        c->uncertain = c->uncertain || (c->session_known && c->seen == 0); /* as stores were written at first */
         (void)load_client_id(l, span_skip(s->client_id, strlen(name_in)));
     } else if (!l->failed) {
         l->failed = true;

@@ -93,7 +93,8 @@ static bool publish_fits(struct client *c) {
  * and they could fill the inbox before SUBACK comes each time. */
 void receive_settle(struct client *c) {
     const struct qos_out *flows = &c->sending.flows;
-    bool answered = flows->count == flows->resend_count && !c->subscriptions.under_way;
+    bool answered =
+        c->sending.clearing.count == 0 && flows->count == flows->resend_count && !c->subscriptions.under_way;
     if (c->receiving.full && (answered || c->now >= c->receiving.full_until)) {
         client_end(c, QUARTET_FULL, REASON_QUOTA_EXCEEDED, REASON_QUOTA_EXCEEDED,
                    "the inbox is full: no connection until there is room");

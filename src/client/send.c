@@ -250,6 +250,7 @@ static void flow_send(struct client *c, struct flight *f, lsn_t sent) {
     struct publish_fields fields = {
         .packet_id = f->packet_id, .qos = f->qos, .dup = f->sent_before, .retain = f->retain};
     output_publish(c, f->message, &fields, client_barrier(c, MUTANT_B1, sent));
+    connect_ask(c, f->packet_id);
 }
 
 /* ---- a session of somebody before us ---- */
@@ -281,7 +282,7 @@ static void ids_clear(struct client *c, packet_id_t id) {
  * that is sent again beside a PUBLISH that is would let the message in twice. */
 static bool next_id_is_clear(struct client *c) {
     struct sending *s = &c->sending;
-    if (!s->foreign) {
+    if (!s->foreign || c->allowed.maximum_qos < 2) { /* who takes no QoS 2 holds no ids */
         return true;
     }
     packet_id_t id = qos_out_next_id(&s->flows, s->flows.last_id);
@@ -408,6 +409,9 @@ static uint8_t ack_reason(enum packet_type type, const struct packet_ack *p) {
 void send_ack(struct client *c, enum packet_type type, const struct packet_ack *p) {
     struct sending *s = &c->sending;
     struct flight *f = NULL;
+    if (type != PACKET_PUBCOMP) {
+        connect_seen(c, p->packet_id);
+    }
     uint8_t unknown = c->protocol == PROTOCOL_5 ? REASON_PACKET_IDENTIFIER_NOT_FOUND : REASON_SUCCESS;
     if (s->lost || (type == PACKET_PUBCOMP && id_cleared(c, p->packet_id))) {
         return; /* of what was lost the session has no flows */
@@ -523,7 +527,11 @@ static void send_lost(struct client *c) {
 
 void send_connected(struct client *c, bool session_gone) {
     struct sending *s = &c->sending;
-    foreign_set(s, (s->foreign && !session_gone) || (!c->session_known && c->session_present));
+    bool strange = !c->session_known && c->session_present;
+    foreign_set(s, (s->foreign && !session_gone) || strange);
+    if (strange) {
+        (void)client_record_out(c); /* before the record that makes it known */
+    }
     if ((session_gone && !client_mutant(c, MUTANT_LOST)) || s->lost) {
         send_lost(c);
     }

@@ -221,9 +221,11 @@ struct client {
     uint32_t expiry_s;  /* how long the broker keeps the session without a connection, at least */
     wall_ms_t seen;     /* it had the connection then, or later: what left then was answered. 0: never */
     wall_ms_t seen_recorded;
-    wall_ms_t asked;  /* when the CONNECT or PINGREQ left that is not answered; 0: there is none */
-    mono_ms_t ask_at; /* when to ask again, so that `seen` does not grow old; INT64_MAX: need not */
-    bool retry_now;   /* the next attempt is made at once, at the same server */
+    wall_ms_t asked;         /* when CONNECT, PINGREQ or a PUBLISH left that is not answered; 0: there is none */
+    packet_id_t asked_id;    /* of that PUBLISH */
+    uint64_t asked_position; /* in the outbox's stream, where it ends; 0: it has left */
+    mono_ms_t ask_at;        /* when to ask again, so that `seen` does not grow old; INT64_MAX: need not */
+    bool retry_now;          /* the next attempt is made at once, at the same server */
     struct ending ending;
 
     /* the connection */
@@ -323,9 +325,10 @@ bool client_text_valid(const char *text);
 /* ---- connect.c ---- */
 
 void connect_send(struct client *c);
-/* CONNECT or PINGREQ leaves, and PINGRESP came. */
-void connect_ask(struct client *c);
-void connect_seen(struct client *c);
+/* CONNECT, PINGREQ (0) or a PUBLISH with this id was appended; bytes have left; its answer came. */
+void connect_ask(struct client *c, packet_id_t packet_id);
+void connect_left(struct client *c);
+void connect_seen(struct client *c, packet_id_t packet_id);
 void connect_answer(struct client *c, const struct packet_connack *p);
 /* True when the broker refuses protocol 5 in the format of 3.1.1. */
 bool connect_answer_is_311(const struct client *c, const struct packet_frame *frame);

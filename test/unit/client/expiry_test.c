@@ -186,6 +186,60 @@ static void without_the_rule_a_message_is_taken_for_a_repeat(void **state) {
     app_takes_nothing(peer);
 }
 
+static void a_publish_that_was_acknowledged_shows_the_session(void **state) {
+    (void)state;
+    peer->options.session_expiry_s = 5;
+    peer_create(peer);
+    peer_connect(peer, false);
+    peer_advance(peer, 1200);
+    (void)app_publishes(peer, 1, "m");
+    client_says(peer, "PUBLISH qos=1 id=1 topic=\"t\" bytes=1");
+    broker_acks(peer, PACKET_PUBACK, 1, 0);
+    peer_cut(peer);
+    peer_advance(peer, 3700);
+    connack_is_lost(); /* 4.9 s after CONNECT */
+    client_connects(goes_on);
+    peer_cut(peer);
+    peer_advance(peer, 1300);
+    client_connects(begins_anew);
+}
+
+/* Whose answer comes late must not count as an answer to what was asked later. */
+static void an_answer_counts_for_its_own_question(void **state) {
+    (void)state;
+    peer->options.session_expiry_s = 8;
+    peer_create(peer);
+    peer_connect(peer, false);
+    (void)app_publishes(peer, 1, "first");
+    client_says(peer, "PUBLISH qos=1 id=1 topic=\"t\" bytes=5");
+    peer_advance(peer, 1900);
+    (void)app_publishes(peer, 1, "second");
+    client_says(peer, "PUBLISH qos=1 id=2 topic=\"t\" bytes=6");
+    broker_acks(peer, PACKET_PUBACK, 2, 0); /* nothing was asked with this one */
+    broker_acks(peer, PACKET_PUBACK, 1, 0);
+    peer_cut(peer);
+    peer_advance(peer, 6000);
+    connack_is_lost();
+    client_connects(begins_anew);
+}
+
+static void without_keep_alive_a_long_connection_keeps_its_session(void **state) {
+    (void)state;
+    peer->options.session_expiry_s = 3600;
+    peer->options.keep_alive_s = QUARTET_NO_KEEP_ALIVE;
+    peer_create(peer);
+    peer_connect(peer, false);
+    for (int i = 0; i < 4000; i++) {
+        peer_advance(peer, 1000);
+        (void)app_publishes(peer, 1, "m");
+        assert_memory_equal(peer_next(peer), "PUBLISH", 7);
+        broker_acks(peer, PACKET_PUBACK, (packet_id_t)(i + 1), 0);
+    }
+    peer_cut(peer);
+    connack_is_lost();
+    client_connects(goes_on);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         PEER_TEST(a_session_that_was_replaced_unseen_is_begun_anew),
@@ -200,6 +254,9 @@ int main(void) {
         PEER_TEST(traffic_does_not_replace_the_pings),
         PEER_TEST(flows_of_a_session_that_was_replaced_wait_for_the_decision),
         PEER_TEST(without_the_rule_a_message_is_taken_for_a_repeat),
+        PEER_TEST(a_publish_that_was_acknowledged_shows_the_session),
+        PEER_TEST(an_answer_counts_for_its_own_question),
+        PEER_TEST(without_keep_alive_a_long_connection_keeps_its_session),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -590,6 +590,109 @@ static void a_store_of_another_client_is_refused(void **state) {
     assert_non_null(strstr(error.text, "\"c\""));
 }
 
+/* The disk takes what is staged up to SESSION{in} as one frame, and no more. */
+static struct store_ops torn_ops;
+static const struct store_ops *whole_ops;
+static bool torn;
+
+static lsn_t torn_stage(struct store *store, const struct record *record) {
+    if (torn) {
+        return whole_ops->stage(store, record);
+    }
+    lsn_t lsn = whole_ops->stage(store, record);
+    if (record->kind == RECORD_SESSION && record->session.client_id.ptr[0] == 'i') {
+        kept_commit(&kept.peer);
+        torn = true;
+    }
+    return lsn;
+}
+
+static void a_foreign_session_is_known_as_such_also_when_connack_is_half_recorded(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    (void)peer_open(p);
+    p->disk_is_slow = true;
+    whole_ops = p->store->ops;
+    torn_ops = *whole_ops;
+    torn_ops.stage = torn_stage;
+    torn = false;
+    p->store->ops = &torn_ops;
+    broker_connack(p, true, 0); /* SESSION{in}: known | power cut | SESSION{out}: foreign */
+    p->store->ops = whole_ops;
+    assert_true(torn);
+    dies_without_commit();
+    peer_connect(p, true);
+    (void)app_publishes(p, 2, "a");
+    client_says(p, "PUBREL id=1 reason=0x00");
+}
+
+static void a_clean_start_of_the_application_is_its_will_also_when_distrusted(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    p->options.session_expiry_s = 100;
+    restart();
+    peer_connect(p, false);
+    (void)app_publishes(p, 2, "m");
+    client_says(p, "PUBLISH qos=2 id=1 topic=\"t\" bytes=1");
+    peer_cut(p);
+    p->options.clean_start = true;
+    p->wall += 100000;
+    restart();
+    assert_non_null(strstr(peer_open(p), "CONNECT 5.0 clean"));
+    peer_cut(p); /* the answer is lost */
+    assert_non_null(strstr(peer_open(p), "CONNECT 5.0 clean"));
+    broker_connack(p, false, 0);
+    client_says(p, "PUBLISH qos=2 id=1 topic=\"t\" bytes=1");
+}
+
+/* 3.1.1 with Clean Session 1: the session ends with its connection, as with expiry 0 of 5.0. */
+static void a_session_of_311_that_has_ended_is_not_trusted(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    p->options.protocol = PROTOCOL_311;
+    p->options.end_session = true;
+    p->protocol = PROTOCOL_311;
+    restart();
+    peer_connect(p, false);
+    broker_publishes(p, 2, 9, false, "old");
+    client_says(p, "PUBREC id=9 reason=0x00");
+    p->options.protocol = PROTOCOL_5;
+    p->options.end_session = false;
+    p->protocol = PROTOCOL_5;
+    restart();
+    assert_non_null(strstr(peer_open(p), "CONNECT 5.0 keep_alive")); /* the broker makes a session */
+    peer_cut(p);                                                     /* and nobody hears of it */
+    assert_non_null(strstr(peer_open(p), "CONNECT 5.0 clean"));
+}
+
+/* As the library wrote it until today: SESSION{in}.disconnected_at 0 while a CONNECT is unanswered. */
+static void an_old_store_with_an_unanswered_connect_asks_again(void **state) {
+    (void)state;
+    struct peer *p = &kept.peer;
+    peer_connect(p, false);
+    app_subscribes(p, "a", 2);
+    client_says(p, "SUBSCRIBE id=65535 \"a\":2");
+    broker_subacks(p, 65535, "\2", 1);
+    peer_durable(p);
+    struct record in = {.kind = RECORD_SESSION,
+                        .session = {.session_id = 2,
+                                    .client_id = SPAN("in:c"),
+                                    .expiry_s = SESSION_NEVER_EXPIRES,
+                                    .disconnected_at = 0,
+                                    .protocol = 5}};
+    struct record out = {.kind = RECORD_SESSION,
+                         .session = {.session_id = 1,
+                                     .client_id = SPAN("out:c"),
+                                     .expiry_s = SESSION_NEVER_EXPIRES,
+                                     .disconnected_at = 0,
+                                     .protocol = 5}};
+    (void)store_stage(p->store, &out);
+    (void)store_stage(p->store, &in);
+    restart();
+    peer_connect(p, true);
+    client_says(p, "SUBSCRIBE id=65535 \"a\":2:handling=1");
+}
+
 #define TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
 
 int main(void) {
@@ -608,6 +711,10 @@ int main(void) {
         TEST(held_flows_wait_for_the_decision_also_after_a_crash),
         TEST(sequences_are_remembered),
         TEST(a_store_of_another_client_is_refused),
+        TEST(a_foreign_session_is_known_as_such_also_when_connack_is_half_recorded),
+        TEST(a_clean_start_of_the_application_is_its_will_also_when_distrusted),
+        TEST(a_session_of_311_that_has_ended_is_not_trusted),
+        TEST(an_old_store_with_an_unanswered_connect_asks_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -459,6 +459,41 @@ static void a_deep_outbox_lets_go_of_memory_and_comes_back_in_order(void **state
     assert_int_equal(status.outbox_bytes, 0);
 }
 
+static void a_broker_without_qos_2_holds_no_ids(void **state) {
+    (void)state;
+    peer->connack.present = PROPERTY_MAXIMUM_QOS;
+    peer->connack.maximum_qos = 1;
+    peer_create(peer);
+    peer_connect(peer, true);
+    (void)app_publishes(peer, 1, "m");
+    client_says(peer, "PUBLISH qos=1 id=1 topic=\"t\" bytes=1");
+}
+
+static void a_full_inbox_waits_for_the_answer_about_an_id(void **state) {
+    (void)state;
+    static char large[700];
+    memset(large, 'x', sizeof large - 1);
+    peer->options.inbox_bytes = 300;
+    peer_create(peer);
+    (void)app_publishes(peer, 1, "m");
+    for (int i = 0; i < 10; i++) {
+        peer_connect(peer, true);
+        const char *line = peer_next(peer);
+        if (strcmp(line, "PUBLISH qos=1 id=1 topic=\"t\" bytes=1") == 0) {
+            return;
+        }
+        assert_string_equal(line, "PUBREL id=1 reason=0x00");
+        broker_publishes(peer, 1, 1, false, large); /* of what is queued */
+        broker_publishes(peer, 1, 2, false, large);
+        broker_acks(peer, PACKET_PUBCOMP, 1, 0);
+        peer_hear(peer);
+        peer_advance(peer, 2000);
+        peer_cut(peer);
+        assert_true(client_done(peer->client, app_takes(peer, large)));
+    }
+    fail_msg("ten connections, and no PUBLISH");
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         PEER_TEST(publications_that_make_no_sense_are_refused),
@@ -482,6 +517,8 @@ int main(void) {
         PEER_TEST(qos_1_alone_is_sent_again_without_a_question),
         PEER_TEST(a_session_that_we_end_ourselves_is_not_lost),
         PEER_TEST(a_deep_outbox_lets_go_of_memory_and_comes_back_in_order),
+        PEER_TEST(a_broker_without_qos_2_holds_no_ids),
+        PEER_TEST(a_full_inbox_waits_for_the_answer_about_an_id),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
