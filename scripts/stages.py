@@ -40,7 +40,7 @@ class Stage:
 
 
 # The unit tests that start threads; only these, and the broker, are built with the thread sanitizer.
-THREADED = ("base_ring", "net_waker", "store_local_threads", "topic_trie_threads")
+THREADED = ("base_ring", "net_waker", "store_local_threads", "topic_trie_threads", "lib_close")
 THREADED_CLIENTS = ("live", "callback", "hostile", "close", "wait", "system", "unix")  # test/client/NAME_test.c
 
 
