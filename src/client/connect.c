@@ -8,7 +8,8 @@
  * the CONNACK that says so is cut off or dies with us before it is recorded. The next one says "present", and means a
  * session to which our packet ids are nothing. So when a CONNECT was left without a recorded answer and the session may
  * have expired since the broker was last seen with it, the next CONNECT asks for a clean start, until one is answered
- * and that is recorded. What the broker may then throw away is what the expiry allowed it to throw away. */
+ * and that is recorded. The broker may throw messages away then that it still had: when it was seen last, by an answer
+ * that came, is a lower bound, and the older the less the client asks or publishes. */
 #include "client/state.h"
 
 enum { ASK_MS_MIN = 1000, RECORD_MS_MIN = 10000 };
