@@ -4,8 +4,10 @@
  * No socket, file, clock, random or thread function is called here. The same code runs in quartetd and in the
  * simulator.
  *
- *     turn of a shard:   shard_time  ->  shard_durable  ->  shard_mail  ->  shard_opened/_bytes/_closed ...
- *                        ->  shard_next_dirty + shard_output + shard_sent ...  ->  shard_wake_set
+ *     turn of a shard:   shard_turn_begin  ->  shard_mail  ->  shard_opened/_bytes/_closed, shard_tick ...
+ *                        ->  shard_next_dirty + shard_output + shard_sent ...  ->  shard_turn_end
+ *
+ * What changes a shard is called between the two, which is asserted.
  *
  * Thread: each shard belongs to one thread. Shared and safe between them: the trie (lock-free for readers), the
  * retained index and the writers' side of the trie (a lock), queue accounts (atomics), mail (rings).
@@ -53,11 +55,19 @@ struct conn_handle {
 
 /* ---- in ---- */
 
-/* The beginning of a turn. */
-void shard_time(struct shard *shard, mono_ms_t now, wall_ms_t wall);
-/* Deadlines: connects, keep alive, expiry, wills. About once a second, after shard_time(). */
+/* A turn begins: it is `now`, and records up to `durable` are durable. Connections that waited for that become dirty;
+ * what had to wait for a turn goes on. */
+void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t wall, lsn_t durable);
+/* What a turn leaves behind: what its caller has to see to. */
+struct turn_result {
+    uint64_t wake; /* the shards that got mail, one bit each: their threads must be woken */
+    bool again;    /* a connection could not go on and will try again: another turn is needed within some 10 ms */
+    bool late;     /* mail to another shard waits because its ring was full: another turn is needed soon */
+};
+struct turn_result shard_turn_end(struct shard *shard);
+/* Deadlines: connects, keep alive, expiry, wills. About once a second. */
 void shard_tick(struct shard *shard);
-/* Records up to `lsn` are durable: connections whose outbox waited for them become dirty. */
+/* In the middle of a turn: records up to `lsn` are durable by now, so that more may leave with it. */
 void shard_durable(struct shard *shard, lsn_t lsn);
 /* Takes up to `max` mails that shard `from` has sent; returns how many. */
 size_t shard_mail(struct shard *shard, unsigned from, size_t max);
@@ -93,12 +103,6 @@ size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn);
 /* After CONN_MOVE: the connection leaves this shard. Returns the shard that owns its session and appends to `bytes`
  * what was received; the caller opens it there with shard_opened() and shard_bytes(). The handle is dead afterwards. */
 unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *bytes);
-/* The shards that got mail in this turn, one bit each; cleared by the call. Their threads must be woken. */
-uint64_t shard_wake_set(struct shard *shard);
-/* True while a connection could not go on and will try again: another turn is needed within some 10 ms. */
-bool shard_tries_again(const struct shard *shard);
-/* True while mail to another shard waits because its ring was full: another turn is needed soon. */
-bool shard_mail_waiting(const struct shard *shard);
 
 /* ---- looking in: metrics, tests, the simulator ---- */
 

@@ -115,7 +115,7 @@ bool broker_load(struct broker *broker, wall_ms_t now, struct error *error) {
                               .retained = load_retained};
     bool loaded = store_load(broker->store, &sink, error);
     for (unsigned i = 0; loaded && i < broker->shard_count; i++) {
-        shard_time(broker->shards[i], 0, now);
+        shard_clock(broker->shards[i], 0, now);
         load_disconnect(broker->shards[i], &loading);
     }
     load_forget_expired(&loading, loaded);

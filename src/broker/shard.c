@@ -96,31 +96,16 @@ static void shard_let_go(struct shard *shard) {
     }
 }
 
-void shard_time(struct shard *shard, mono_ms_t now, wall_ms_t wall) {
-    struct store *store = shard->broker->store;
+void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t wall) {
     shard->now = now;
     shard->wall = wall;
+    shard->pressure = store_pressure(shard->broker->store);
     if (shard->late_count == 0) {
-        atomic_store(&shard->settled, store_durable(store));
-    }
-    shard->pressure = store_pressure(store);
-    if (shard->mutant_held_count > 0) {
-        mutant_hold_now(shard);
-    }
-    if (shard->late_count > 0) {
-        route_send_late(shard);
-    }
-    /* A shard that does not take its mail slows those who publish to it. */
-    if (shard->late_count > LATE_MAIL_BUSY && shard->pressure == STORE_EASY) {
-        shard->pressure = STORE_BUSY;
-    }
-    shard_let_go(shard);
-    if (!list_empty(&shard->paused)) {
-        shard_resume_paused(shard);
+        atomic_store(&shard->settled, store_durable(shard->broker->store));
     }
 }
 
-void shard_durable(struct shard *shard, lsn_t lsn) {
+static void shard_told_durable(struct shard *shard, lsn_t lsn) {
     struct link *next;
     must(lsn >= shard->durable);
     shard->durable = lsn;
@@ -137,11 +122,38 @@ void shard_durable(struct shard *shard, lsn_t lsn) {
     }
 }
 
+void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t wall, lsn_t durable) {
+    must(!shard->in_turn);
+    shard->in_turn = true;
+    shard_clock(shard, now, wall);
+    if (shard->mutant_held_count > 0) {
+        mutant_hold_now(shard);
+    }
+    if (shard->late_count > 0) {
+        route_send_late(shard);
+    }
+    /* A shard that does not take its mail slows those who publish to it. */
+    if (shard->late_count > LATE_MAIL_BUSY && shard->pressure == STORE_EASY) {
+        shard->pressure = STORE_BUSY;
+    }
+    shard_let_go(shard);
+    if (!list_empty(&shard->paused)) {
+        shard_resume_paused(shard);
+    }
+    shard_told_durable(shard, durable);
+}
+
+void shard_durable(struct shard *shard, lsn_t lsn) {
+    must(shard->in_turn);
+    shard_told_durable(shard, lsn);
+}
+
 size_t shard_mail(struct shard *shard, unsigned from, size_t max) {
     const struct broker *broker = shard->broker;
     struct ring *ring = &broker->rings[from * broker->shard_count + shard->index];
     struct mail mail;
     size_t count = 0;
+    must(shard->in_turn);
     while (count < max && ring_pop(ring, &mail)) {
         route_mail(shard, &mail);
         count++;
@@ -150,11 +162,13 @@ size_t shard_mail(struct shard *shard, unsigned from, size_t max) {
 }
 
 struct conn_handle shard_opened(struct shard *shard, const char *peer) {
+    must(shard->in_turn);
     return connection_create(shard, peer)->handle;
 }
 
 void shard_bytes(struct shard *shard, struct conn_handle conn, struct span bytes) {
     struct connection *c = connection_find(shard, conn);
+    must(shard->in_turn);
     if (c != NULL) {
         input_feed(c, bytes);
     }
@@ -162,6 +176,7 @@ void shard_bytes(struct shard *shard, struct conn_handle conn, struct span bytes
 
 void shard_closed(struct shard *shard, struct conn_handle conn) {
     struct connection *c = connection_find(shard, conn);
+    must(shard->in_turn);
     if (c == NULL) {
         return;
     }
@@ -174,6 +189,7 @@ void shard_closed(struct shard *shard, struct conn_handle conn) {
 }
 
 void shard_stop(struct shard *shard) {
+    must(shard->in_turn);
     for (uint32_t i = 0; i < shard->slot_count; i++) {
         if (shard->slots[i].connection != NULL) {
             connection_close(shard->slots[i].connection, REASON_SERVER_SHUTTING_DOWN, false);
@@ -182,6 +198,7 @@ void shard_stop(struct shard *shard) {
 }
 
 void shard_tick(struct shard *shard) {
+    must(shard->in_turn);
     for (uint32_t i = 0; i < shard->slot_count; i++) {
         if (shard->slots[i].connection != NULL) {
             expiry_connection(shard->slots[i].connection);
@@ -194,6 +211,7 @@ void shard_tick(struct shard *shard) {
 
 bool shard_next_dirty(struct shard *shard, struct conn_handle *conn) {
     struct link *l = list_pop_front(&shard->dirty);
+    must(shard->in_turn);
     if (l == NULL) {
         return false;
     }
@@ -213,7 +231,7 @@ int shard_output(const struct shard *shard, struct conn_handle conn, struct iove
 
 void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
     struct connection *c = connection_find(shard, conn);
-    must(c != NULL);
+    must(shard->in_turn && c != NULL);
     outbox_sent(&c->out, bytes);
     if ((c->pause & PAUSE_OUTPUT) != 0) {
         c->received_at = shard->now; /* it is not read from, but it reads: it is alive */
@@ -233,28 +251,23 @@ size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn) {
 
 unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *bytes) {
     struct connection *c = connection_find(shard, conn);
-    must(c != NULL && c->state == CONNECTION_MOVING && c->session == NULL);
+    must(shard->in_turn && c != NULL && c->state == CONNECTION_MOVING && c->session == NULL);
     unsigned to = c->move_to;
     buf_bytes(bytes, buf_span(&c->in));
     connection_destroy(c);
     return to;
 }
 
-uint64_t shard_wake_set(struct shard *shard) {
-    uint64_t set = shard->wake_set;
+struct turn_result shard_turn_end(struct shard *shard) {
+    must(shard->in_turn);
+    struct turn_result result = {
+        .wake = shard->wake_set, .again = !list_empty(&shard->paused), .late = shard->late_count > 0};
+    shard->in_turn = false;
     shard->wake_set = 0;
-    if (shard->late_count == 0) {
+    if (!result.late) {
         atomic_store(&shard->settled, UINT64_MAX);
     }
-    return set;
-}
-
-bool shard_tries_again(const struct shard *shard) {
-    return !list_empty(&shard->paused);
-}
-
-bool shard_mail_waiting(const struct shard *shard) {
-    return shard->late_count > 0;
+    return result;
 }
 
 struct shard_counters shard_counters(const struct shard *shard) {

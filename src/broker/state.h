@@ -145,6 +145,7 @@ struct shard {
     unsigned index;
     mono_ms_t now;
     wall_ms_t wall;
+    bool in_turn;                 /* between shard_turn_begin() and shard_turn_end() */
     lsn_t durable;                /* as last told */
     enum store_pressure pressure; /* as last asked */
     struct connection_slot *slots;
@@ -197,6 +198,8 @@ static inline lsn_t shard_barrier(const struct shard *shard, enum mutant which, 
     return barrier(shard->broker->options.mutant, which, after);
 }
 
+/* What a shard knows of the time and of the store when a turn begins. */
+void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t wall);
 /* Writes a line to the log. */
 void shard_log(const struct shard *shard, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -23,6 +23,7 @@
 #define PAUSED_LOOK_MS 10    /* while a connection is not read from: the broker tries again */
 #define STOP_AFTER_MS 5000   /* for outboxes to become empty at a stop */
 #define STOP_LOOK_MS 50
+#define RING_AFTER_NS 300000 /* of a turn: what it has staged goes on its way to the disk */
 
 static void loop_again(uv_idle_t *idle) {
     (void)idle;
@@ -140,6 +141,7 @@ static void loop_accept(struct loop *loop) {
 
 /* ---- the turn ---- */
 
+/* Some of what this turn does may leave with it already. */
 static void loop_durable(struct loop *loop) {
     lsn_t durable = store_durable(loop->shared->store);
     if (durable != loop->durable) {
@@ -170,10 +172,21 @@ static void loop_moved(struct loop *loop) {
     }
 }
 
+/* Rings the commit thread for what this turn has staged so far. */
+static void loop_ring(struct loop *loop) {
+    if (loop->staged) {
+        loop->staged = false;
+        store_work_ring(loop->shared->work);
+    }
+}
+
 static void loop_read(struct loop *loop) {
     struct link *l;
     while ((l = list_pop_front(&loop->ready)) != NULL) {
         conn_events(container_of(l, struct conn, turn_link));
+        if (loop->staged && uv_hrtime() - loop->began_ns > RING_AFTER_NS) {
+            loop_ring(loop);
+        }
     }
 }
 
@@ -184,17 +197,10 @@ static void loop_tick(struct loop *loop) {
     }
 }
 
-/* Rings the commit thread for what this turn has staged. */
-static void loop_ring(struct loop *loop) {
-    if (loop->staged) {
-        loop->staged = false;
-        store_work_ring(loop->shared->work);
-    }
-}
-
-/* Wakes the shards that this turn has mail for: its last word to the shard. */
-static void loop_wake_others(struct loop *loop) {
-    uint64_t wake = shard_wake_set(loop->shard);
+/* The turn's last word to the shard, whose mail wakes other shards. */
+static void loop_turn_end(struct loop *loop) {
+    loop->result = shard_turn_end(loop->shard);
+    uint64_t wake = loop->result.wake;
     for (unsigned i = 0; wake != 0; i++, wake >>= 1) {
         if ((wake & 1) != 0) {
             waker_wake(&loop->shared->loops[i].waker);
@@ -266,10 +272,10 @@ static void loop_rest(struct loop *loop) {
     if (waits != atomic_load_explicit(&loop->waits, memory_order_relaxed)) {
         atomic_store(&loop->waits, waits);
     }
-    if (shard_mail_waiting(loop->shard)) {
+    if (loop->result.late) {
         loop_turn_within(loop, MAIL_RETRY_MS);
     }
-    if (shard_tries_again(loop->shard)) {
+    if (loop->result.again) {
         loop_turn_within(loop, PAUSED_LOOK_MS);
     }
     if (loop->stopping) {
@@ -284,11 +290,13 @@ static void loop_rest(struct loop *loop) {
     }
 }
 
-static void loop_times(struct loop *loop) {
+static void loop_turn_begin(struct loop *loop) {
     struct timespec wall;
     (void)clock_gettime(CLOCK_REALTIME, &wall);
     loop->now = (mono_ms_t)uv_now(&loop->uv);
-    shard_time(loop->shard, loop->now, (wall_ms_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000);
+    loop->began_ns = uv_hrtime();
+    loop->durable = store_durable(loop->shared->store);
+    shard_turn_begin(loop->shard, loop->now, (wall_ms_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000, loop->durable);
 }
 
 static void loop_turn(uv_check_t *check) {
@@ -299,8 +307,7 @@ static void loop_turn(uv_check_t *check) {
     }
     reclaim_online();
     loop->more = false;
-    loop_times(loop);
-    loop_durable(loop);
+    loop_turn_begin(loop);
     loop_mail(loop);
     loop_moved(loop);
     loop_accept(loop);
@@ -314,7 +321,7 @@ static void loop_turn(uv_check_t *check) {
     loop_output(loop);
     loop_deadlines(loop);
     loop_ring(loop);
-    loop_wake_others(loop);
+    loop_turn_end(loop);
     if (loop->stopping && (loop->conn_count == 0 || loop->now >= loop->stop_at)) {
         loop_end(loop);
     } else {

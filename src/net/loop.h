@@ -69,12 +69,14 @@ struct loop {
     uint8_t *scratch;     /* what is read goes here first */
     mono_ms_t now;
     mono_ms_t next_tick;
-    mono_ms_t stop_at;   /* while stopping: when to give up */
-    size_t disk_waiters; /* connections that the disk holds up */
-    _Atomic bool waits;  /* disk_waiters is not 0; for the commit thread */
-    lsn_t durable;       /* as the shard was told last */
-    bool staged;         /* the commit thread is to be rung */
-    bool more;           /* another turn is needed at once */
+    mono_ms_t stop_at;         /* while stopping: when to give up */
+    size_t disk_waiters;       /* connections that the disk holds up */
+    _Atomic bool waits;        /* disk_waiters is not 0; for the commit thread */
+    lsn_t durable;             /* as the shard was told last */
+    uint64_t began_ns;         /* when this turn began, on libuv's clock */
+    struct turn_result result; /* of the last turn */
+    bool staged;               /* the commit thread is to be rung */
+    bool more;                 /* another turn is needed at once */
     bool stopping;
 };
 

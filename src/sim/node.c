@@ -115,7 +115,6 @@ bool node_start(struct world *w) {
     }
     absence_up(w);
     for (unsigned s = 0; s < w->plan->shards; s++) {
-        shard_time(broker_shard(n->broker, s), w->now, w->wall);
         n->dirty[s] = true;
     }
     return true;
@@ -305,13 +304,13 @@ static void turn_end(struct world *w, unsigned shard) {
             return;
         }
     }
-    uint64_t woken = shard_wake_set(s);
+    const struct turn_result result = shard_turn_end(s);
     for (unsigned to = 0; to < w->plan->shards && to < SIM_SHARDS_MAX; to++) {
-        if ((woken >> to & 1) != 0) {
+        if ((result.wake >> to & 1) != 0) {
             n->mail[to] |= (uint8_t)(1U << shard);
         }
     }
-    n->waiting[shard] = shard_mail_waiting(s);
+    n->waiting[shard] = result.late;
     garbage_free(n);
     node_alive(w);
 }
@@ -319,12 +318,8 @@ static void turn_end(struct world *w, unsigned shard) {
 static struct shard *turn_begin(struct world *w, unsigned shard) {
     struct node *n = &w->node;
     struct shard *s = broker_shard(n->broker, shard);
-    shard_time(s, w->now, w->wall);
-    lsn_t durable = store_durable(n->machine.store);
-    if (durable != n->told[shard]) {
-        n->told[shard] = durable;
-        shard_durable(s, durable);
-    }
+    n->told[shard] = store_durable(n->machine.store);
+    shard_turn_begin(s, w->now, w->wall, n->told[shard]);
     n->machine.sealed = false;
     w->expect_refusal = w->expect_refusal || store_pressure(n->machine.store) == STORE_FULL;
     return s;

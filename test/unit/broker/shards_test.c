@@ -1,5 +1,9 @@
 /* Several shards: the same answers as with one, mail that finds its ring full, queues that are let go of memory while
  * mail is on its way. */
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
 #include "world.h"
 
 #include <stdlib.h>
@@ -145,13 +149,15 @@ static void a_full_ring_loses_nothing(void **state) {
             turn_mail(w, 1);
         }
     }
-    assert_true(shard_mail_waiting(world_shard(w, 0)));
-    assert_int_equal(shard_wake_set(world_shard(w, 0)) & 2, 2);
+    struct turn_result ended = turn_end(w, 0);
+    assert_true(ended.late);
+    assert_int_equal(ended.wake & 2, 2);
     w->at_once = true;
     for (int i = 0; i < 4; i++) {
         turn(w);
     }
-    assert_false(shard_mail_waiting(world_shard(w, 0)));
+    assert_false(turn_end(w, 0).late);
+    turn(w);
     assert_int_equal(take_all(&to, 1), COUNT + 1);
     assert_int_equal(counters(w).queued, 0);
     peer_close(&from);
@@ -260,7 +266,7 @@ static void late_mail_finds_its_place(void **state) {
         turn_begin(w, 2);
         turn_mail(w, 2);
     }
-    assert_true(shard_mail_waiting(world_shard(w, 0)));
+    assert_true(turn_end(w, 0).late);
     for (int i = 0; i < 3; i++) {
         turn(w);
     }
@@ -355,6 +361,64 @@ static void a_queue_is_full_for_every_shard(void **state) {
     world_close(w);
 }
 
+/* ---- the protocol of a turn ---- */
+
+enum step { STEP_NONE, STEP_OPEN, STEP_MAIL, STEP_TICK, STEP_NEXT, STEP_END, STEP_BEGIN };
+
+/* True when the step, after a turn that has ended (or in one), stops the process. */
+static bool step_stops(struct world *w, enum step step) {
+    struct conn_handle handle;
+    struct shard *shard = world_shard(w, 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        (void)signal(SIGABRT, SIG_DFL);
+        (void)close(STDERR_FILENO);
+        switch (step) {
+        case STEP_NONE:
+            break;
+        case STEP_OPEN:
+            (void)shard_opened(shard, "peer");
+            break;
+        case STEP_MAIL:
+            (void)shard_mail(shard, 0, 1);
+            break;
+        case STEP_TICK:
+            shard_tick(shard);
+            break;
+        case STEP_NEXT:
+            (void)shard_next_dirty(shard, &handle);
+            break;
+        case STEP_END:
+            (void)shard_turn_end(shard);
+            break;
+        case STEP_BEGIN:
+            shard_turn_begin(shard, w->now, w->wall, store_durable(&w->store.store));
+            break;
+        }
+        _exit(0);
+    }
+    int status = 0;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WIFSIGNALED(status);
+}
+
+static void nothing_happens_outside_of_a_turn(void **state) {
+    (void)state;
+    struct world *w = world_of(1);
+    for (enum step step = STEP_OPEN; step <= STEP_NEXT; step++) {
+        assert_false(step_stops(w, step));
+    }
+    assert_true(step_stops(w, STEP_BEGIN));
+    (void)turn_end(w, 0);
+    for (enum step step = STEP_OPEN; step <= STEP_END; step++) {
+        assert_true(step_stops(w, step));
+    }
+    assert_false(step_stops(w, STEP_NONE));
+    turn(w);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_message_reaches_every_shard_once),
@@ -365,6 +429,7 @@ int main(void) {
         cmocka_unit_test(late_mail_finds_its_place),
         cmocka_unit_test(what_overtook_late_mail_is_not_sent_twice),
         cmocka_unit_test(a_queue_is_full_for_every_shard),
+        cmocka_unit_test(nothing_happens_outside_of_a_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

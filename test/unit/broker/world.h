@@ -11,7 +11,7 @@
 #include "packet/packet.h"
 #include "packet/property.h"
 
-enum { LINE_BYTES = 1024, GARBAGE_MAX = 4096 };
+enum { LINE_BYTES = 1024, GARBAGE_MAX = 4096, SHARDS_IN_TEST = 8 };
 
 struct world {
     struct broker_options options;
@@ -19,6 +19,7 @@ struct world {
     struct broker *broker;
     mono_ms_t now;
     wall_ms_t wall;
+    bool in_turn[SHARDS_IN_TEST];
     bool at_once; /* what is staged is durable when the next turn begins */
     struct {
         void *memory;
@@ -79,15 +80,23 @@ static inline void durable_to(struct world *w, lsn_t lsn) {
     atomic_store(&w->store.store.durable, lsn);
 }
 
+/* The end of a shard's turn; nothing may come before its next begins. */
+static inline struct turn_result turn_end(struct world *w, unsigned i) {
+    w->in_turn[i] = false;
+    return shard_turn_end(world_shard(w, i));
+}
+
 /* The end of a shard's turn and the first half of its next, in which it stays: packets come within a turn. */
 static inline void turn_begin(struct world *w, unsigned i) {
     struct shard *shard = world_shard(w, i);
-    (void)shard_wake_set(shard);
+    if (w->in_turn[i]) {
+        (void)turn_end(w, i);
+    }
+    w->in_turn[i] = true;
     if (w->at_once) {
         durable_to(w, w->store.last);
     }
-    shard_time(shard, w->now, w->wall);
-    shard_durable(shard, store_durable(&w->store.store));
+    shard_turn_begin(shard, w->now, w->wall, store_durable(&w->store.store));
 }
 
 static inline void turn_mail(struct world *w, unsigned i) {
