@@ -24,7 +24,7 @@ struct sim_flags {
     bool keep_going;
     bool mutants;
     const char *world; /* of the exhaustive walk */
-    struct plan_mutants left_out;
+    struct plan_variant variant;
 };
 
 /* The seed that runs, for the case that an assertion of ours ends the process. */
@@ -50,7 +50,7 @@ static void on_abort(int signal_number) {
 
 static void usage(FILE *out) {
     (void)fputs("usage: quartet sim [--seed S] [--seeds N [--from S]] [--minutes M] [--mutant NAME] [--keep-going]\n"
-                "                   [--verbose]\n"
+                "                   [--verbose] [--world NAME]\n"
                 "       quartet sim --scenario [--rewrite | --mutant NAME] FILE...\n"
                 "       quartet sim --mutants [--seeds N]\n"
                 "       quartet sim --exhaustive WORLD|all [--seeds THOUSANDS_OF_STATES]\n\n"
@@ -58,6 +58,7 @@ static void usage(FILE *out) {
                 "  --seeds N     N histories, from seed 1 or --from on\n"
                 "  --minutes M   as many histories as fit\n"
                 "  --mutant NAME breaks one barrier or rule of the broker; client/NAME: of the clients\n"
+                "  --world NAME  worlds of one kind alone, which seeds draw now and then or not at all\n"
                 "  --keep-going  goes on after a failing seed and lists all of them\n"
                 "  --mutants     breaks each of them in turn; each must be noticed\n",
                 out);
@@ -70,13 +71,29 @@ static const char *const mutant_names[] = {"NONE",
 };
 
 /* NAME, or client/NAME. */
-static bool mutant_parse(const char *text, struct plan_mutants *out) {
+static bool mutant_parse(const char *text, struct plan_variant *out) {
     static const char client[] = "client/";
     const bool of_client = strncmp(text, client, sizeof client - 1) == 0;
     const char *name = of_client ? text + sizeof client - 1 : text;
     for (size_t i = 0; i < sizeof mutant_names / sizeof mutant_names[0]; i++) {
         if (strcmp(name, mutant_names[i]) == 0) {
             *(of_client ? &out->client : &out->broker) = (enum mutant)i;
+            return true;
+        }
+    }
+    return false;
+}
+
+static const char *const world_names[] = {"DRAWN",
+#define WORLD_NAME(name, share, text) #name,
+                                          PLAN_WORLD_ROWS(WORLD_NAME)
+#undef WORLD_NAME
+};
+
+static bool world_parse(const char *text, enum plan_world *out) {
+    for (size_t i = 0; i < sizeof world_names / sizeof world_names[0]; i++) {
+        if (strcmp(text, world_names[i]) == 0) {
+            *out = (enum plan_world)i;
             return true;
         }
     }
@@ -118,7 +135,11 @@ static bool parse(int argc, char **argv, struct sim_flags *f) {
         } else if (strcmp(argv[i], "--minutes") == 0) {
             f->minutes = strtod(value, NULL);
             f->seeds_given = true;
-        } else if (strcmp(argv[i], "--mutant") != 0 || !mutant_parse(value, &f->left_out)) {
+        } else if (strcmp(argv[i], "--world") == 0) {
+            if (!world_parse(value, &f->variant.world)) {
+                return false;
+            }
+        } else if (strcmp(argv[i], "--mutant") != 0 || !mutant_parse(value, &f->variant)) {
             return false;
         }
         i += takes ? 1 : 0;
@@ -134,14 +155,14 @@ static int run_seeds(const struct sim_flags *f) {
         struct swarm_result result;
         bool alone = f->verbose && f->count == 1;
         seed_running = f->from + i;
-        if (swarm_seed(seed_running, f->left_out, alone ? stdout : NULL, &counts, &result)) {
+        if (swarm_seed(seed_running, f->variant, alone ? stdout : NULL, &counts, &result)) {
             continue;
         }
         failures++;
         (void)printf("seed %llu fails: %s\n", (unsigned long long)seed_running, result.failure);
         (void)fflush(stdout);
         if (!f->keep_going) {
-            swarm_report(seed_running, f->left_out, stdout);
+            swarm_report(seed_running, f->variant, stdout);
             break;
         }
     }
@@ -164,7 +185,7 @@ static int run_exhaustive(const struct sim_flags *f) {
             continue;
         }
         const double begin = seconds_now();
-        const struct explore_result r = explore_walk(world, f->left_out, states_max, stdout);
+        const struct explore_result r = explore_walk(world, f->variant, states_max, stdout);
         (void)printf("%-14s %9llu states, %9llu runs, %8llu paths to their end, %6.1f s%s: %s\n", world->name,
                      (unsigned long long)r.states, (unsigned long long)r.runs, (unsigned long long)r.paths,
                      seconds_now() - begin, r.complete ? "" : ", not all walked", r.failed ? r.failure : world->text);
@@ -182,15 +203,15 @@ static int run_exhaustive(const struct sim_flags *f) {
 /* --scenario [--rewrite | --mutant NAME] FILE...: each file's scenarios; the summary line counts them. */
 static int run_scenarios(int count, char **files) {
     struct scenario_counts counts = {0, 0};
-    struct plan_mutants left_out = {MUTANT_NONE, MUTANT_NONE};
+    struct plan_variant variant = {0};
     const bool rewrite = strcmp(files[0], "--rewrite") == 0;
     const bool mutant = count > 1 && strcmp(files[0], "--mutant") == 0;
-    if (mutant && !mutant_parse(files[1], &left_out)) {
+    if (mutant && !mutant_parse(files[1], &variant)) {
         usage(stderr);
         return EXIT_WRONG;
     }
     for (int i = rewrite ? 1 : mutant ? 2 : 0; i < count; i++) {
-        if (!scenario_file(files[i], left_out, rewrite ? NULL : stdout, rewrite, &counts)) {
+        if (!scenario_file(files[i], variant, rewrite ? NULL : stdout, rewrite, &counts)) {
             (void)fprintf(stderr, "%s cannot be read or written\n", files[i]);
             return EXIT_WRONG;
         }

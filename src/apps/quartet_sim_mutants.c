@@ -21,7 +21,7 @@
 
 struct trial {
     const char *name; /* of a client's: client/NAME */
-    struct plan_mutants mutants;
+    struct plan_variant mutants;
     bool exists;         /* on this side */
     uint64_t seeds[128]; /* that are tried first */
     unsigned seed_count;
@@ -37,7 +37,7 @@ struct verdict_shared {
     char failure[200];
 };
 
-static void try_scenarios(struct plan_mutants mutants, struct verdict_shared *v) {
+static void try_scenarios(struct plan_variant mutants, struct verdict_shared *v) {
     glob_t files;
     if (glob(DIRECTORY "/*.txt", 0, NULL, &files) != 0) {
         return;
@@ -126,11 +126,11 @@ static void print(const struct trial *t, const struct verdict_shared *v) {
 /* Each mutant on each side where it exists. */
 static struct trial trials[] = {
 #define TRIAL(name, side, text)                                                                                        \
-    {#name, {MUTANT_##name, MUTANT_NONE}, (MUTANT_OF_##side & MUTANT_OF_BROKER) != 0, {0}, 0, 0},
+    {#name, {.broker = MUTANT_##name}, (MUTANT_OF_##side & MUTANT_OF_BROKER) != 0, {0}, 0, 0},
     MUTANT_ROWS(TRIAL)
 #undef TRIAL
 #define TRIAL(name, side, text)                                                                                        \
-    {"client/" #name, {MUTANT_NONE, MUTANT_##name}, (MUTANT_OF_##side & MUTANT_OF_CLIENT) != 0, {0}, 0, 0},
+    {"client/" #name, {.client = MUTANT_##name}, (MUTANT_OF_##side & MUTANT_OF_CLIENT) != 0, {0}, 0, 0},
         MUTANT_ROWS(TRIAL)
 #undef TRIAL
 };

@@ -4,7 +4,8 @@
 #include "base/must.h"
 #include "sim/world.h"
 
-#define CALM_ROUNDS_MAX 3000
+#define CALM_ROUNDS_MAX 3000 /* and so many for each message of a retained set: */
+#define CALM_ROUNDS_OF_A_SET 40
 #define CALM_IDLE_MAX 80 /* rounds in which nothing moved but the clock */
 
 static bool calm_conn(struct world *w, int at) {
@@ -158,7 +159,8 @@ static void calm_checkpoints(struct world *w) {
 static void settle(struct world *w) {
     char text[200] = "";
     unsigned idle = 0;
-    for (unsigned round = 0; round < CALM_ROUNDS_MAX && !w->failed; round++) {
+    const unsigned rounds_max = CALM_ROUNDS_MAX + CALM_ROUNDS_OF_A_SET * w->plan->set;
+    for (unsigned round = 0; round < rounds_max && !w->failed; round++) {
         if (calm_round(w)) {
             idle = 0;
             if (round % 8 == 7) {
@@ -193,7 +195,7 @@ static void expect_empty(struct world *w, enum table_tree tree, const char *what
 static void judge_rest(struct world *w) {
     for (unsigned i = 0; i < 64 && w->node.up && node_checkpoint(w, true); i++) {
     }
-    const size_t retained = w->plan->retain ? w->plan->topics : 0;
+    const size_t retained = w->plan->retain ? topics_count(w->plan) : 0;
     expect_empty(w, TABLE_MESSAGES, "messages", retained);
     expect_empty(w, TABLE_REFERENCES, "references to messages", retained);
     expect_empty(w, TABLE_QUEUE, "queued deliveries", 0);
@@ -264,6 +266,18 @@ void world_settle_client(struct world *w, int client) {
     do {
         world_quiet(w);
     } while (!w->failed && calm_any(w, client));
+}
+
+void world_finish_client(struct world *w, int client) {
+    for (unsigned i = 0; i < CALM_IDLE_MAX; i++) {
+        world_settle_client(w, client);
+        if (w->failed || model_settled(w, &w->clients[client])) {
+            break;
+        }
+        calm_checkpoints(w);
+        calm_tick(w);
+    }
+    w->calm = false;
 }
 
 void world_calm(struct world *w) {

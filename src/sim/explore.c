@@ -385,7 +385,7 @@ static bool at_once(struct walk *x) {
 
 /* ---- one path ---- */
 
-static void make_plan(struct walk *x, struct plan_mutants mutants) {
+static void make_plan(struct walk *x, struct plan_variant mutants) {
     static const enum action faults[] = {ACTION_CUT,    ACTION_POWER,      ACTION_KILL,     ACTION_TAKEOVER,
                                          ACTION_REPEAT, ACTION_PEER_POWER, ACTION_PEER_KILL};
     struct plan *p = &x->plan;
@@ -498,7 +498,7 @@ static bool next_path(struct walk *x) {
     return true;
 }
 
-struct explore_result explore_walk(const struct explore_world *world, struct plan_mutants mutants, uint64_t states_max,
+struct explore_result explore_walk(const struct explore_world *world, struct plan_variant mutants, uint64_t states_max,
                                    FILE *trace) {
     struct walk *x = mem_zero(1, sizeof *x);
     x->what = world;

@@ -35,5 +35,5 @@ struct explore_result {
 };
 
 /* Walks the world, at most `states_max` states of it. `trace` (may be NULL): a failing path is printed there. */
-struct explore_result explore_walk(const struct explore_world *world, struct plan_mutants mutants, uint64_t states_max,
+struct explore_result explore_walk(const struct explore_world *world, struct plan_variant mutants, uint64_t states_max,
                                    FILE *trace);

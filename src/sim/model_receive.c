@@ -385,6 +385,7 @@ static void on_suback(struct world *w, struct model *m, const struct mini_packet
         } else if (x->state == 1) {
             x->state = 2;
             oracle_subscribed(w, x->subscription);
+            w->suback_seen = true;
         }
     } else if (x->state == 3) {
         x->state = 0;

@@ -6,38 +6,6 @@
 
 #define PUBLISH_BYTES_MORE 30 /* of a PUBLISH beside topic and payload, at most: header, packet id, properties */
 
-const char *const sim_topics[] = {"a", "a/b", "a/c", "b", "/", "$x/a"};
-const unsigned sim_topic_count = sizeof sim_topics / sizeof sim_topics[0];
-const char *const sim_filters[] = {"a", "a/b", "a/#", "+", "#", "+/b", "a/+", "b", "+/+", "$x/#", "a/c", "/+"};
-const unsigned sim_filter_count = sizeof sim_filters / sizeof sim_filters[0];
-
-/* Level by level, from the left; both are short and known. */
-bool oracle_matches(const char *filter, const char *topic) {
-    if (topic[0] == '$' && (filter[0] == '#' || filter[0] == '+')) {
-        return false;
-    }
-    for (;;) {
-        size_t f = strcspn(filter, "/"), t = strcspn(topic, "/");
-        if (f == 1 && filter[0] == '#') {
-            return true;
-        }
-        bool any = f == 1 && filter[0] == '+';
-        if (!any && (f != t || strncmp(filter, topic, f) != 0)) {
-            return false;
-        }
-        filter += f;
-        topic += t;
-        if (*topic == '\0') {
-            return *filter == '\0' || strcmp(filter, "/#") == 0;
-        }
-        if (*filter == '\0') {
-            return false;
-        }
-        filter++;
-        topic++;
-    }
-}
-
 /* ---- messages ---- */
 
 static struct sim_message *message_at(struct world *w, int message) {
@@ -55,6 +23,24 @@ static bool clears_already(const struct world *w, uint8_t topic) {
     return false;
 }
 
+/* In a world with a set most messages go to its topics. */
+static uint8_t draw_topic(struct world *w) {
+    const struct plan *plan = w->plan;
+    const bool of_set = plan->set > 0 && choose(w->choices, 4) != 3;
+    return of_set ? topics_at(plan, plan->topics + choose(w->choices, plan->set))
+                  : (uint8_t)choose(w->choices, plan->topics);
+}
+
+struct sim_message oracle_set_message(const struct world *w, int client, unsigned place) {
+    return (struct sim_message){.state = SIM_MESSAGE_WAITING,
+                                .publisher = client,
+                                .topic = topics_at(w->plan, w->plan->topics + place),
+                                .qos = 1,
+                                .retain = true,
+                                .bytes = (uint16_t)(8 + w->plan->payload_max / 2),
+                                .order = place + 1};
+}
+
 struct sim_message oracle_draw_message(struct world *w, int client, uint32_t order) {
     const struct plan *plan = w->plan;
     const struct plan_client *c = &plan->clients[client];
@@ -62,8 +48,8 @@ struct sim_message oracle_draw_message(struct world *w, int client, uint32_t ord
     while ((plan->qos_mask >> qos & 1) == 0) {
         qos = (qos + 1) % 3;
     }
-    const bool retain = plan->retain && choose(w->choices, 3) == 2;
-    const uint8_t topic = (uint8_t)choose(w->choices, plan->topics);
+    const bool retain = plan->retain && choose(w->choices, 3) >= (plan->set > 0 ? 1 : 2);
+    const uint8_t topic = draw_topic(w);
     return (struct sim_message){
         .state = SIM_MESSAGE_WAITING,
         .publisher = client,
@@ -81,7 +67,7 @@ struct sim_message oracle_draw_message(struct world *w, int client, uint32_t ord
 
 int oracle_message(struct world *w, const struct sim_message *m) {
     struct oracle *o = &w->oracle;
-    if (o->message_count == SIM_MESSAGES_MAX) {
+    if (o->message_count == SIM_MESSAGES_MAX + w->plan->set) {
         return -1;
     }
     o->messages[o->message_count] = *m;
@@ -267,7 +253,8 @@ static int match_qos(const struct sim_subscription *s, const struct sim_message 
 }
 
 static bool was_possible(const struct world *w, const struct sim_subscription *s, const struct sim_message *m) {
-    uint64_t last = m->accepted != 0 && m->qos == 2 ? m->accepted : w->step;
+    const bool once = m->qos == 2 || m->sends == 1;
+    const uint64_t last = m->accepted != 0 && once ? m->accepted : w->step;
     return s->asked <= last && (s->gone == 0 || s->gone >= m->first_sent);
 }
 
@@ -382,6 +369,7 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
         check_order(w, d);
         a->first_step = w->step;
     }
+    a->first_any = a->first_any == 0 ? w->step : a->first_any;
 }
 
 static bool has_expired(const struct world *w, const struct sim_message *m) {

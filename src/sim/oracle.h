@@ -3,7 +3,7 @@
  * It knows only what a client can know: when a packet was handed to the network and when an answer came. What the
  * broker did in between is an interval, and judgement is strict inside those intervals: a subscription is "sure" from
  * SUBACK until UNSUBSCRIBE is written, "possible" from SUBSCRIBE written until UNSUBACK. Shares no code with the
- * broker: topics are matched here once more, in another way.
+ * broker.
  *
  *     G1  each accepted message arrives once for each subscription that was sure from its first PUBLISH to its answer
  *     G2  never more often than there were possible subscriptions (QoS 1: times the PUBLISH packets that were sent)
@@ -12,8 +12,10 @@
 
 #include "base/types.h"
 #include "sim/plan.h"
+#include "sim/topics.h"
 
 #define SIM_SUBSCRIPTIONS_MAX 192
+#define SIM_MESSAGES_ALL (SIM_MESSAGES_MAX + SIM_SET_MAX)
 
 struct world;
 
@@ -68,31 +70,26 @@ struct sim_arrival {
     uint8_t perhaps;     /* at QoS 1: resends that may have been other copies */
     uint8_t retained;    /* of them, those that had RETAIN set */
     uint64_t first_step; /* of the first that had no RETAIN */
+    uint64_t first_any;  /* of the first */
 };
 
 struct oracle {
-    struct sim_message messages[SIM_MESSAGES_MAX];
+    struct sim_message messages[SIM_MESSAGES_ALL];
     unsigned message_count;
     struct sim_subscription subscriptions[SIM_SUBSCRIPTIONS_MAX];
-    struct sim_arrival arrivals[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];
+    struct sim_arrival arrivals[SIM_CLIENTS_MAX][SIM_MESSAGES_ALL];
     unsigned incarnation[SIM_CLIENTS_MAX];
     /* Of real clients: PUBLISH packets with DUP at QoS 1, each of which the library gives to the application. */
-    uint8_t resent[SIM_CLIENTS_MAX][SIM_MESSAGES_MAX];
+    uint8_t resent[SIM_CLIENTS_MAX][SIM_MESSAGES_ALL];
     bool loose[SIM_CLIENTS_MAX]; /* of real clients: its session may have expired, what it receives is not judged */
     uint64_t judged_from[SIM_CLIENTS_MAX]; /* what was published before belongs to a session that was lost */
     uint64_t delivered;                    /* new deliveries, all */
 };
 
-extern const char *const sim_topics[];
-extern const unsigned sim_topic_count;
-extern const char *const sim_filters[];
-extern const unsigned sim_filter_count;
-
-/* Whether a filter matches a topic, as the standard's section 4.7 has it. */
-bool oracle_matches(const char *filter, const char *topic);
-
 /* A message that a client may publish now, as the plan and the choices have it; `order`: among the client's. */
 struct sim_message oracle_draw_message(struct world *w, int client, uint32_t order);
+/* The message of a retained set at this place. */
+struct sim_message oracle_set_message(const struct world *w, int client, unsigned place);
 /* A new message in a client's outbox; returns its number, or -1 when there is no room. */
 int oracle_message(struct world *w, const struct sim_message *m);
 /* Whether a PUBLISH with it may be larger than this client takes. */

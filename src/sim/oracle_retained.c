@@ -31,6 +31,36 @@ static uint64_t first_asked(const struct world *w, int client, uint8_t topic) {
     return first;
 }
 
+/* How many subscriptions of the client's session may bring messages of a topic. */
+static unsigned ways(const struct world *w, int client, uint8_t topic) {
+    unsigned count = 0;
+    for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
+        const struct sim_subscription *s = &w->oracle.subscriptions[i];
+        count += s->used && s->client == client && s->incarnation == w->oracle.incarnation[client] &&
+                         oracle_matches(sim_filters[s->what.filter], sim_topics[topic])
+                     ? 1
+                     : 0;
+    }
+    return count;
+}
+
+/* G3: the retained copy stands where the subscription begins, before all that is newer. Deliveries at different QoS
+ * may overtake each other. */
+static void check_retained_order(struct world *w, const struct sim_delivery *d) {
+    const struct sim_message *m = &w->oracle.messages[d->message];
+    if (d->qos == 0 || w->oracle.arrivals[d->client][d->message].first_any != 0 || ways(w, d->client, m->topic) != 1) {
+        return;
+    }
+    for (unsigned i = 0; i < w->oracle.message_count; i++) {
+        const struct sim_message *newer = &w->oracle.messages[i];
+        const struct sim_arrival *a = &w->oracle.arrivals[d->client][i];
+        if (writes(newer, m->topic) && a->copies[d->qos] > 0 && over_before(m, newer->first_sent) && !newer->doubtful) {
+            world_fail(w, "G3", "c%d gets m%d, an older retained message of %s, after m%u", d->client, d->message,
+                       sim_topics[m->topic], i);
+        }
+    }
+}
+
 void oracle_check_retained(struct world *w, const struct sim_delivery *d) {
     const struct sim_message *m = &w->oracle.messages[d->message];
     const uint64_t asked = first_asked(w, d->client, m->topic);
@@ -45,14 +75,15 @@ void oracle_check_retained(struct world *w, const struct sim_delivery *d) {
                        d->client, d->message, i);
         }
     }
+    check_retained_order(w, d);
 }
 
-/* The message that was surely the topic's during the whole of (asked, sure); -1: none is sure. */
-static int value_during(const struct world *w, uint8_t topic, uint64_t asked, uint64_t sure) {
+/* The message that was surely the topic's at the step `sure`, and from its own answer on; -1: none is sure. */
+static int value_at(const struct world *w, uint8_t topic, uint64_t sure) {
     int value = -1;
     for (unsigned i = 0; i < w->oracle.message_count; i++) {
         const struct sim_message *m = &w->oracle.messages[i];
-        if (writes(m, topic) && over_before(m, asked) &&
+        if (writes(m, topic) && over_before(m, sure) &&
             (value < 0 || m->first_sent > w->oracle.messages[value].first_sent)) {
             value = (int)i;
         }
@@ -67,18 +98,29 @@ static int value_during(const struct world *w, uint8_t topic, uint64_t asked, ui
     return value >= 0 && w->oracle.messages[value].doubtful ? -1 : value;
 }
 
+/* The last message before SUBACK has come: as a retained one when it was there before SUBSCRIBE; when it was written in
+ * between, as a retained or as a live one. */
+static void judge_topic(struct world *w, const struct sim_subscription *s, uint8_t topic) {
+    const int value = value_at(w, topic, s->sure);
+    if (value < 0) {
+        return;
+    }
+    const struct sim_message *m = &w->oracle.messages[value];
+    const struct sim_arrival *a = &w->oracle.arrivals[s->client][value];
+    const bool before = over_before(m, s->asked);
+    const bool come = before ? a->retained > 0 : a->copies[0] + a->copies[1] + a->copies[2] + a->perhaps > 0;
+    const bool local = s->what.no_local && m->publisher == s->client && !before;
+    if (!come && !m->clears && !local && !oracle_may_be_too_large(w, s->client, m)) {
+        world_fail(w, "G1", "m%d was the retained message of %s when c%d subscribed; it has not come", value,
+                   sim_topics[topic], s->client);
+    }
+}
+
 static void judge_subscription(struct world *w, const struct sim_subscription *s) {
-    for (unsigned topic = 0; topic < w->plan->topics; topic++) {
-        if (!oracle_matches(sim_filters[s->what.filter], sim_topics[topic])) {
-            continue;
-        }
-        int value = value_during(w, (uint8_t)topic, s->asked, s->sure);
-        if (value < 0 || oracle_may_be_too_large(w, s->client, &w->oracle.messages[value])) {
-            continue;
-        }
-        if (!w->oracle.messages[value].clears && w->oracle.arrivals[s->client][value].retained == 0) {
-            world_fail(w, "G1", "m%d was the retained message of %s when c%d subscribed; it has not come", value,
-                       sim_topics[topic], s->client);
+    for (unsigned i = 0; i < topics_count(w->plan); i++) {
+        const uint8_t topic = topics_at(w->plan, i);
+        if (oracle_matches(sim_filters[s->what.filter], sim_topics[topic])) {
+            judge_topic(w, s, topic);
         }
     }
 }

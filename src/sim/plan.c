@@ -135,6 +135,12 @@ static void draw_real(const struct plan *p, struct plan_client *c, struct prng *
     }
 }
 
+void plan_faults_rare(struct plan *p) {
+    for (unsigned a = 0; a < ACTION_COUNT; a++) {
+        p->weight[a] = (uint16_t)(calm_weights[a] != 0 ? p->weight[a] * 8 : p->weight[a]);
+    }
+}
+
 /* What befalls real clients alone in some worlds. Drawn apart, as the kinds are. */
 static void draw_more(struct plan *p, uint64_t seed) {
     struct prng random = prng_of(seed * 2 + 0x3a0e);
@@ -174,9 +180,7 @@ static void draw_kinds(struct plan *p, uint64_t seed) {
     }
     draw_real_faults(p, r);
     p->steps *= 3; /* each message takes more of them, and must have a chance to arrive between two faults */
-    for (unsigned a = 0; a < ACTION_COUNT; a++) {
-        p->weight[a] = (uint16_t)(calm_weights[a] != 0 ? p->weight[a] * 8 : p->weight[a]);
-    }
+    plan_faults_rare(p);
     for (unsigned i = 0; i < p->client_count; i++) {
         if (kind == 1 || prng_chance(r, 1, 2)) {
             draw_real(p, &p->clients[i], r);
@@ -194,7 +198,7 @@ static void add_probe(struct plan *p) {
                                                        .wanted_count = 1};
 }
 
-void plan_draw(struct plan *p, uint64_t seed) {
+static void draw(struct plan *p, uint64_t seed, bool models) {
     struct prng random = prng_of(seed * 2 + 1);
     struct prng *r = &random;
     plan_base(p);
@@ -217,7 +221,9 @@ void plan_draw(struct plan *p, uint64_t seed) {
     for (unsigned i = 0; i < p->client_count; i++) {
         draw_client(p, i, r);
     }
-    draw_kinds(p, seed);
+    if (!models) {
+        draw_kinds(p, seed);
+    }
     add_probe(p);
     p->broker.packet_ids_max = (packet_id_t)p->ids;
     p->broker.receive_maximum = ONE_OF(r, 1, 2, 3, 16);
@@ -229,6 +235,29 @@ void plan_draw(struct plan *p, uint64_t seed) {
     p->store.segment_bytes = ONE_OF(r, 16384, 32768);
     p->store.frame_bytes_max = ONE_OF(r, 4096, 8192);
     p->store.staged_bytes_busy = ONE_OF(r, 200, 2000, 65535, 65535);
+}
+
+/* Most seeds draw an ordinary world. Drawn apart, as the kinds are. */
+static enum plan_world draw_which(uint64_t seed) {
+    static const unsigned shares[] = {0,
+#define PLAN_WORLD_SHARE(name, share, text) share,
+                                      PLAN_WORLD_ROWS(PLAN_WORLD_SHARE)
+#undef PLAN_WORLD_SHARE
+    };
+    struct prng random = prng_of(seed * 2 + 0x5e75);
+    for (unsigned i = 1; i < sizeof shares / sizeof shares[0]; i++) {
+        if (shares[i] != 0 && prng_chance(&random, 1, shares[i])) {
+            return (enum plan_world)i;
+        }
+    }
+    return PLAN_WORLD_DRAWN;
+}
+
+void plan_draw(struct plan *p, uint64_t seed, struct plan_variant variant) {
+    const enum plan_world world = variant.world != PLAN_WORLD_DRAWN ? variant.world : draw_which(seed);
+    draw(p, seed, world != PLAN_WORLD_DRAWN);
+    plan_draw_world(p, seed, world);
+    plan_leave_out(p, variant);
 }
 
 static void print_client(const struct plan *p, unsigned at, FILE *out) {
@@ -267,6 +296,9 @@ void plan_print(const struct plan *p, FILE *out) {
             p->steps, p->topics);
     fprintf(out, "  broker: receive maximum %u, in flight %u, window %u, queue %llu\n", p->broker.receive_maximum,
             p->broker.inflight_max, p->broker.window_messages, (unsigned long long)p->broker.queue_messages_max);
+    if (p->set > 0) {
+        fprintf(out, "  a retained set of %u\n", p->set);
+    }
     fputs("  also:", out);
     fprintf(out, "%s%s%s%s%s%s%s", p->retain ? " RETAIN" : "", p->expiry ? " EXPIRY" : "",
             p->refusals ? " REFUSALS" : "", p->fragments ? " FRAGMENTS" : "", p->wall_jumps ? " WALL_JUMPS" : "",

@@ -10,7 +10,8 @@
 
 #define SIM_SHARDS_MAX 4
 #define SIM_CLIENTS_MAX 6
-#define SIM_MESSAGES_MAX 64
+#define SIM_MESSAGES_MAX 64 /* beside a retained set */
+#define SIM_SET_MAX 240     /* messages of a retained set, each with a topic of its own */
 #define SIM_IDS_MAX 8
 #define SIM_WANTED_MAX 3
 #define SIM_PIPE_BYTES_DRAWN 2048 /* a reader that is not slow */
@@ -84,9 +85,20 @@ struct plan_wanted {
 /* What a real client does when the broker has forgotten its session. */
 enum plan_lost { PLAN_LOST_RESEND = 0, PLAN_LOST_DROP, PLAN_LOST_ASK };
 
-/* One barrier or rule left out, on one side; zero: nothing is. */
-struct plan_mutants {
+/*      name, drawn for one seed in so many (0: only when it is asked for), what it is */
+#define PLAN_WORLD_ROWS(ROW) ROW(SETS, 0, "retained sets that do not fit into one frame, and crashes around SUBACK")
+
+enum plan_world {
+    PLAN_WORLD_DRAWN = 0, /* as the seed has it */
+#define PLAN_WORLD_ENUM(name, share, text) PLAN_WORLD_##name,
+    PLAN_WORLD_ROWS(PLAN_WORLD_ENUM)
+#undef PLAN_WORLD_ENUM
+};
+
+/* What is not drawn from the seed: one barrier or rule left out, on one side, and the kind of world; zero: nothing. */
+struct plan_variant {
     enum mutant broker, client;
+    enum plan_world world;
 };
 
 struct plan_client {
@@ -119,6 +131,7 @@ struct plan {
     unsigned client_count;
     unsigned ids;          /* packet ids are 1 to this, on both sides */
     unsigned messages;     /* published at most, wills apart */
+    unsigned set;          /* retained messages that are there before anybody subscribes */
     unsigned steps;        /* of the phase with faults */
     unsigned topics;       /* the first so many topics are used */
     uint8_t qos_mask;      /* bit q: messages of QoS q are published */
@@ -142,12 +155,16 @@ struct plan {
 };
 
 /* Leaves something out. */
-static inline void plan_leave_out(struct plan *p, struct plan_mutants mutants) {
-    p->broker.mutant = mutants.broker;
-    p->client_mutant = mutants.client;
+static inline void plan_leave_out(struct plan *p, struct plan_variant variant) {
+    p->broker.mutant = variant.broker;
+    p->client_mutant = variant.client;
 }
-/* Draws the plan of a seed. */
-void plan_draw(struct plan *p, uint64_t seed);
+/* Draws the plan of a seed, which has the kind of world that `variant` asks for. */
+void plan_draw(struct plan *p, uint64_t seed, struct plan_variant variant);
+/* Faults strike less often beside all that goes well. */
+void plan_faults_rare(struct plan *p);
+/* What is special in a world: drawn over a plan that is complete. */
+void plan_draw_world(struct plan *p, uint64_t seed, enum plan_world world);
 /* A quiet one without faults, with small limits: to start from. */
 void plan_base(struct plan *p);
 /* One line for each thing that differs between plans. */

@@ -164,7 +164,7 @@ static void scenario_line(struct scenario *s, char *line, FILE *out, struct scen
     }
 }
 
-void scenario_run(const char *name, const char *text, struct plan_mutants mutants, FILE *out, FILE *rewrite,
+void scenario_run(const char *name, const char *text, struct plan_variant mutants, FILE *out, FILE *rewrite,
                   struct scenario_counts *counts) {
     struct scenario *s = mem_zero(1, sizeof *s);
     s->file = name;
@@ -203,7 +203,7 @@ static char *file_read(const char *path) {
     return text;
 }
 
-bool scenario_file(const char *path, struct plan_mutants mutants, FILE *out, bool rewrite,
+bool scenario_file(const char *path, struct plan_variant mutants, FILE *out, bool rewrite,
                    struct scenario_counts *counts) {
     char *text = file_read(path);
     if (text == NULL) {

@@ -68,8 +68,8 @@ struct scenario_counts {
 
 /* Runs all scenarios of a file's text; prints what differs to `out` (NULL: nowhere). `rewrite` (may be NULL) gets the
  * text with what was really seen on the right. */
-void scenario_run(const char *name, const char *text, struct plan_mutants mutants, FILE *out, FILE *rewrite,
+void scenario_run(const char *name, const char *text, struct plan_variant mutants, FILE *out, FILE *rewrite,
                   struct scenario_counts *counts);
 /* The same for a file; `rewrite` replaces its right side. False when it cannot be read or written. */
-bool scenario_file(const char *path, struct plan_mutants mutants, FILE *out, bool rewrite,
+bool scenario_file(const char *path, struct plan_variant mutants, FILE *out, bool rewrite,
                    struct scenario_counts *counts);

@@ -33,7 +33,7 @@ struct scenario {
     const char *file;
     unsigned line;                   /* of the file */
     char title[SCENARIO_LINE_BYTES]; /* empty: between scenarios */
-    struct plan_mutants mutants;
+    struct plan_variant mutants;
     unsigned shards;
     unsigned ids;   /* packet ids are 1 to this, on both sides */
     unsigned queue; /* the broker's bound for each session's, messages; 0: plenty */

@@ -45,12 +45,12 @@ static bool run(const struct plan *plan, struct choices *choices, FILE *trace, s
     return !result->failed;
 }
 
-bool swarm_seed(uint64_t seed, struct plan_mutants mutants, FILE *trace, struct sim_counts *counts,
+bool swarm_seed(uint64_t seed, struct plan_variant variant, FILE *trace, struct sim_counts *counts,
                 struct swarm_result *result) {
     struct plan plan;
     struct choices choices = {0};
-    plan_draw(&plan, seed);
-    plan_leave_out(&plan, mutants);
+    plan_draw(&plan, seed, variant);
+    plan_leave_out(&plan, variant);
     choices_start(&choices, seed, NULL, 0, true);
     bool well = run(&plan, &choices, trace, counts, result);
     choices_deinit(&choices);
@@ -143,13 +143,13 @@ static void shrink(const struct plan *plan, const struct choices *taken, const s
     mem_free(s.candidate);
 }
 
-void swarm_report(uint64_t seed, struct plan_mutants mutants, FILE *out) {
+void swarm_report(uint64_t seed, struct plan_variant variant, FILE *out) {
     struct plan plan;
     struct swarm_result result;
     struct sim_counts counts = {0};
     struct choices choices = {.recording = true};
-    plan_draw(&plan, seed);
-    plan_leave_out(&plan, mutants);
+    plan_draw(&plan, seed, variant);
+    plan_leave_out(&plan, variant);
     fprintf(out, "seed %llu:\n", (unsigned long long)seed);
     plan_print(&plan, out);
     choices_start(&choices, seed, NULL, 0, true);

@@ -523,28 +523,66 @@ void world_act(struct world *w, enum action a, int arg) {
     }
 }
 
-void world_run(struct world *w) {
+/* The first client publishes the retained set. */
+static void publish_set(struct world *w) {
+    struct model *m = &w->clients[0];
+    world_trace(w, "c0 publishes a retained set of %u", w->plan->set);
+    for (unsigned i = 0; i < w->plan->set; i++) {
+        const struct sim_message x = oracle_set_message(w, 0, i);
+        oracle_message(w, &x);
+    }
+    m->next_message_order = w->plan->set;
+    world_finish_client(w, 0);
+    w->node.departed = false;
+}
+
+/* Whether it is asked now what a power cut would leave: in a world with a set when somebody relies on SUBACK. */
+static bool forks_now(struct world *w) {
+    if (w->forks_left == 0 || !w->node.up) {
+        return false;
+    }
+    return w->plan->set > 0 ? w->suback_seen && chance(w->choices, 1, 2)
+                            : w->node.departed && chance(w->choices, 1, 24);
+}
+
+/* In a world with a set the broker may end just when somebody has read SUBACK. */
+static bool strikes_now(struct world *w) {
+    return w->plan->set > 0 && w->suback_seen && w->node.up && chance(w->choices, 1, 4);
+}
+
+/* One action among all that are possible. */
+static void act_any(struct world *w) {
     struct world_option options[WORLD_OPTIONS_MAX];
+    const unsigned count = world_options(w, options);
+    uint32_t total = 0;
+    for (unsigned k = 0; k < count; k++) {
+        total += options[k].weight;
+    }
+    if (count == 0) { /* all wait for the clock */
+        world_act(w, ACTION_TIME, 0);
+        return;
+    }
+    uint32_t at = choose(w->choices, total);
+    unsigned k = 0;
+    while (at >= options[k].weight) {
+        at -= options[k++].weight;
+    }
+    world_act(w, options[k].action, options[k].arg);
+}
+
+void world_run(struct world *w) {
+    if (w->plan->set > 0) {
+        publish_set(w);
+    }
     for (unsigned i = 0; i < w->plan->steps && !w->failed; i++) {
-        unsigned count = world_options(w, options);
-        uint32_t total = 0;
-        for (unsigned k = 0; k < count; k++) {
-            total += options[k].weight;
-        }
-        if (count == 0) { /* all wait for the clock */
-            world_act(w, ACTION_TIME, 0);
-            continue;
-        }
-        uint32_t at = choose(w->choices, total);
-        unsigned k = 0;
-        while (at >= options[k].weight) {
-            at -= options[k++].weight;
-        }
-        w->node.departed = false;
-        world_act(w, options[k].action, options[k].arg);
-        if (w->node.departed && w->forks_left > 0 && w->node.up && chance(w->choices, 1, 24)) {
+        w->node.departed = w->suback_seen = false;
+        act_any(w);
+        if (forks_now(w)) {
             w->forks_left--;
             world_fork_check(w);
+        }
+        if (strikes_now(w)) {
+            node_action(w, choose(w->choices, 2) == 0 ? ACTION_POWER : ACTION_KILL, 0);
         }
     }
 }

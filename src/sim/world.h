@@ -32,6 +32,7 @@ struct world {
     bool calm;
     bool forked;         /* this world asks "what if the power failed" about another one */
     bool expect_refusal; /* queues may be full */
+    bool suback_seen;    /* in this step a client has read the answer to its SUBSCRIBE */
     struct node node;
     struct conn conns[SIM_CONNS_MAX];
     struct model clients[SIM_CLIENTS_MAX]; /* of those that are models */
@@ -47,7 +48,7 @@ struct world {
 /* Makes a world; the broker is up. Borrows plan and choices. */
 struct world *world_create(const struct plan *plan, struct choices *choices, FILE *trace);
 void world_destroy(struct world *w);
-/* The phase with faults: so many actions as the plan says. */
+/* The phase with faults: so many actions as the plan says. A retained set is published before it. */
 void world_run(struct world *w);
 /* The calm phase and the judgement. */
 void world_calm(struct world *w);
@@ -55,6 +56,8 @@ void world_calm(struct world *w);
 /* Lets everything go on in the calm until all clients are settled; or only one; or until nothing moves by itself. */
 void world_settle(struct world *w);
 void world_settle_client(struct world *w, int client);
+/* Lets all that a client has to send go, the clock too, and then the faults begin (again). */
+void world_finish_client(struct world *w, int client);
 void world_quiet(struct world *w);
 
 /* The first failure is kept. `rule` is G1 to G6 or what was broken. */

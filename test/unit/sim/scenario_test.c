@@ -22,7 +22,7 @@ static struct outcome run(const char *text, enum mutant client) {
     FILE *said = open_memstream(&o.said, &said_bytes);
     FILE *rewritten = open_memstream(&o.rewritten, &rewritten_bytes);
     assert_true(said != NULL && rewritten != NULL);
-    scenario_run("text", text, (struct plan_mutants){.client = client}, said, rewritten, &o.counts);
+    scenario_run("text", text, (struct plan_variant){.client = client}, said, rewritten, &o.counts);
     assert_int_equal(fclose(said), 0);
     assert_int_equal(fclose(rewritten), 0);
     return o;

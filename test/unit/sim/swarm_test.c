@@ -32,8 +32,8 @@ static void a_seed_replays_exactly(void **state) {
     for (uint64_t seed = 1; seed <= 5; seed++) {
         struct sim_counts first = {0}, again = {0};
         struct swarm_result result;
-        assert_true(swarm_seed(seed, (struct plan_mutants){0}, NULL, &first, &result));
-        assert_true(swarm_seed(seed, (struct plan_mutants){0}, NULL, &again, &result));
+        assert_true(swarm_seed(seed, (struct plan_variant){0}, NULL, &first, &result));
+        assert_true(swarm_seed(seed, (struct plan_variant){0}, NULL, &again, &result));
         assert_memory_equal(&first, &again, sizeof first);
     }
 }
@@ -46,7 +46,7 @@ static void left_out_barriers_are_seen(void **state) {
         struct sim_counts counts = {0};
         struct swarm_result result = {.failed = false};
         for (uint64_t seed = 1; seed <= 100 && !result.failed; seed++) {
-            swarm_seed(seed, (struct plan_mutants){.broker = mutants[i]}, NULL, &counts, &result);
+            swarm_seed(seed, (struct plan_variant){.broker = mutants[i]}, NULL, &counts, &result);
         }
         assert_true(result.failed);
     }
@@ -54,10 +54,10 @@ static void left_out_barriers_are_seen(void **state) {
 
 static void a_walk_sees_them_too(void **state) {
     (void)state;
-    struct explore_result r = explore_walk(&explore_worlds[0], (struct plan_mutants){0}, 500, NULL);
+    struct explore_result r = explore_walk(&explore_worlds[0], (struct plan_variant){0}, 500, NULL);
     assert_false(r.failed);
     assert_true(r.states >= 500);
-    r = explore_walk(&explore_worlds[0], (struct plan_mutants){.broker = MUTANT_DUP_FORWARD}, 500, NULL);
+    r = explore_walk(&explore_worlds[0], (struct plan_variant){.broker = MUTANT_DUP_FORWARD}, 500, NULL);
     assert_true(r.failed);
 }
 

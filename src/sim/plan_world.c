@@ -1,0 +1,68 @@
+/* The kinds of worlds beside the ordinary one: each is an ordinary plan of models with something special drawn over it.
+ */
+#include "base/prng.h"
+#include "sim/oracle.h"
+#include "sim/plan.h"
+
+static uint16_t one_of(struct prng *r, const uint16_t *values, size_t count) {
+    return values[prng_below(r, count)];
+}
+#define ONE_OF(r, ...)                                                                                                 \
+    one_of(r, (const uint16_t[]){__VA_ARGS__}, sizeof((const uint16_t[]){__VA_ARGS__}) / sizeof(uint16_t))
+
+/* A durable subscriber to the whole set, perhaps by two filters. */
+static void draw_set_client(struct plan *p, struct plan_client *c, struct prng *r) {
+    const bool publishes = c == &p->clients[0];
+    c->durable = true;
+    c->will = false;
+    c->session_expiry = SESSION_NEVER_EXPIRES;
+    c->publishes = publishes || prng_chance(r, 1, 3);
+    c->window = (uint16_t)p->ids;
+    c->pipe_bytes = ONE_OF(r, SIM_PIPE_BYTES_DRAWN, SIM_PIPE_BYTES_DRAWN, 200);
+    c->wanted_count = publishes ? 0 : 1 + (unsigned)prng_below(r, 2);
+    for (unsigned i = 0; i < c->wanted_count; i++) {
+        c->wanted[i] = (struct plan_wanted){
+            .filter = (uint8_t)(i == 0 ? ONE_OF(r, 4, 8, SIM_FILTER_SET, SIM_FILTER_SET + 1) : 1),
+            .qos = (uint8_t)ONE_OF(r, 1, 2),
+            .retain_handling = c->five ? (uint8_t)ONE_OF(r, 0, 0, 0, 1) : 0,
+            .retain_as_published = c->five && prng_chance(r, 1, 8),
+        };
+    }
+}
+
+static void draw_sets(struct plan *p, struct prng *r) {
+    p->set = ONE_OF(r, 30, 60, 90, 90, 120, SIM_SET_MAX);
+    p->retain = true;
+    p->expiry = p->refusals = p->wall_jumps = false;
+    p->ids = ONE_OF(r, 4, 8);
+    p->shards = ONE_OF(r, 1, 2, 2, 3);
+    p->messages = 4 + (unsigned)prng_below(r, 20);
+    p->steps = 300 + (unsigned)prng_below(r, 900);
+    p->payload_max = ONE_OF(r, 4, 60, 120);
+    p->qos_mask = (uint8_t)ONE_OF(r, 4, 6, 2);
+    p->topics = 2;
+    p->forks = 1;
+    for (unsigned i = 0; i < p->client_count; i++) {
+        draw_set_client(p, &p->clients[i], r);
+    }
+    p->broker.packet_ids_max = (packet_id_t)p->ids;
+    p->broker.receive_maximum = 16;
+    p->broker.inflight_max = ONE_OF(r, 2, 4, 16);
+    p->broker.window_messages = ONE_OF(r, 1, 4, 64);
+    p->broker.queue_messages_max = 100000;
+    p->store.segment_bytes = 32768;
+    p->store.frame_bytes_max = 4096;
+    p->store.staged_bytes_busy = ONE_OF(r, 2000, 65535, 65535);
+    plan_faults_rare(p);
+}
+
+void plan_draw_world(struct plan *p, uint64_t seed, enum plan_world world) {
+    struct prng random = prng_of(seed * 2 + 0x30e1d + world);
+    switch (world) {
+    case PLAN_WORLD_DRAWN:
+        break;
+    case PLAN_WORLD_SETS:
+        draw_sets(p, &random);
+        break;
+    }
+}
