@@ -12,7 +12,7 @@ void model_init(struct model *m, int index, const struct plan_client *plan) {
     m->index = index;
     m->plan = plan;
     m->conn = -1;
-    m->will_message = -1;
+    m->will_message = m->will_due = -1;
 }
 
 /* ---- sending ---- */
@@ -85,6 +85,7 @@ static void add_will(struct world *w, struct model *m, struct mini_packet *p, ui
                                      .publisher = m->index,
                                      .topic = (uint8_t)choose(w->choices, w->plan->topics),
                                      .qos = 2,
+                                     .retain = m->plan->will_retain,
                                      .will = true,
                                      .bytes = 12,
                                      .sends = 1,
@@ -97,6 +98,7 @@ static void add_will(struct world *w, struct model *m, struct mini_packet *p, ui
     m->will_message = message;
     m->will_possible = true;
     p->has_will = true;
+    p->will_retain = will.retain;
     p->will_qos = 2;
     p->will_delay = m->plan->five ? m->plan->will_delay : 0;
     p->will_topic = span_str(sim_topics[will.topic]);
@@ -146,9 +148,11 @@ static bool others_under_way(const struct world *w, const struct model *m) {
 /* Its will, if it had one, is due now: known to the broker (CONNACK came), not cancelled (no DISCONNECT was written),
  * not delayed, of a session that survives a crash of the broker. */
 static void will_due(struct world *w, struct model *m, const struct conn *c) {
-    if (m->will_message >= 0 && m->connack_seen && m->will_possible && !m->session_volatile &&
+    const bool kept = !m->session_volatile || w->plan->wills;
+    if (m->will_message >= 0 && m->connack_seen && m->will_possible && kept &&
         (!m->plan->five || m->plan->will_delay == 0)) {
         oracle_will_due(w, m->will_message, c->end.step != 0 ? c->end.step : w->step);
+        m->will_due = m->will_message;
     }
     m->will_message = -1;
 }
@@ -186,8 +190,18 @@ void model_time(struct world *w, struct model *m) {
 
 static void act_disconnect(struct world *w, struct model *m) {
     struct conn *c = &w->conns[m->conn];
-    struct mini_packet p = {.type = MINI_DISCONNECT};
+    const bool ends = w->plan->wills && m->plan->five && m->plan->durable && choose(w->choices, 3) == 2;
+    struct mini_packet p = {.type = MINI_DISCONNECT, .has_expiry = ends};
+    if (ends) {
+        m->session = BELIEF_MAYBE;
+        m->distrusts = true; /* another one may be made by a connection whose CONNACK is lost */
+        oracle_session_leaving(w, m->index);
+    }
     send(w, m, &p);
+    m->bye = (struct model_bye){.said = w->plan->wills && !c->cut && c->broker == BROKER_END_OPEN && !c->closing,
+                                .ends_session = ends,
+                                .will = m->will_message,
+                                .starts = w->node.starts};
     m->will_possible = false;
     c->excused = true;
     model_lost(w, m);

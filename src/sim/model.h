@@ -67,6 +67,14 @@ struct model_packet {
     bool optional; /* it may be left out: a PUBREL that was owed from before */
 };
 
+/* An end in order: DISCONNECT and all before it is on its way, on a connection that nobody cuts. */
+struct model_bye {
+    bool said;
+    bool ends_session; /* Session Expiry Interval 0 */
+    int will;          /* that it cancels; -1: none */
+    unsigned starts;   /* of the broker, until then */
+};
+
 struct model {
     int index;
     const struct plan_client *plan;
@@ -78,6 +86,8 @@ struct model {
     bool was_connected;    /* an earlier connection of this session may have brought deliveries */
     bool will_possible;    /* a will may be set at the broker */
     int will_message;      /* -1: none */
+    int will_due;          /* that of the connection before: it is due; -1: none */
+    struct model_bye bye;  /* how the connection before has ended */
     struct model_flow flows[SIM_IDS_MAX + 1];
     struct model_inbound in[SIM_IDS_MAX + 1];
     struct model_wanted wanted[SIM_WANTED_MAX];

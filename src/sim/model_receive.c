@@ -93,6 +93,28 @@ static void expect_owed_releases(struct model *m) {
     }
 }
 
+/* What the connection before had sent, and how it ended, has been heeded before CONNACK [MQTT-3.14.4-3]. */
+static void judge_ending(struct world *w, struct model *m, const struct mini_packet *p) {
+    const struct model_bye bye = m->bye;
+    const int will = m->will_due;
+    m->bye = (struct model_bye){.said = false};
+    m->will_due = -1;
+    if (!w->plan->wills || w->expect_refusal) {
+        return;
+    }
+    if (will >= 0) {
+        oracle_will_over(w, will);
+    }
+    if (bye.said && bye.starts == w->node.starts) {
+        if (bye.will >= 0) {
+            oracle_will_cancelled(w, bye.will);
+        }
+        if (bye.ends_session && p->session_present) {
+            world_fail(w, "session", "c%d: Session Present, though it had ended it with DISCONNECT", m->index);
+        }
+    }
+}
+
 static void on_connack(struct world *w, struct model *m, const struct mini_packet *p) {
     if (p->reason != 0 && w->expect_refusal) {
         w->conns[m->conn].excused = true;
@@ -103,6 +125,7 @@ static void on_connack(struct world *w, struct model *m, const struct mini_packe
         world_fail(w, "connect", "c%d was refused with 0x%02X", m->index, p->reason);
         return;
     }
+    judge_ending(w, m, p);
     if (p->session_present && (m->asked_clean || m->asked_belief == BELIEF_NONE)) {
         world_fail(w, "session", "c%d: Session Present, though its session has ended", m->index);
     }
@@ -117,6 +140,7 @@ static void on_connack(struct world *w, struct model *m, const struct mini_packe
     if (p->session_present && m->distrusts && !m->asked_clean) {
         /* It may have expired and been made anew by a connection whose CONNACK was lost: nobody can tell. */
         world_trace(w, "c%d does not trust that session: it may have expired meanwhile", m->index);
+        m->wants_clean = true;
         w->conns[m->conn].excused = true;
         struct conn *c = &w->conns[m->conn];
         model_lost(w, m);

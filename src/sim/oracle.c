@@ -115,6 +115,19 @@ void oracle_will_due(struct world *w, int message, uint64_t step) {
     message_at(w, message)->due = step;
 }
 
+void oracle_will_over(struct world *w, int message) {
+    message_at(w, message)->accepted = w->step;
+}
+
+void oracle_will_cancelled(struct world *w, int message) {
+    message_at(w, message)->cancelled = true;
+    for (unsigned c = 0; c < w->client_count; c++) {
+        if (w->oracle.arrivals[c][message].first_any != 0) {
+            world_fail(w, "will", "m%d, a will, has come to c%u although its client said DISCONNECT", message, c);
+        }
+    }
+}
+
 static void may_be_sent(struct world *w, struct sim_message *m) {
     if (m->first_sent == 0) {
         m->first_sent = w->step;
@@ -348,6 +361,9 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
     const struct tally named = tally(w, d->client, d->message, d->qos, d->identifier);
     const unsigned times = m->qos == 1 ? m->sends : 1;
     const unsigned resent = w->oracle.resent[d->client][d->message];
+    if (m->cancelled) {
+        world_fail(w, "will", "m%d, a will, comes to c%d after its client's DISCONNECT", d->message, d->client);
+    }
     w->oracle.delivered++;
     w->counts.deliveries++;
     a->copies[d->qos]++;
@@ -390,7 +406,7 @@ static void judge_one(struct world *w, int client, int message) {
     if (w->oracle.loose[client] || m->doubtful || m->refused || m->first_sent < w->oracle.judged_from[client]) {
         return;
     }
-    if (expired || (m->will && w->expect_refusal)) { /* nobody can be told that a will is refused */
+    if (expired || (m->will && w->expect_refusal && !w->plan->wills)) {
         return;
     }
     for (unsigned qos = 1; qos <= 2; qos++) {

@@ -37,6 +37,7 @@ struct sim_message {
     bool will;
     bool clears;         /* empty payload: clears the retained message */
     uint64_t due;        /* a will: it is to be published, at this step or later; 0: it need not be */
+    bool cancelled;      /* a will: DISCONNECT has come, it is never published */
     bool real;           /* of a real client's application */
     uint64_t stored;     /* real: step at which publish said that it is stored; 0: not */
     bool refused;        /* real: the broker has refused it */
@@ -103,6 +104,9 @@ int oracle_identify(const struct world *w, struct span topic, struct span payloa
 
 /* A will's connection has ended (at `step`) without DISCONNECT: it is to be published. */
 void oracle_will_due(struct world *w, int message, uint64_t step);
+/* The client is answered on its next connection: the will of the one before is published by now, or is not any more. */
+void oracle_will_over(struct world *w, int message);
+void oracle_will_cancelled(struct world *w, int message);
 /* A real client's application has given it to the library, which may send it from now on; it is called stored. */
 void oracle_handed(struct world *w, int message);
 void oracle_stored(struct world *w, int message);

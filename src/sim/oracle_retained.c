@@ -9,7 +9,12 @@ static bool writes_once(const struct sim_message *m) {
 }
 
 static bool writes(const struct sim_message *m, uint8_t topic) {
-    return m->retain && m->topic == topic && m->first_sent != 0;
+    return m->retain && m->topic == topic && m->first_sent != 0 && !m->cancelled;
+}
+
+/* A will is not written before it is due. */
+static uint64_t begins(const struct sim_message *m) {
+    return m->will && m->due != 0 ? m->due : m->first_sent;
 }
 
 /* Surely written and over before `step`. */
@@ -54,7 +59,7 @@ static void check_retained_order(struct world *w, const struct sim_delivery *d) 
     for (unsigned i = 0; i < w->oracle.message_count; i++) {
         const struct sim_message *newer = &w->oracle.messages[i];
         const struct sim_arrival *a = &w->oracle.arrivals[d->client][i];
-        if (writes(newer, m->topic) && a->copies[d->qos] > 0 && over_before(m, newer->first_sent) && !newer->doubtful) {
+        if (writes(newer, m->topic) && a->copies[d->qos] > 0 && over_before(m, begins(newer)) && !newer->doubtful) {
             world_fail(w, "G3", "c%d gets m%d, an older retained message of %s, after m%u", d->client, d->message,
                        sim_topics[m->topic], i);
         }
@@ -69,8 +74,7 @@ void oracle_check_retained(struct world *w, const struct sim_delivery *d) {
     }
     for (unsigned i = 0; i < w->oracle.message_count; i++) {
         const struct sim_message *later = &w->oracle.messages[i];
-        if (writes(later, m->topic) && over_before(later, asked) && over_before(m, later->first_sent) &&
-            !later->doubtful) {
+        if (writes(later, m->topic) && over_before(later, asked) && over_before(m, begins(later)) && !later->doubtful) {
             world_fail(w, "retain", "c%d got m%d as a retained message, which m%u had replaced before it subscribed",
                        d->client, d->message, i);
         }
@@ -83,15 +87,14 @@ static int value_at(const struct world *w, uint8_t topic, uint64_t sure) {
     int value = -1;
     for (unsigned i = 0; i < w->oracle.message_count; i++) {
         const struct sim_message *m = &w->oracle.messages[i];
-        if (writes(m, topic) && over_before(m, sure) &&
-            (value < 0 || m->first_sent > w->oracle.messages[value].first_sent)) {
+        if (writes(m, topic) && over_before(m, sure) && (value < 0 || begins(m) > begins(&w->oracle.messages[value]))) {
             value = (int)i;
         }
     }
     for (unsigned i = 0; i < w->oracle.message_count && value >= 0; i++) {
         const struct sim_message *m = &w->oracle.messages[i];
-        if ((int)i != value && writes(m, topic) && m->first_sent < sure &&
-            !over_before(m, w->oracle.messages[value].first_sent)) {
+        if ((int)i != value && writes(m, topic) && begins(m) < sure &&
+            !over_before(m, begins(&w->oracle.messages[value]))) {
             return -1;
         }
     }

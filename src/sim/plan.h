@@ -86,7 +86,9 @@ struct plan_wanted {
 enum plan_lost { PLAN_LOST_RESEND = 0, PLAN_LOST_DROP, PLAN_LOST_ASK };
 
 /*      name, drawn for one seed in so many (0: only when it is asked for), what it is */
-#define PLAN_WORLD_ROWS(ROW) ROW(SETS, 0, "retained sets that do not fit into one frame, and crashes around SUBACK")
+#define PLAN_WORLD_ROWS(ROW)                                                                                           \
+    ROW(SETS, 0, "retained sets that do not fit into one frame, and crashes around SUBACK")                            \
+    ROW(WILLS, 0, "wills of all kinds of sessions, connections that end and come back at once")
 
 enum plan_world {
     PLAN_WORLD_DRAWN = 0, /* as the seed has it */
@@ -114,7 +116,8 @@ struct plan_client {
     bool durable;  /* its session outlives its connection */
     bool method_a; /* as a receiver: gives the message on at PUBREL, else at PUBLISH */
     bool publishes;
-    bool will;                /* connects with one */
+    bool will;                /* connects with one, */
+    bool will_retain;         /* which is retained */
     uint32_t will_delay;      /* seconds */
     uint32_t session_expiry;  /* 5.0, seconds, when durable */
     uint16_t window;          /* its own publishes under way */
@@ -136,6 +139,7 @@ struct plan {
     unsigned topics;       /* the first so many topics are used */
     uint8_t qos_mask;      /* bit q: messages of QoS q are published */
     bool retain;           /* some messages are retained */
+    bool wills;            /* a will is published whatever its session is, and never after DISCONNECT has come */
     bool expiry;           /* some messages expire */
     unsigned audits;       /* how often a packet of a real client is compared with its disk: one in so many; 0: never */
     bool refusals;         /* queues are so small that publishes may be refused */

@@ -56,6 +56,31 @@ static void draw_sets(struct plan *p, struct prng *r) {
     plan_faults_rare(p);
 }
 
+static void draw_wills_client(struct plan *p, struct plan_client *c, struct prng *r) {
+    c->will = prng_chance(r, 3, 4);
+    c->will_retain = p->retain && prng_chance(r, 1, 2);
+    c->will_delay = prng_chance(r, 1, 6) ? 5 : 0;
+    c->durable = prng_chance(r, 1, 2);
+    c->session_expiry = SESSION_NEVER_EXPIRES;
+}
+
+static void draw_wills(struct plan *p, struct prng *r) {
+    p->wills = true;
+    p->retain = prng_chance(r, 1, 2);
+    p->wall_jumps = p->expiry = false;
+    p->refusals = prng_chance(r, 1, 6);
+    p->shards = ONE_OF(r, 1, 2, 2, 3);
+    p->steps = 300 + (unsigned)prng_below(r, 600);
+    for (unsigned i = 0; i < p->client_count; i++) {
+        draw_wills_client(p, &p->clients[i], r);
+    }
+    plan_faults_rare(p);
+    p->weight[ACTION_TAKEOVER] = ONE_OF(r, 0, 4, 12);
+    p->weight[ACTION_DISCONNECT] = ONE_OF(r, 0, 4, 12);
+    p->weight[ACTION_CUT] = ONE_OF(r, 0, 4, 12);
+    p->broker.queue_messages_max = p->refusals ? ONE_OF(r, 6, 12) : 100000;
+}
+
 void plan_draw_world(struct plan *p, uint64_t seed, enum plan_world world) {
     struct prng random = prng_of(seed * 2 + 0x30e1d + world);
     switch (world) {
@@ -63,6 +88,9 @@ void plan_draw_world(struct plan *p, uint64_t seed, enum plan_world world) {
         break;
     case PLAN_WORLD_SETS:
         draw_sets(p, &random);
+        break;
+    case PLAN_WORLD_WILLS:
+        draw_wills(p, &random);
         break;
     }
 }
