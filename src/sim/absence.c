@@ -16,11 +16,11 @@ static struct absence_moment this_moment(const struct world *w) {
     return (struct absence_moment){true, w->now, w->wall};
 }
 
-/* By the wall clock, from the disk's time on, to the clock that never jumps. */
+/* By the wall clock, from the disk's time on, to the clock that never jumps; whichever says that it is longer. */
 static void clocks_join(const struct world *w, struct absence *a) {
     if (a->by_wall) {
-        const wall_ms_t away = w->wall - a->since.wall;
-        a->since.at = w->now - (away > 0 ? away : 0);
+        const mono_ms_t by_wall = w->now - (w->wall - a->since.wall);
+        a->since.at = by_wall < a->since.at ? by_wall : a->since.at;
         a->by_wall = false;
     }
 }

@@ -7,6 +7,7 @@
 #define CALM_ROUNDS_MAX 3000 /* and so many for each message of a retained set: */
 #define CALM_ROUNDS_OF_A_SET 40
 #define CALM_IDLE_MAX 80 /* rounds in which nothing moved but the clock */
+#define CALM_STILL 8     /* the first of them without it */
 
 static bool calm_conn(struct world *w, int at) {
     struct conn *c = &w->conns[at];
@@ -132,6 +133,10 @@ static void unfinished(struct world *w, char *out, size_t bytes) {
 }
 
 static void calm_tick(struct world *w) {
+    if (!w->ticked && w->node.up) {
+        w->ticked = true;
+        oracle_judge_living(w);
+    }
     w->now += 1000;
     w->wall += 1000;
     w->step++;
@@ -175,7 +180,9 @@ static void settle(struct world *w) {
         if (++idle > CALM_IDLE_MAX) {
             break;
         }
-        calm_tick(w);
+        if (w->ticked || idle > CALM_STILL) { /* the table alone may let it go on */
+            calm_tick(w);
+        }
         calm_checkpoints(w);
     }
     if (!w->failed) {

@@ -246,6 +246,7 @@ static void on_publish(struct world *w, struct model *m, const struct mini_packe
         world_fail(w, "R4", "c%d got packet id %u beyond the pool", m->index, p->id);
         return;
     }
+    oracle_check_expiry(w, m->index, message, p, w->conns[m->conn].opened_at);
     struct model_inbound *in = &m->in[p->id];
     if (p->qos == 0) {
         on_new(w, m, p, message);

@@ -89,6 +89,13 @@ static void conns_lost(struct world *w) {
     }
 }
 
+/* The time by which the broker's messages and sessions expire. */
+static wall_ms_t store_time(struct world *w, bool starts) {
+    const wall_ms_t now = w->wall;
+    wallclock_judge(w, now, starts);
+    return now;
+}
+
 bool node_start(struct world *w) {
     struct node *n = &w->node;
     struct error error = {0};
@@ -96,10 +103,14 @@ bool node_start(struct world *w) {
     struct store_local_options options = w->plan->store;
     options.salt = hash64(w->plan->seed, ++n->starts);
     w->counts.restarts++;
+    if (w->plan->no_clock && n->was_dark) {
+        wallclock_forgotten(w);
+    }
+    n->was_dark = false;
     if (machine_open(&n->machine, &options, &error)) {
         const struct broker_outside outside = {w, outside_log, outside_reclaim, hash64(w->plan->seed, 77)};
         n->broker = broker_create(&w->plan->broker, &outside, n->machine.store, w->plan->shards);
-        n->up = broker_load(n->broker, w->wall, &error);
+        n->up = broker_load(n->broker, store_time(w, true), &error);
     }
     world_trace(w, "broker starts%s%s", n->up ? "" : ": ", n->up ? "" : error.text);
     if (!n->up) {
@@ -129,6 +140,7 @@ void node_kill(struct world *w, const char *why) {
 
 void node_power_cut(struct world *w, enum sim_power how) {
     world_trace(w, "the power goes");
+    w->node.was_dark = true;
     w->counts.power_cuts++;
     if (w->node.up) {
         node_down(w);
@@ -319,7 +331,7 @@ static struct shard *turn_begin(struct world *w, unsigned shard) {
     struct node *n = &w->node;
     struct shard *s = broker_shard(n->broker, shard);
     n->told[shard] = store_durable(n->machine.store);
-    shard_turn_begin(s, w->now, w->wall, n->told[shard]);
+    shard_turn_begin(s, w->now, store_time(w, false), n->told[shard]);
     n->machine.sealed = false;
     w->expect_refusal = w->expect_refusal || store_pressure(n->machine.store) == STORE_FULL;
     return s;

@@ -27,6 +27,7 @@ struct node {
     int place[SIM_SHARDS_MAX][64]; /* connection of each handle index; -1: none */
     unsigned power_after_writes;   /* the power goes after so many more outputs; 0: it does not */
     unsigned starts;
+    bool was_dark;                /* the power has gone since the last start */
     bool departed;                /* bytes left for a client in this step */
     struct node_garbage *garbage; /* what the trie let go of in this turn */
     size_t garbage_count, garbage_capacity;

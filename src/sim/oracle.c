@@ -31,6 +31,11 @@ static uint8_t draw_topic(struct world *w) {
                   : (uint8_t)choose(w->choices, plan->topics);
 }
 
+static uint32_t draw_expiry(struct world *w) {
+    static const uint32_t long_ones[] = {30, 600, 4000, 90000};
+    return w->plan->steps_of_days ? long_ones[choose(w->choices, 4)] : 1 + choose(w->choices, 20);
+}
+
 struct sim_message oracle_set_message(const struct world *w, int client, unsigned place) {
     return (struct sim_message){.state = SIM_MESSAGE_WAITING,
                                 .publisher = client,
@@ -57,9 +62,8 @@ struct sim_message oracle_draw_message(struct world *w, int client, uint32_t ord
         .qos = (uint8_t)qos,
         .retain = retain,
         .clears = retain && qos > 0 && choose(w->choices, 4) == 3 && !clears_already(w, topic),
-        .expiry = (c->real ? plan->real_expiry : plan->expiry) && c->five && chance(w->choices, 1, 3)
-                      ? 1 + choose(w->choices, 20)
-                      : 0,
+        .expiry =
+            (c->real ? plan->real_expiry : plan->expiry) && c->five && chance(w->choices, 1, 3) ? draw_expiry(w) : 0,
         .bytes = (uint16_t)(8 + choose(w->choices, plan->payload_max)),
         .order = order,
     };
@@ -155,6 +159,7 @@ void oracle_accepted(struct world *w, int message) {
     m->state = SIM_MESSAGE_DONE;
     if (m->accepted == 0) {
         m->accepted = w->step;
+        m->accepted_at = w->now;
     }
 }
 
@@ -418,6 +423,49 @@ static void judge_one(struct world *w, int client, int message) {
     }
 }
 
+void oracle_check_expiry(struct world *w, int client, int message, const struct mini_packet *p, mono_ms_t connected) {
+    const struct sim_message *m = &w->oracle.messages[message];
+    if (!w->plan->clients[client].five || m->will) {
+        return;
+    }
+    const int64_t oldest = (w->now - m->sent_at + 999) / 1000, expiry = m->expiry, says = p->expiry;
+    const bool once = (m->qos == 2 || m->sends == 1) && m->accepted != 0 && !p->dup && !w->clock.time_lost;
+    const int64_t youngest = once && connected > m->accepted_at ? (connected - m->accepted_at) / 1000 : 0;
+    if (p->has_expiry != (m->expiry != 0)) {
+        world_fail(w, "expiry", "c%d got m%d %s expiry", client, message, p->has_expiry ? "with" : "without");
+    } else if (p->has_expiry && (says > expiry || says > expiry - youngest + 2)) {
+        world_fail(w, "expiry", "c%d got m%d with %lld s left; %lld came in, %lld s ago", client, message,
+                   (long long)says, (long long)expiry, (long long)youngest);
+    } else if (p->has_expiry && says < expiry - oldest - 2) {
+        world_fail(w, "expiry", "c%d got m%d with %lld s left; %lld came in, at most %lld s ago", client, message,
+                   (long long)says, (long long)expiry, (long long)oldest);
+    }
+}
+
+/* Nothing is under way between it and the broker, which reads what it says. */
+static bool at_rest(const struct world *w, int client) {
+    const struct model *m = &w->clients[client];
+    if (world_is_real(w, client) || !model_settled(w, m)) {
+        return false;
+    }
+    const struct conn *c = &w->conns[m->conn];
+    return c->to_broker.len == 0 && c->to_client.len == 0 && !c->paused && !c->want_write;
+}
+
+void oracle_judge_living(struct world *w) {
+    for (unsigned c = 0; c < w->client_count; c++) {
+        if (!at_rest(w, (int)c)) {
+            continue;
+        }
+        oracle_judge_retained(w, (int)c);
+        for (unsigned i = 0; i < w->oracle.message_count; i++) {
+            if (w->oracle.messages[i].expiry != 0) {
+                judge_one(w, (int)c, (int)i);
+            }
+        }
+    }
+}
+
 /* What publish calls stored reaches the broker. */
 static void judge_stored(struct world *w, unsigned message) {
     const struct sim_message *m = &w->oracle.messages[message];
@@ -435,8 +483,8 @@ void oracle_judge(struct world *w) {
         for (unsigned i = 0; i < w->oracle.message_count; i++) {
             judge_one(w, (int)c, (int)i);
         }
+        oracle_judge_retained(w, (int)c);
     }
-    oracle_judge_retained(w);
 }
 
 /* All that later judgements can depend on, without the steps themselves. */

@@ -11,6 +11,7 @@
 #pragma once
 
 #include "base/types.h"
+#include "sim/mini.h"
 #include "sim/plan.h"
 #include "sim/topics.h"
 
@@ -51,7 +52,7 @@ struct sim_message {
     unsigned sends;      /* PUBLISH packets that carried it and may have been accepted as new ones */
     uint64_t first_sent; /* step; 0: never */
     uint64_t accepted;   /* step at which the publisher saw the answer; 0: not */
-    mono_ms_t sent_at;
+    mono_ms_t sent_at, accepted_at;
 };
 
 /* What one session asked to receive. */
@@ -140,8 +141,12 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d);
 
 /* A message that came as a retained one may have been the topic's at that time. */
 void oracle_check_retained(struct world *w, const struct sim_delivery *d);
-/* At the end: what was surely the retained message of a topic when somebody subscribed has come. */
-void oracle_judge_retained(struct world *w);
+/* At the end: what was surely the retained message of a topic when this client subscribed has come. */
+void oracle_judge_retained(struct world *w, int client);
+/* What a PUBLISH says of how long its message still lives; `connected`: since when its connection exists. */
+void oracle_check_expiry(struct world *w, int client, int message, const struct mini_packet *p, mono_ms_t connected);
+/* When all has come to rest and no time has passed: what has not expired by now has arrived at those who are there. */
+void oracle_judge_living(struct world *w);
 /* At the end, when all is calm: what should have arrived has arrived. */
 void oracle_judge(struct world *w);
 /* For the explorer. */

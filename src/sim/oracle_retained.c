@@ -3,9 +3,13 @@
 #include "sim/oracle.h"
 #include "sim/world.h"
 
-/* QoS 0 has no answer, a repeat at QoS 1 may write again later, and what expires goes by itself. */
+/* QoS 0 has no answer, and a repeat at QoS 1 may write again later. */
 static bool writes_once(const struct sim_message *m) {
-    return m->expiry == 0 && (m->qos == 2 || (m->qos == 1 && m->sends == 1));
+    return m->qos == 2 || (m->qos == 1 && m->sends == 1);
+}
+
+static bool lives(const struct world *w, const struct sim_message *m) {
+    return m->expiry == 0 || w->now + 1000 < m->sent_at + (mono_ms_t)m->expiry * 1000;
 }
 
 static bool writes(const struct sim_message *m, uint8_t topic) {
@@ -110,6 +114,9 @@ static void judge_topic(struct world *w, const struct sim_subscription *s, uint8
     }
     const struct sim_message *m = &w->oracle.messages[value];
     const struct sim_arrival *a = &w->oracle.arrivals[s->client][value];
+    if (!lives(w, m)) {
+        return;
+    }
     const bool before = over_before(m, s->asked);
     const bool come = before ? a->retained > 0 : a->copies[0] + a->copies[1] + a->copies[2] + a->perhaps > 0;
     const bool local = s->what.no_local && m->publisher == s->client && !before;
@@ -130,13 +137,14 @@ static void judge_subscription(struct world *w, const struct sim_subscription *s
 
 /* What a SUBSCRIBE fetches takes room in the queue of its session like any other message; where there is none, it is
  * left out, and nobody can be told. */
-void oracle_judge_retained(struct world *w) {
+void oracle_judge_retained(struct world *w, int client) {
     if (w->expect_refusal) {
         return;
     }
     for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
         const struct sim_subscription *s = &w->oracle.subscriptions[i];
-        bool current = s->used && s->incarnation == w->oracle.incarnation[s->client] && !w->oracle.loose[s->client];
+        bool current = s->used && s->client == client && s->incarnation == w->oracle.incarnation[s->client] &&
+                       !w->oracle.loose[s->client];
         if (current && s->sure != 0 && s->leaving == 0 && s->what.qos > 0 && s->what.retain_handling == 0) {
             judge_subscription(w, s);
         }

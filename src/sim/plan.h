@@ -88,6 +88,7 @@ enum plan_lost { PLAN_LOST_RESEND = 0, PLAN_LOST_DROP, PLAN_LOST_ASK };
 /*      name, drawn for one seed in so many (0: only when it is asked for), what it is */
 #define PLAN_WORLD_ROWS(ROW)                                                                                           \
     ROW(SETS, 0, "retained sets that do not fit into one frame, and crashes around SUBACK")                            \
+    ROW(CLOCKS, 0, "a wall clock that steps by days, while the broker runs and while it is down")                      \
     ROW(WILLS, 0, "wills of all kinds of sessions, connections that end and come back at once")
 
 enum plan_world {
@@ -146,6 +147,8 @@ struct plan {
     bool fragments;        /* bytes travel in pieces of any size */
     bool wall_jumps;       /* the wall clock is set now and then, everybody's at once */
     bool clocks;           /* each real client has a wall clock of its own, which may be set, and so may the broker's */
+    bool steps_of_days;    /* the broker's wall clock is set forward and back by days, also while it is down */
+    bool no_clock;         /* and begins again when its power goes */
     bool deadlines;        /* time passes to the very instant at which a session may expire, or to the one before */
     bool real_expiry;      /* some messages of real clients expire */
     unsigned disk_losses;  /* of the broker, at most */

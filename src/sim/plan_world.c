@@ -56,6 +56,30 @@ static void draw_sets(struct plan *p, struct prng *r) {
     plan_faults_rare(p);
 }
 
+static void draw_clocks_client(struct plan *p, struct plan_client *c, struct prng *r) {
+    c->five = c->five || (p->expiry && prng_chance(r, 1, 2));
+    c->durable = true;
+    c->will = false;
+    c->session_expiry = prng_chance(r, 1, 2) ? SESSION_NEVER_EXPIRES : ONE_OF(r, 10, 3600, 50000);
+}
+
+static void draw_clocks(struct plan *p, struct prng *r) {
+    p->steps_of_days = true;
+    p->no_clock = prng_chance(r, 1, 3);
+    p->wall_jumps = p->refusals = false;
+    p->expiry = prng_chance(r, 3, 4);
+    p->retain = prng_chance(r, 1, 3);
+    p->steps = 300 + (unsigned)prng_below(r, 600);
+    for (unsigned i = 0; i < p->client_count; i++) {
+        draw_clocks_client(p, &p->clients[i], r);
+    }
+    plan_faults_rare(p);
+    p->weight[ACTION_CLOCK] = ONE_OF(r, 2, 6);
+    p->weight[ACTION_TIME] = ONE_OF(r, 2, 6);
+    p->broker.keep_alive_max_s = 0;
+    p->broker.queue_messages_max = 100000;
+}
+
 static void draw_wills_client(struct plan *p, struct plan_client *c, struct prng *r) {
     c->will = prng_chance(r, 3, 4);
     c->will_retain = p->retain && prng_chance(r, 1, 2);
@@ -88,6 +112,9 @@ void plan_draw_world(struct plan *p, uint64_t seed, enum plan_world world) {
         break;
     case PLAN_WORLD_SETS:
         draw_sets(p, &random);
+        break;
+    case PLAN_WORLD_CLOCKS:
+        draw_clocks(p, &random);
         break;
     case PLAN_WORLD_WILLS:
         draw_wills(p, &random);

@@ -5,8 +5,6 @@
 #include "base/mem.h"
 #include "base/must.h"
 
-#define SIM_WALL_BEGIN 1700000000000
-
 const char *action_name(enum action a) {
     static const char *const names[] = {
 #define ACTION_NAME(name, text) [ACTION_##name] = #name,
@@ -67,7 +65,7 @@ struct world *world_create(const struct plan *plan, struct choices *choices, FIL
     w->indent = "";
     w->step = 1;
     w->now = 1000;
-    w->wall = SIM_WALL_BEGIN;
+    w->wall = SIM_WALL_BEGIN + w->now;
     w->forks_left = plan->forks;
     w->disk_losses_left = plan->disk_losses;
     w->replacements_left = plan->replacements;
@@ -354,6 +352,9 @@ void world_time(struct world *w) {
 }
 
 static mono_ms_t draw_time(struct world *w) {
+    if (w->plan->steps_of_days && choose(w->choices, 8) == 7) {
+        return choose(w->choices, 2) == 0 ? 60000 : 3600000;
+    }
     mono_ms_t steps[] = {1, 20, 300, 1000, 5000, 31000, 0, 0};
     const mono_ms_t left = w->plan->deadlines ? absence_left(w) : 0;
     steps[6] = left;
@@ -363,6 +364,10 @@ static mono_ms_t draw_time(struct world *w) {
 
 /* Somebody's wall clock is set: the broker's, or a real client's. */
 static void set_clock(struct world *w) {
+    if (w->plan->steps_of_days) {
+        wallclock_step(w);
+        return;
+    }
     const uint32_t whose = choose(w->choices, w->client_count + 1);
     const wall_ms_t ahead = ((wall_ms_t)choose(w->choices, 7200) - 3600) * 1000;
     world_trace(w, "the wall clock of %s%.0u is set by %lld s", whose == 0 ? "the broker" : "c",

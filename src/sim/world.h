@@ -13,6 +13,7 @@
 #include "sim/oracle.h"
 #include "sim/peer.h"
 #include "sim/plan.h"
+#include "sim/wallclock.h"
 
 struct sim_counts {
     uint64_t histories, steps, messages, deliveries, connections, cuts, kills, power_cuts, forks, restarts, stops,
@@ -26,10 +27,12 @@ struct world {
     const char *indent; /* before each line of it */
     uint64_t step;      /* counts actions: the oracle's time; begins with 1 */
     mono_ms_t now;
-    wall_ms_t wall;
+    wall_ms_t wall; /* what the clock of the broker's machine says */
+    struct wallclock clock;
     uint32_t serials; /* connections so far */
     unsigned forks_left, disk_losses_left, replacements_left;
     bool calm;
+    bool ticked;         /* in the calm time has passed */
     bool forked;         /* this world asks "what if the power failed" about another one */
     bool expect_refusal; /* queues may be full */
     bool suback_seen;    /* in this step a client has read the answer to its SUBSCRIBE */
