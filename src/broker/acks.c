@@ -37,6 +37,7 @@ static enum qos_out_answer acks_ask(struct qos_out *out, enum packet_type type, 
 void acks_packet(struct connection *c, enum packet_type type, const struct packet_ack *p) {
     struct session *session = c->session;
     struct flight *flight = NULL;
+    session->progress_at = c->shard->now;
     uint8_t unknown = c->protocol == PROTOCOL_5 ? REASON_PACKET_IDENTIFIER_NOT_FOUND : REASON_SUCCESS;
     switch (acks_ask(&session->out, type, p, &flight)) {
     case QOS_OUT_IGNORED:

@@ -21,8 +21,11 @@ struct broker_options broker_options_default(void) {
         .connect_timeout_ms = 5000,
         .receive_maximum = 256,
         .inflight_max = 1024,
-        .queue_messages_max = 100000,
-        .queue_bytes_max = 64ULL << 20,
+        .queue_messages_max = 1000000,
+        .queue_bytes_max = 1ULL << 30,
+        .queue_memory_max = 64ULL << 20,
+        .queue_policy = QUEUE_END_SESSION,
+        .stall_ms = 15000,
         .window_messages = 1024,
         .outbox_bytes_max = 1ULL << 20,
         .keep_alive_max_s = UINT16_MAX,
@@ -77,6 +80,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     list_init(&shard->gated);
     list_init(&shard->paused);
     list_init(&shard->deep);
+    list_init(&shard->overfull);
     return shard;
 }
 
@@ -129,6 +133,7 @@ static void shard_destroy(struct shard *shard) {
     mem_free(shard->late);
     mem_free(shard->late_to);
     mem_free(shard->mutant_held);
+    mem_free(shard->overfull_ended);
     topic_matches_deinit(&shard->matches);
     mem_free(shard->targets);
     mem_free(shard->record_targets);

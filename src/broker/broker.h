@@ -118,6 +118,8 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
     ROW(qos0_dropped, "QoS 0 messages dropped because a receiver was too slow")                                        \
     ROW(messages_expired, "queued messages dropped because their expiry had passed")                                   \
     ROW(sessions_expired, "sessions ended by their expiry")                                                            \
+    ROW(sessions_overfull, "sessions ended because their queue was full while their client was away")                  \
+    ROW(stalled, "connections closed because their client took nothing while publishers waited for it")                \
     ROW(sessions_taken_over, "connections closed because their client connected again")                                \
     ROW(protocol_errors, "connections closed because the peer broke a rule")                                           \
     ROW(queued, "messages that wait in sessions or are under way")                                                     \

@@ -4,10 +4,11 @@
 
 #include "broker/connection.h"
 #include "broker/expiry.h"
+#include "broker/overfull.h"
 #include "broker/session.h"
 #include "broker/will.h"
 
-enum { ASSIGNED_ID_BYTES = 40 };
+enum { ASSIGNED_ID_BYTES = 40, REASON_PACKET_MIN = 256 /* a client that takes less gets no reason string */ };
 
 unsigned connect_owner(const struct broker *broker, struct span client_id) {
     return (unsigned)(hash_bytes(client_id, broker->outside.seed) % broker->shard_count);
@@ -144,7 +145,7 @@ static struct session *connect_clean(struct session *old, const struct session_p
         shard->counters.held_ids -= kept.count;
         old->in = (struct qos_in){NULL, 0};
     }
-    session_end(old);
+    session_end(old, MUTANT_B8);
     struct session *session = session_create(shard, parts);
     session->in = kept;
     shard->counters.held_ids += kept.count;
@@ -204,6 +205,10 @@ static void connect_answer(struct connection *c, const struct packet_connect *p,
     struct packet_connack ack = {.session_present = present};
     if (c->protocol == PROTOCOL_5) {
         connack_properties(c, p, assigned, &ack.properties);
+    }
+    if (!present && overfull_was_ended(c->shard, c->session->client_id) && c->packet_bytes_max >= REASON_PACKET_MIN) {
+        ack.properties.present |= PROPERTY_REASON_STRING; /* of 5.0 only */
+        ack.properties.reason_string = SPAN("the session was ended: its queue was full while its client was away");
     }
     lsn_t after = shard_barrier(c->shard, MUTANT_B7_CONNACK, c->session->last_lsn);
     lsn_t ended = c->shard->ended_lsn;

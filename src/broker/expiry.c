@@ -31,7 +31,7 @@ void expiry_connection(struct connection *c) {
     if (c->state != CONNECTION_LIVE) {
         return;
     }
-    if ((c->pause & PAUSE_REFUSED) != 0 && c->refused_since != 0 &&
+    if (c->protocol == PROTOCOL_311 && (c->pause & PAUSE_REFUSED) != 0 && c->refused_since != 0 &&
         shard->now - c->refused_since >= shard->broker->options.refuse_close_ms) {
         shard_log(shard, LOG_WARNING, "closing %s (%s): its message was over a limit for too long", c->peer,
                   shard_text(c->session->client_id));
@@ -68,7 +68,7 @@ bool expiry_due(struct session *s) {
 void expiry_session_end(struct session *s) {
     shard_log(s->shard, LOG_INFO, "the session of %s has expired", shard_text(s->client_id));
     s->shard->counters.sessions_expired++;
-    session_end(s);
+    session_end(s, MUTANT_B8);
 }
 
 /* A will whose delay has passed [MQTT-3.1.3-9]. */

@@ -5,21 +5,31 @@
 #include "packet/packet.h"
 #include "session/barrier.h"
 
+/* What is done about a session whose queue is full while its client is away. */
+enum queue_policy {
+    QUEUE_END_SESSION = 1, /* it is ended, and everybody else goes on */
+    QUEUE_REFUSE,          /* publishers into it are refused until its client comes or its expiry passes */
+};
+
 struct broker_options {
     struct packet_limits packet;      /* of received packets */
     uint32_t connect_bytes_max;       /* of a CONNECT, before anything is known of the peer; default 16 KiB */
     int64_t connect_timeout_ms;       /* from accept to a whole CONNECT; default 5,000 */
     uint16_t receive_maximum;         /* QoS 1 and 2 publishes in flight towards us from a 5.0 client; default 256 */
     uint16_t inflight_max;            /* towards a client, besides its own Receive Maximum; default 1,024 */
-    uint64_t queue_messages_max;      /* waiting in one session; default 100,000 */
-    uint64_t queue_bytes_max;         /* waiting in one session; default 64 MiB */
+    uint64_t queue_messages_max;      /* waiting in one session; default 1,000,000 */
+    uint64_t queue_bytes_max;         /* waiting in one durable session, on the disk; default 1 GiB */
+    uint64_t queue_memory_max;        /* waiting in one session that is not durable; default 64 MiB */
+    enum queue_policy queue_policy;   /* default QUEUE_END_SESSION */
+    int64_t stall_ms;                 /* a client with a full queue that makes no progress for so long, or lets a
+                                         publisher wait for so long, is disconnected; default 15,000 */
     uint32_t window_messages;         /* of a session's queue kept in memory; default 1,024 */
     uint64_t outbox_bytes_max;        /* waiting for one connection: QoS 0 beyond it is dropped (counted), QoS 1 and 2
                                          wait in the queue; default 1 MiB */
     uint16_t keep_alive_max_s;        /* 0: what the client asks for; default 65,535 */
     uint32_t session_expiry_max_s;    /* default SESSION_NEVER_EXPIRES */
-    int64_t refuse_close_ms;          /* a 3.1.1 publisher to a full queue is not read from for so long, then its
-                                         connection is closed; default 30,000 */
+    int64_t refuse_close_ms;          /* a publisher to a full queue waits for so long; then its message is refused
+                                         (5.0), or its connection is closed (3.1.1); default 30,000 */
     uint32_t subscriptions_max;       /* of one session; default 10,000 */
     bool allow_zero_length_client_id; /* default true */
     unsigned log_level;               /* enum log_level: what is worth a line; default LOG_INFO */

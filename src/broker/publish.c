@@ -2,6 +2,7 @@
 
 #include "broker/connection.h"
 #include "broker/input.h"
+#include "broker/overfull.h"
 #include "broker/route.h"
 #include "broker/session.h"
 
@@ -23,9 +24,18 @@ static bool publish_is_repeat(const struct connection *c, const struct packet_pu
     return qos_in_holds(&c->session->in, p->packet_id);
 }
 
-static void publish_refused(struct connection *c, const struct packet_publish *p) {
+/* 3.1.1 has no word for a refusal: its message waits, until expiry.c closes the connection. One of 5.0 waits only where
+ * that helps, and is refused when it has waited long enough. */
+static bool publish_waits(const struct connection *c, const struct packet_publish *p,
+                          const struct route_result *result) {
+    bool long_enough =
+        c->refused_since != 0 && c->shard->now - c->refused_since >= c->shard->broker->options.refuse_close_ms;
+    return p->qos > 0 && (c->protocol == PROTOCOL_311 || (result->waits && !long_enough));
+}
+
+static void publish_refused(struct connection *c, const struct packet_publish *p, const struct route_result *result) {
     struct shard *shard = c->shard;
-    if (c->protocol == PROTOCOL_311 && p->qos > 0) { /* it is tried again, and counted when it is accepted */
+    if (publish_waits(c, p, result)) { /* it is tried again, and counted when it is accepted */
         if (c->refused_since == 0) {
             c->refused_since = shard->now;
             shard->counters.publish_refused++;
@@ -36,7 +46,8 @@ static void publish_refused(struct connection *c, const struct packet_publish *p
         return;
     }
     shard->counters.publish_received++;
-    shard->counters.publish_refused++;
+    shard->counters.publish_refused += c->refused_since == 0;
+    c->refused_since = 0;
     if (p->qos == 1) {
         connection_send_ack(c, PACKET_PUBACK, p->packet_id, REASON_QUOTA_EXCEEDED, c->session->last_lsn);
     } else if (p->qos == 2) {
@@ -107,6 +118,10 @@ static wall_ms_t publish_expires_at(const struct connection *c, const struct pac
     return c->shard->wall + (wall_ms_t)p->properties.message_expiry_interval_s * 1000;
 }
 
+static bool publish_waited(const struct connection *c) {
+    return c->refused_since != 0 && c->shard->now - c->refused_since >= c->shard->broker->options.stall_ms;
+}
+
 static struct route_result publish_route(struct connection *c, const struct packet_publish *p) {
     struct buf properties = {NULL, 0, 0};
     if (p->properties.present != 0 || p->properties.user_property_count > 0) {
@@ -114,6 +129,7 @@ static struct route_result publish_route(struct connection *c, const struct pack
     }
     struct route_request request = {.origin = c->session,
                                     .hold_id = p->qos == 2 ? p->packet_id : 0,
+                                    .waited = publish_waited(c),
                                     .parts = {.qos = p->qos,
                                               .retain = p->retain,
                                               .expires_at = publish_expires_at(c, p),
@@ -139,8 +155,14 @@ void publish_packet(struct connection *c, const struct packet_publish *p) {
         return;
     }
     struct route_result result = publish_route(c, p);
+    if (result.waits && overfull_work(shard)) {
+        if (c->state != CONNECTION_LIVE) { /* it was its own stalled subscriber */
+            return;
+        }
+        result = publish_route(c, p);
+    }
     if (result.refused) {
-        publish_refused(c, p);
+        publish_refused(c, p, &result);
         return;
     }
     shard->counters.publish_received++;

@@ -3,6 +3,7 @@
 
 #include "broker/state.h"
 
-/* [MQTT-4.3.3-8..13]. A PUBLISH over a limit is refused with 0x97 (5.0); from a 3.1.1 client it sets PAUSE_REFUSED. */
+/* [MQTT-4.3.3-8..13]. A PUBLISH over a limit that may pass soon, or from a 3.1.1 client, sets
+ * PAUSE_REFUSED and is tried again; else it is refused with 0x97. */
 void publish_packet(struct connection *c, const struct packet_publish *p);
 void publish_pubrel(struct connection *c, const struct packet_ack *p);

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "broker/overfull.h"
 #include "broker/session.h"
 
 /* One subscription that takes the message. */
@@ -20,7 +21,8 @@ struct route {
     uint32_t durable_count;
     size_t bytes; /* what the message costs a queue */
     bool set_retained;
-    bool refused;
+    bool refused; /* a queue is full */
+    bool waits;   /* and it will not be for long */
 };
 
 static void targets_reserve(struct shard *shard, size_t count) {
@@ -44,18 +46,28 @@ static void route_unreserve(struct route *r) {
     }
 }
 
-/* Decides what one subscription gets; reserves it. False: over a limit. */
-static bool route_plan(struct route *r, const struct topic_match *match) {
+/* A queue has no room: its owner is told, and the publisher waits where that may help. */
+static void route_overfull(struct route *r, struct inlet *inlet) {
+    if (broker_mutant(r->shard, MUTANT_QUEUE_DROP)) {
+        return;
+    }
+    r->refused = true;
+    r->waits = overfull_ask(r->shard, inlet, r->bytes, r->request->waited) || r->waits;
+}
+
+/* Decides what one subscription gets; reserves it. */
+static void route_plan(struct route *r, const struct topic_match *match) {
     struct shard *shard = r->shard;
     struct inlet *inlet = match->subscriber;
     const struct message_parts *parts = &r->request->parts;
     uint8_t qos = (uint8_t)(match->options & SUBSCRIPTION_QOS);
     qos = qos < parts->qos ? qos : parts->qos;
     if ((match->options & SUBSCRIPTION_NO_LOCAL) != 0 && inlet->session_id == r->request->origin->id) {
-        return true;
+        return;
     }
     if (qos > 0 && !inlet_reserve(inlet, &shard->broker->options, r->bytes)) {
-        return broker_mutant(shard, MUTANT_QUEUE_DROP);
+        route_overfull(r, inlet);
+        return;
     }
     struct route_target *t = &shard->targets[r->count++];
     t->inlet = inlet;
@@ -67,19 +79,16 @@ static bool route_plan(struct route *r, const struct topic_match *match) {
         t->target = broker_mutant(shard, MUTANT_R9) ? 0 : r->durable_count;
         r->durable_count++;
     }
-    return true;
 }
 
-static bool route_plan_all(struct route *r) {
+/* All subscriptions, also behind one that is over a limit: all who are in the way hear of it at once. */
+static void route_plan_all(struct route *r) {
     struct shard *shard = r->shard;
     topic_trie_match(shard->broker->trie, r->request->parts.topic, &shard->matches);
     targets_reserve(shard, shard->matches.count);
     for (size_t i = 0; i < shard->matches.count; i++) {
-        if (!route_plan(r, &shard->matches.items[i])) {
-            return false;
-        }
+        route_plan(r, &shard->matches.items[i]);
     }
-    return true;
 }
 
 /* Whether the topic's retained message changes; the broker's lock is held. */
@@ -153,7 +162,7 @@ static struct ring *ring_between(const struct broker *broker, unsigned from, uns
 }
 
 /* Late mail goes first, so that mail from one shard to another keeps its order. */
-static void mail_send(struct shard *shard, unsigned to, const struct mail *mail) {
+void route_send_mail(struct shard *shard, unsigned to, const struct mail *mail) {
     if (shard->late_count > 0 || !ring_push(ring_between(shard->broker, shard->index, to), mail)) {
         late_push(shard, to, mail);
         return;
@@ -177,6 +186,10 @@ void route_send_late(struct shard *shard) {
 
 void route_mail(struct shard *shard, struct mail *mail) {
     struct session *session = map64_get(&shard->by_id, mail->session_id);
+    if (mail->kind == MAIL_OVERFULL) {
+        overfull_heard(shard, mail->session_id, mail->target);
+        return;
+    }
     if (session == NULL) {
         message_unref(mail->message);
         return;
@@ -191,8 +204,8 @@ static void route_deliver(struct route *r, struct message *m) {
     for (size_t i = 0; i < r->count; i++) {
         const struct route_target *t = &shard->targets[i];
         if (t->inlet->shard != shard->index) {
-            struct mail mail = {t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain};
-            mail_send(shard, t->inlet->shard, &mail);
+            struct mail mail = {t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain, MAIL_DELIVERY};
+            route_send_mail(shard, t->inlet->shard, &mail);
         } else if (t->inlet->session != NULL) {
             session_deliver(t->inlet->session, message_ref(m), t->qos, t->retain, t->target);
         }
@@ -218,23 +231,31 @@ static void route_carry_out(struct route *r, struct route_result *result) {
     message_unref(m);
 }
 
+/* Who is answered relies on the end of a session that was in the way: else a crash could bring it back without the
+ * message. */
+static void route_answer_later(const struct shard *shard, struct route_result *result) {
+    lsn_t ended = shard_barrier(shard, MUTANT_QUEUE_END_ACK, atomic_load(&shard->broker->overfull_lsn));
+    result->lsn = result->lsn > ended ? result->lsn : ended;
+}
+
 /* A retained publish excludes subscribers' looks at the retained index, so that a new subscription gets the message
  * once: live, or as the retained one. */
 struct route_result route_message(struct shard *shard, const struct route_request *request) {
     struct broker *broker = shard->broker;
     struct route r = {.shard = shard, .request = request, .bytes = parts_bytes(&request->parts)};
-    struct route_result result = {false, false, 0};
+    struct route_result result = {.lsn = 0};
     if (request->parts.retain) {
         lock_take(&broker->lock);
         r.set_retained = route_sets_retained(&r);
     }
-    bool planned = route_plan_all(&r);
-    bool full = planned && shard->pressure == STORE_FULL && route_needs_message(&r);
-    if (!planned || full) {
+    route_plan_all(&r);
+    if (r.refused || (shard->pressure == STORE_FULL && route_needs_message(&r))) {
         route_unreserve(&r);
         result.refused = true;
+        result.waits = r.waits;
     } else {
         route_carry_out(&r, &result);
+        route_answer_later(shard, &result);
     }
     if (request->parts.retain) {
         lock_give(&broker->lock);

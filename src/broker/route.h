@@ -12,13 +12,15 @@ struct route_request {
     struct session *origin;     /* the publisher's session */
     packet_id_t hold_id;        /* QoS 2: the id that the record holds; 0: none */
     bool is_will;               /* it is origin's will: the record clears it */
+    bool waited;                /* it was refused before, and again, for as long as a publisher is to wait */
     struct message_parts parts; /* borrowed */
 };
 
 struct route_result {
     bool refused; /* over a limit: nothing has changed */
+    bool waits;   /* refused for now only: the one whose queue is full was asked, and the next try may well succeed */
     bool matched; /* somebody subscribed */
-    lsn_t lsn;    /* of the record, 0 when none was needed */
+    lsn_t lsn;    /* what an answer waits for: the record, or what it relies on; 0: nothing */
 };
 
 struct route_result route_message(struct shard *shard, const struct route_request *request);
@@ -29,5 +31,6 @@ bool route_retained(struct session *session, struct message *m, uint8_t qos);
 void route_forget_retained(struct shard *shard, const struct message *m);
 /* Mail that found its ring full is tried again. */
 void route_send_late(struct shard *shard);
+void route_send_mail(struct shard *shard, unsigned to, const struct mail *mail);
 /* A mail has come. */
 void route_mail(struct shard *shard, struct mail *mail);

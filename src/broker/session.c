@@ -21,6 +21,7 @@ static struct session *session_alloc(struct shard *shard, const struct session_p
     s->inlet->shard = shard->index;
     s->inlet->durable = parts->durable;
     s->inlet->session = s;
+    atomic_init(&s->inlet->away, true);
     return s;
 }
 
@@ -81,6 +82,7 @@ void session_forget(struct session *s) {
     shard->counters.held_ids -= s->in.count;
     shard->counters.sessions--;
     list_remove(&s->deep_link);
+    list_remove(&s->overfull_link);
     s->inlet->session = NULL;
     broker->outside.reclaim(broker->outside.user, s->inlet, inlet_free);
     size_t at = 0;
@@ -98,6 +100,12 @@ void session_forget(struct session *s) {
     mem_free(s);
 }
 
+static void lsn_raise(_Atomic lsn_t *at, lsn_t lsn) {
+    lsn_t before = atomic_load(at);
+    while (before < lsn && !atomic_compare_exchange_weak(at, &before, lsn)) {
+    }
+}
+
 static void session_leave_trie(struct session *s) {
     struct broker *broker = s->shard->broker;
     size_t at = 0;
@@ -113,11 +121,14 @@ static void session_leave_trie(struct session *s) {
     lock_give(&broker->lock);
 }
 
-void session_end(struct session *s) {
+void session_end(struct session *s, enum mutant unrecorded) {
     will_publish(s); /* one that its delay has kept: it does not outlive the session */
-    if (s->durable && !broker_mutant(s->shard, MUTANT_B8)) {
+    if (s->durable && !broker_mutant(s->shard, unrecorded)) {
         struct record record = {.kind = RECORD_SESSION_END, .end = {s->id}};
         s->shard->ended_lsn = session_stage(s, &record);
+    }
+    if (unrecorded == MUTANT_QUEUE_END) { /* known before the trie lets anybody pass */
+        lsn_raise(&s->shard->broker->overfull_lsn, s->shard->ended_lsn);
     }
     session_leave_trie(s);
     session_forget(s);
@@ -145,6 +156,7 @@ void session_disconnected(struct session *s, bool graceful) {
     s->disconnected_at = s->shard->wall;
     s->away_since = s->shard->now;
     s->away_known = true;
+    atomic_store_explicit(&s->inlet->away, true, memory_order_relaxed);
     qos_in_shrink(&s->in);
     if (graceful) {
         will_clear(s);
@@ -152,7 +164,7 @@ void session_disconnected(struct session *s, bool graceful) {
         will_publish(s);
     }
     if (s->expiry_s == 0) {
-        session_end(s);
+        session_end(s, MUTANT_B8);
     } else {
         (void)session_stage_state(s);
     }
@@ -167,15 +179,26 @@ static void account_sub(_Atomic uint64_t *account, uint64_t amount) {
     }
 }
 
+/* A queue that is empty takes one message of any size, so that none waits for ever. */
+static bool inlet_over(const struct inlet *inlet, const struct broker_options *options, uint64_t messages,
+                       uint64_t bytes) {
+    uint64_t bytes_max = inlet->durable ? options->queue_bytes_max : options->queue_memory_max;
+    return messages > options->queue_messages_max || (messages > 1 && bytes > bytes_max);
+}
+
 bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes) {
     uint64_t messages = atomic_fetch_add_explicit(&inlet->waiting_messages, 1, memory_order_relaxed);
     uint64_t sum = atomic_fetch_add_explicit(&inlet->waiting_bytes, bytes, memory_order_relaxed);
-    /* A queue that is empty takes one message of any size, so that none waits for ever. */
-    if (messages >= options->queue_messages_max || (messages > 0 && sum + bytes > options->queue_bytes_max)) {
+    if (inlet_over(inlet, options, messages + 1, sum + bytes)) {
         inlet_release(inlet, bytes);
         return false;
     }
     return true;
+}
+
+bool inlet_full(const struct inlet *inlet, const struct broker_options *options, size_t bytes) {
+    return inlet_over(inlet, options, atomic_load_explicit(&inlet->waiting_messages, memory_order_relaxed) + 1,
+                      atomic_load_explicit(&inlet->waiting_bytes, memory_order_relaxed) + bytes);
 }
 
 void inlet_release(struct inlet *inlet, size_t bytes) {
@@ -261,6 +284,9 @@ static void session_send_flight(struct session *s, struct flight *f, lsn_t sent_
 /* A queued delivery gets its packet id (B1). Takes the delivery's reference. */
 static void session_begin_flight(struct session *s, struct delivery *d) {
     struct flight_parts parts = {d->message, d->message_lsn, d->target, d->qos, d->retain};
+    if (s->out.count == 0) {
+        s->progress_at = s->shard->now; /* it had nothing to acknowledge until now */
+    }
     struct flight *f = qos_out_begin(&s->out, &parts);
     struct record record = {.kind = RECORD_SENT, .sent = {s->id, f->packet_id, f->message_lsn, f->target}};
     session_send_flight(s, f, session_stage(s, &record));
@@ -353,6 +379,8 @@ static void session_resend_pubrels(struct session *s) {
 }
 
 void session_resume(struct session *s, uint16_t receive_maximum) {
+    atomic_store_explicit(&s->inlet->away, false, memory_order_relaxed);
+    s->progress_at = s->shard->now;
     qos_out_connected(&s->out, receive_maximum);
     session_resend_pubrels(s);
     session_pump(s);

@@ -16,9 +16,9 @@ struct session *session_create(struct shard *shard, const struct session_parts *
 /* Puts back a session of the store. */
 struct session *session_restore(struct shard *shard, session_id_t id, const struct session_parts *parts,
                                 wall_ms_t disconnected_at);
-/* Ends it: recorded when durable (B8: shard.ended_lsn); everything of it is gone, its will is published. It has no
- * connection. */
-void session_end(struct session *session);
+/* Ends it: recorded when durable (B8: shard.ended_lsn), but for the mutant that is named; everything of it is gone, its
+ * will is published. It has no connection. */
+void session_end(struct session *session, enum mutant unrecorded);
 /* Frees the memory without a record: the broker stops. */
 void session_forget(struct session *session);
 
@@ -45,6 +45,8 @@ void session_resend_now(struct session *session);
 /* Reserves room for one delivery in a session's queue; false when that would go over its limits. */
 bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes);
 void inlet_release(struct inlet *inlet, size_t bytes);
+/* Whether such a delivery has no room. */
+bool inlet_full(const struct inlet *inlet, const struct broker_options *options, size_t bytes);
 
 /* The subscription of a filter, or NULL. */
 struct subscription *session_subscription(const struct session *session, struct span filter);

@@ -6,6 +6,7 @@
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/input.h"
+#include "broker/overfull.h"
 #include "broker/publish.h"
 #include "broker/route.h"
 #include "broker/session.h"
@@ -137,6 +138,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t wall, lsn_t 
         shard->pressure = STORE_BUSY;
     }
     shard_let_go(shard);
+    (void)overfull_work(shard);
     if (!list_empty(&shard->paused)) {
         shard_resume_paused(shard);
     }
@@ -233,6 +235,9 @@ void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
     struct connection *c = connection_find(shard, conn);
     must(shard->in_turn && c != NULL);
     outbox_sent(&c->out, bytes);
+    if (c->session != NULL && bytes > 0) {
+        c->session->progress_at = shard->now;
+    }
     if ((c->pause & PAUSE_OUTPUT) != 0) {
         c->received_at = shard->now; /* it is not read from, but it reads: it is alive */
     }

@@ -34,12 +34,14 @@ enum subscription_option {
 };
 
 /* The face of a session that every shard sees. Hangs in the trie; freed when no reader can see it any more. All but
- * `session` and the accounts is constant. */
+ * `session`, what is atomic, and the accounts is constant. */
 struct inlet {
     session_id_t session_id;
-    uint32_t shard;                    /* the owner's index */
-    bool durable;                      /* deliveries to it are recorded */
-    struct session *session;           /* the owner's thread only; NULL when it has ended */
+    uint32_t shard;           /* the owner's index */
+    bool durable;             /* deliveries to it are recorded */
+    struct session *session;  /* the owner's thread only; NULL when it has ended */
+    _Atomic bool away;        /* its client is not connected; the owner's word, others may be late to hear it */
+    _Atomic uint8_t overfull; /* what publishers have said to its owner: see overfull.h */
     _Atomic uint64_t waiting_messages; /* QoS 1 and 2 deliveries that were accepted and have no packet id yet */
     _Atomic uint64_t waiting_bytes;
 };
@@ -76,7 +78,11 @@ struct session {
     uint32_t expiry_s; /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
     uint8_t protocol;  /* of the last CONNECT */
     bool durable;
-    struct link deep_link; /* in shard.deep: its queue is deeper than the window of memory */
+    struct link deep_link;     /* in shard.deep: its queue is deeper than the window of memory */
+    uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
+    struct link overfull_link; /* in shard.overfull: a publisher of this shard found its queue full */
+    mono_ms_t progress_at;     /* when its client last took bytes, acknowledged, or got something to acknowledge */
+    mono_ms_t full_logged_at;  /* when the log said last that its queue is full; 0: never */
 };
 
 enum connection_state {
@@ -89,7 +95,7 @@ enum connection_state {
 /* Reasons not to read; a set. */
 enum pause {
     PAUSE_STORE = 1,   /* much is staged: until the disk has caught up */
-    PAUSE_REFUSED = 2, /* 3.1.1: its next PUBLISH is over a limit */
+    PAUSE_REFUSED = 2, /* its next PUBLISH is over a limit, and waits */
     PAUSE_OUTPUT = 4,  /* it does not read what it asked for */
 };
 
@@ -125,13 +131,19 @@ struct connection {
     struct link pause_link; /* in shard.paused */
 };
 
-/* One delivery on its way from one shard to another. */
+enum mail_kind {
+    MAIL_DELIVERY = 0,
+    MAIL_OVERFULL, /* the session's queue has no room for a message of `target` bytes */
+};
+
+/* One delivery on its way from one shard to another, or what one has to say to another about a session. */
 struct mail {
     session_id_t session_id;
-    struct message *message; /* one reference */
+    struct message *message; /* one reference; NULL when it is no delivery */
     uint32_t target;
     uint8_t qos;
     bool retain;
+    uint8_t kind; /* enum mail_kind */
 };
 
 struct connection_slot {
@@ -156,10 +168,13 @@ struct shard {
     struct link gated;          /* connections whose outbox waits for the disk */
     struct link paused;         /* connections that are not read from */
     struct link deep;           /* sessions whose queue is deeper than the window of memory */
-    mono_ms_t retried_at;       /* when refused publishes were tried last */
-    lsn_t ended_lsn;            /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
-    lsn_t folded;               /* as last looked at */
-    _Atomic lsn_t settled;      /* mail for all records that this shard staged up to here has been sent */
+    struct link overfull;       /* sessions whose full queue this shard's own publishers have met */
+    uint64_t *overfull_ended;   /* hashes of client ids whose sessions were ended for that, a ring; NULL: none yet */
+    uint32_t overfull_ended_at;
+    mono_ms_t retried_at;  /* when refused publishes were tried last */
+    lsn_t ended_lsn;       /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
+    lsn_t folded;          /* as last looked at */
+    _Atomic lsn_t settled; /* mail for all records that this shard staged up to here has been sent */
     uint64_t wake_set;
     struct mail *late; /* mail that found a ring full, in order */
     uint8_t *late_to;  /* the shard that each is for */
@@ -183,7 +198,8 @@ struct broker {
     struct lock lock; /* writers of the trie; all use of the retained index */
     struct topic_trie *trie;
     struct topic_retained *retained;
-    lsn_t cleared_lsn; /* of the last record that cleared a retained message; under the lock */
+    _Atomic lsn_t overfull_lsn; /* of the last SESSION_END of a session whose queue was full */
+    lsn_t cleared_lsn;          /* of the last record that cleared a retained message; under the lock */
     unsigned shard_count;
     struct shard *shards[SHARDS_MAX];
     struct ring *rings; /* [from * shard_count + to] */

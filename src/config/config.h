@@ -56,6 +56,7 @@ struct config {
     struct config_listener listeners[CONFIG_LISTENERS_MAX];
     size_t listener_count;
     bool local_only;    /* set by config_check(): no listener was named, the loopback addresses are served */
+    bool queue_refuses; /* max_queued_policy refuse: publishers into a full queue are, and its session stays */
     unsigned log_types; /* enum config_log_type bits */
     bool log_types_given;
     unsigned log_dests; /* enum config_log_dest bits */

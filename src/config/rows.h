@@ -25,15 +25,20 @@
     ROW(max_subscriptions, COUNT, 1, 10000000, 10000, "most subscriptions of one session")                             \
     ROW(receive_maximum, COUNT, 1, 65535, 256, "QoS 1 and 2 messages in flight from one client")                       \
     ROW(max_inflight_messages, COUNT, 0, 65535, 1024, "QoS 1 and 2 messages in flight to one client; 0: 65,535")       \
-    ROW(max_queued_messages, COUNT, 0, 1000000000000, 100000, "messages that wait in one session; 0: no limit")        \
-    ROW(max_queued_bytes, BYTES, 0, 1048576 * CONFIG_GIB, 64 * CONFIG_MIB,                                             \
-        "bytes of messages that wait in one session; 0: no limit")                                                     \
+    ROW(max_queued_messages, COUNT, 0, 1000000000000, 1000000, "messages that wait in one session; 0: no limit")       \
+    ROW(max_queued_bytes, BYTES, 0, 1048576 * CONFIG_GIB, CONFIG_GIB,                                                  \
+        "bytes of messages that wait on the disk in one durable session; 0: no limit")                                 \
+    ROW(max_queued_memory, BYTES, 0, 1048576 * CONFIG_GIB, 64 * CONFIG_MIB,                                            \
+        "bytes of messages that wait in memory in one session that is not durable; 0: no limit")                       \
+    ROW(stall_timeout, TIME, 100, 3600000, 15000,                                                                      \
+        "how long publishers wait for a connected client with a full queue before it is closed")                       \
     ROW(queue_window, COUNT, 16, 1000000, 1024, "messages of one session's queue that are kept in memory")             \
     ROW(outbox_size, BYTES, 4 * CONFIG_KIB, CONFIG_GIB, CONFIG_MIB, "bytes that wait to be sent on one connection")    \
     ROW(refuse_timeout, TIME, 100, 3600000, 30000,                                                                     \
-        "how long a 3.1.1 client that publishes into a full queue is made to wait before it is closed")                \
+        "how long a publisher waits for room in a queue before its message is refused (3.1.1: it is closed)")          \
     ROW(max_keepalive, COUNT, 0, 65535, 65535, "longest keep alive in seconds; 0: what the client asks for")           \
-    ROW(persistent_client_expiration, LIFE, 1, 130 * CONFIG_YEAR_S, 0, "longest life of a session without connection") \
+    ROW(persistent_client_expiration, LIFE, 1, 130 * CONFIG_YEAR_S, 60 * 24 * CONFIG_HOUR_S,                           \
+        "longest life of a session without connection")                                                                \
     ROW(segment_size, BYTES, CONFIG_MIB, CONFIG_GIB, 32 * CONFIG_MIB, "one file of the journal; a multiple of 4,096")  \
     ROW(max_segments, COUNT, 3, 65536, 16, "files of the journal at most")                                             \
     ROW(frame_size, BYTES, 64 * CONFIG_KIB, CONFIG_GIB, 4 * CONFIG_MIB, "most that one write to the journal takes")    \
@@ -64,6 +69,7 @@
     ROW(max_connections, "COUNT", "connections at once to the listener above; -1: no limit of its own")                \
     ROW(log_dest, "stderr|stdout|syslog|file PATH|none", "where log lines go; may be given more than once")            \
     ROW(log_type, "error|warning|notice|information|debug|all|none", "which log lines are written; may be repeated")   \
+    ROW(max_queued_policy, "end-session|refuse", "what ends when the queue of an absent client is full")               \
     ROW(data, "DIRECTORY", "the same as persistence_location")                                                         \
     ROW(include_dir, "DIRECTORY", "read every file there that ends in .conf")
 

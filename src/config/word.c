@@ -248,6 +248,16 @@ static void set_log_type(const struct word *w) {
                   shown(w->value).text);
 }
 
+static void set_max_queued_policy(const struct word *w) {
+    bool refuses = span_equal(w->value, SPAN("refuse"));
+    if (!refuses && !span_equal(w->value, SPAN("end-session"))) {
+        problem_error(w->report, w->place, "max_queued_policy: \"%s\" is neither end-session nor refuse",
+                      shown(w->value).text);
+        return;
+    }
+    w->config->queue_refuses = refuses;
+}
+
 static void set_data(const struct word *w) {
     text_replace(&w->config->persistence_location, w->value);
 }

@@ -33,6 +33,9 @@ struct broker_options options_broker(const struct config *config) {
     o.inflight_max = (uint16_t)or_most(config->max_inflight_messages, 65535);
     o.queue_messages_max = or_most(config->max_queued_messages, without_limit);
     o.queue_bytes_max = or_most(config->max_queued_bytes, without_limit);
+    o.queue_memory_max = or_most(config->max_queued_memory, without_limit);
+    o.queue_policy = config->queue_refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
+    o.stall_ms = (int64_t)config->stall_timeout;
     o.window_messages = (uint32_t)config->queue_window;
     o.outbox_bytes_max = config->outbox_size;
     o.keep_alive_max_s = (uint16_t)config->max_keepalive;

@@ -40,6 +40,8 @@
     ROW(REL_RESEND, BOTH, "an owed PUBREL is not resent after a reconnect")                                            \
     ROW(DUP_FORWARD, BOTH, "a repeat is forwarded, or given to the application, again")                                \
     ROW(QUEUE_DROP, BOTH, "a message for a full queue or inbox is dropped silently")                                   \
+    ROW(QUEUE_END, BROKER, "the end of a session whose queue is full (SESSION_END) is not recorded")                   \
+    ROW(QUEUE_END_ACK, BROKER, "a publisher's answer does not wait for the end of a session that was in its way")      \
     ROW(ORDER, BOTH, "resumed flows are resent in the order of their packet ids")                                      \
     ROW(SEQUENCE, CLIENT, "the application's own numbers of its messages are not recorded")                            \
     ROW(LOST, CLIENT, "Session Present 0 is taken for 1: flows go on under their old ids")                             \

@@ -231,6 +231,7 @@ static void draw(struct plan *p, uint64_t seed, bool models) {
     p->broker.window_messages = ONE_OF(r, 1, 2, 4, 64);
     if (p->refusals) {
         p->broker.queue_messages_max = ONE_OF(r, 4, 6, 12); /* at least one for each subscription */
+        p->broker.queue_policy = QUEUE_REFUSE;              /* the clients of a history never lose a session to it */
     }
     p->store.segment_bytes = ONE_OF(r, 16384, 32768);
     p->store.frame_bytes_max = ONE_OF(r, 4096, 8192);

@@ -139,10 +139,13 @@ static bool setting_line(struct scenario *s, const char *line) {
             return true;
         }
     }
-    if (strcmp(line, "no broker") != 0 || s->world != NULL) {
+    bool *flag = strcmp(line, "no broker") == 0       ? &s->no_broker
+                 : strcmp(line, "queue refuses") == 0 ? &s->refuses
+                                                      : NULL;
+    if (flag == NULL || s->world != NULL) {
         return false;
     }
-    s->no_broker = true;
+    *flag = true;
     return true;
 }
 

@@ -51,8 +51,9 @@
  *                             the events happen, then both ends see that the connection has ended
  *
  * Before the first event: "shards N"; "ids N", packet ids are 1 to N on both sides (the client keeps the last for
- * SUBSCRIBE); "queue N", the broker keeps so many messages for a session; "no broker", the text is the broker, and
- * NAME < PACKET on the left is what it sends to a real client.
+ * SUBSCRIBE); "queue N", the broker keeps so many messages for a session; "queue
+ * refuses", over that it refuses publishers and does not end the session of a client that is away; "no broker", the
+ * text is the broker, and NAME < PACKET on the left is what it sends to a real client.
  *
  * The judge is the text: it was read by a person once, and from then on it is a diff. */
 #pragma once

@@ -24,6 +24,9 @@ void scenario_begin(struct scenario *s) {
     if (s->queue != 0) {
         p->broker.queue_messages_max = s->queue;
     }
+    if (s->refuses) {
+        p->broker.queue_policy = QUEUE_REFUSE;
+    }
     plan_leave_out(p, s->mutants);
     choices_start(&s->choices, 1, NULL, 0, false);
     s->world = world_create(p, &s->choices, NULL);
@@ -49,6 +52,7 @@ void scenario_end(struct scenario *s) {
     s->shards = 1;
     s->ids = UINT16_MAX;
     s->queue = 0;
+    s->refuses = false;
 }
 
 static bool broker_turns(struct world *w) {

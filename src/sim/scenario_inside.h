@@ -37,6 +37,7 @@ struct scenario {
     unsigned shards;
     unsigned ids;   /* packet ids are 1 to this, on both sides */
     unsigned queue; /* the broker's bound for each session's, messages; 0: plenty */
+    bool refuses;   /* over that bound it refuses publishers also while the client is away */
     bool no_broker; /* the text is the broker */
     struct plan plan;
     struct choices choices;

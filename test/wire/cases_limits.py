@@ -7,7 +7,8 @@ import time
 import broker as brokers
 from case import Late, Peer, case, check, closes, codec, equal
 
-SMALL = ('max_queued_messages 20', 'refuse_timeout 2')
+SMALL = ('max_queued_messages 20', 'refuse_timeout 2', 'max_queued_policy refuse')
+ENDING = ('max_queued_messages 20', 'stall_timeout 1')
 
 
 @case(5, conf=SMALL)
@@ -94,6 +95,42 @@ def full_queue_room_in_time_311(t):
         s.message(payload=b'%d' % i)
     for i in range(60):
         p.expect(codec.PUBACK, packet_id=i + 1)
+
+
+@case(conf=ENDING)
+def full_queue_ends_its_session(t):
+    """By default the full queue of an absent client is nobody else's problem: its session ends, and it is told."""
+    s = t.durable()
+    s.subscribe((t.topic('x'), 2))
+    s.disconnect()
+    other = t.durable('o')
+    other.subscribe((t.topic('x'), 2))
+    p = t.client('p')
+    for i in range(60):
+        check(p.publish(t.topic('x'), b'%d' % i, 1 + i % 2, packet_id=i + 1) < 0x80, f'message {i} is refused')
+        other.message(payload=b'%d' % i)
+    s = t.durable()
+    equal(s.connack.session_present, False)
+    if t.level >= 5:
+        check('queue was full' in s.connack.props.get('reason', ''), f'{s.connack.props}')
+    s.quiet()
+
+
+@case(5, conf=(*ENDING, 'max_inflight_messages 2'))
+def full_queue_of_who_takes_nothing(t):
+    """A client that is connected and acknowledges nothing makes publishers wait for a while, and is disconnected."""
+    s = t.durable()
+    s.subscribe((t.topic('x'), 2))
+    p = t.client('p')
+    p.limit = 5
+    began = time.monotonic()
+    for i in range(40):
+        check(p.publish(t.topic('x'), b'%d' % i, 1, packet_id=i + 1) < 0x80, f'message {i} is refused')
+    check(0.5 < time.monotonic() - began < 5, 'it waits for stall_timeout')
+    s.next()
+    s.next()
+    closes(s, 0x97)
+    equal(t.durable().connack.session_present, False)
 
 
 @case(5, conf=('receive_maximum 10', 'max_packet_size 2000', 'max_keepalive 60', 'max_subscriptions 5'))

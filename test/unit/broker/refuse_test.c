@@ -7,6 +7,7 @@
 static struct world *world_small(uint64_t messages) {
     struct world *w = world_new();
     w->options.queue_messages_max = messages;
+    w->options.queue_policy = QUEUE_REFUSE;
     w->options.inflight_max = 1;
     w->at_once = true;
     world_open(w, 1);

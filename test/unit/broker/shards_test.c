@@ -330,6 +330,7 @@ static void a_queue_is_full_for_every_shard(void **state) {
     struct peer from[SHARDS], to;
     w->at_once = true;
     w->options.queue_messages_max = 10;
+    w->options.queue_policy = QUEUE_REFUSE;
     w->options.inflight_max = 1;
     world_open(w, SHARDS);
     join_on(&to, w, 0, 9, PROTOCOL_311, true);

@@ -1,0 +1,136 @@
+#include "broker/overfull.h"
+
+#include "base/mem.h"
+#include "broker/connection.h"
+#include "broker/route.h"
+#include "broker/session.h"
+
+enum { ENDED_IDS = 1024, LOG_AGAIN_MS = 60000 };
+
+/* What publishers have said of an inlet. */
+enum overfull {
+    OVERFULL_ASKED = 1,  /* its owner knows, or will: it need not be told again */
+    OVERFULL_WAITED = 2, /* one has waited for as long as a publisher is to wait */
+};
+
+bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, bool waited) {
+    uint8_t says = waited ? OVERFULL_ASKED | OVERFULL_WAITED : OVERFULL_ASKED;
+    uint8_t said = atomic_fetch_or(&inlet->overfull, says);
+    uint32_t need = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
+    if ((said & OVERFULL_ASKED) == 0 && inlet->shard != shard->index) {
+        struct mail mail = {.session_id = inlet->session_id, .target = need, .kind = MAIL_OVERFULL};
+        route_send_mail(shard, inlet->shard, &mail);
+    } else if ((said & OVERFULL_ASKED) == 0 && inlet->session != NULL) {
+        inlet->session->overfull_bytes = need;
+        list_push_back(&shard->overfull, &inlet->session->overfull_link);
+    }
+    return shard->broker->options.queue_policy == QUEUE_END_SESSION ||
+           !atomic_load_explicit(&inlet->away, memory_order_relaxed);
+}
+
+/* A line a minute for each session, however many publish into it. */
+static void overfull_log(struct session *s, const char *what_now) {
+    struct shard *shard = s->shard;
+    if (s->full_logged_at != 0 && shard->now - s->full_logged_at < LOG_AGAIN_MS) {
+        return;
+    }
+    s->full_logged_at = shard->now;
+    shard_log(shard, LOG_WARNING, "the queue of %s is full (%llu messages, %llu bytes): %s", shard_text(s->client_id),
+              (unsigned long long)atomic_load(&s->inlet->waiting_messages),
+              (unsigned long long)atomic_load(&s->inlet->waiting_bytes), what_now);
+}
+
+static void overfull_remember(struct shard *shard, struct span client_id) {
+    if (shard->overfull_ended == NULL) {
+        shard->overfull_ended = mem_zero(ENDED_IDS, sizeof *shard->overfull_ended);
+    }
+    shard->overfull_ended[shard->overfull_ended_at++ % ENDED_IDS] = hash_bytes(client_id, shard->broker->outside.seed);
+}
+
+bool overfull_was_ended(struct shard *shard, struct span client_id) {
+    uint64_t hash = hash_bytes(client_id, shard->broker->outside.seed);
+    bool found = false;
+    for (size_t i = 0; shard->overfull_ended != NULL && i < ENDED_IDS; i++) {
+        if (shard->overfull_ended[i] == hash) {
+            shard->overfull_ended[i] = 0;
+            found = true;
+        }
+    }
+    return found;
+}
+
+static bool overfull_stalled(const struct session *s, bool waited) {
+    return waited || s->shard->now - s->progress_at >= s->shard->broker->options.stall_ms;
+}
+
+/* It counts as away from now on; a session that does not outlive its connection ends here. */
+static void overfull_disconnect(struct session *s) {
+    struct shard *shard = s->shard;
+    struct connection *c = s->connection;
+    shard->counters.stalled++;
+    s->full_logged_at = 0; /* what becomes of it now is worth a line */
+    shard_log(shard, LOG_WARNING,
+              "closing %s (%s): its queue is full (%llu messages, %llu bytes), and it takes too little from it",
+              c->peer, shard_text(s->client_id), (unsigned long long)atomic_load(&s->inlet->waiting_messages),
+              (unsigned long long)atomic_load(&s->inlet->waiting_bytes));
+    connection_close(c, REASON_QUOTA_EXCEEDED, false);
+}
+
+static void overfull_end(struct session *s) {
+    struct shard *shard = s->shard;
+    shard->counters.sessions_overfull++;
+    shard_log(shard, LOG_WARNING,
+              "the session of %s is ended: its queue is full (%llu messages, %llu bytes) and its client is away",
+              shard_text(s->client_id), (unsigned long long)atomic_load(&s->inlet->waiting_messages),
+              (unsigned long long)atomic_load(&s->inlet->waiting_bytes));
+    overfull_remember(shard, s->client_id);
+    session_end(s, MUTANT_QUEUE_END);
+}
+
+/* True when the session is gone. */
+static bool overfull_look(struct shard *shard, session_id_t session_id, size_t bytes) {
+    struct session *s = map64_get(&shard->by_id, session_id);
+    if (s == NULL) {
+        return false;
+    }
+    bool waited = (atomic_exchange(&s->inlet->overfull, 0) & OVERFULL_WAITED) != 0;
+    if (!inlet_full(s->inlet, &shard->broker->options, bytes)) {
+        return false;
+    }
+    if (s->connection != NULL && !overfull_stalled(s, waited)) {
+        overfull_log(s, "publishers wait for its client");
+        return false;
+    }
+    if (s->connection != NULL) {
+        overfull_disconnect(s);
+        s = map64_get(&shard->by_id, session_id);
+    }
+    if (s != NULL && shard->broker->options.queue_policy != QUEUE_END_SESSION) {
+        overfull_log(s, "its client is away, and publishers into it are refused");
+        return false;
+    }
+    if (s != NULL) {
+        overfull_end(s);
+    }
+    return true;
+}
+
+void overfull_heard(struct shard *shard, session_id_t session_id, size_t bytes) {
+    (void)overfull_look(shard, session_id, bytes);
+}
+
+/* Each is looked at once, though a will that is published then may ask again. */
+bool overfull_work(struct shard *shard) {
+    struct link asked;
+    bool ended = false;
+    if (list_empty(&shard->overfull)) {
+        return false;
+    }
+    list_init(&asked);
+    list_splice(&asked, &shard->overfull);
+    for (struct link *l; (l = list_pop_front(&asked)) != NULL;) {
+        const struct session *s = container_of(l, struct session, overfull_link);
+        ended = overfull_look(shard, s->id, s->overfull_bytes) || ended;
+    }
+    return ended;
+}

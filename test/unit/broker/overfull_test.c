@@ -1,0 +1,418 @@
+/* A full queue is its own session's problem: ended while its client is away, closed when it takes nothing, and
+ * everybody else goes on. */
+#include "world.h"
+
+#include "base/map.h"
+
+enum { SHARDS = 3 };
+
+/* `messages` may wait in a session and one may be under way to each client. */
+static struct world *world_small(unsigned shards, uint64_t messages) {
+    struct world *w = world_new();
+    w->options.queue_messages_max = messages;
+    w->options.inflight_max = 1;
+    w->at_once = true;
+    world_open(w, shards);
+    return w;
+}
+
+/* A client id that shard `shard` owns. */
+static const char *id_on(const struct world *w, unsigned shard, const char *name) {
+    static char id[16];
+    for (unsigned n = 0;; n++) {
+        (void)snprintf(id, sizeof id, "%s-%u", name, n);
+        if (hash_bytes(span_str(id), 42) % broker_shards(w->broker) == shard) {
+            return id;
+        }
+    }
+}
+
+static void publish(struct peer *p, uint8_t qos, packet_id_t id, const char *topic) {
+    say_publish(p, &(struct publishing){.qos = qos, .id = id, .topic = topic});
+    later(p->w, 10);
+    later(p->w, 10);
+}
+
+/* Somebody subscribed and went away. */
+static void absent(struct world *w, const char *id, enum protocol protocol, const char *filter) {
+    struct peer p;
+    joined(&p, w, protocol, id, true);
+    subscribed(&p, filter, 1);
+    peer_close(&p);
+}
+
+/* Whichever shard owns the session, for publishers of both protocols and both levels. */
+static void the_session_of_who_is_away_ends_and_others_go_on(void **state) {
+    (void)state;
+    for (unsigned run = 0; run < SHARDS * 2; run++) {
+        enum protocol protocol = run % 2 == 0 ? PROTOCOL_311 : PROTOCOL_5;
+        struct world *w = world_small(SHARDS, 2);
+        struct peer from, other, to;
+        absent(w, id_on(w, run / 2, "away"), protocol, "#");
+        joined(&other, w, PROTOCOL_5, id_on(w, 1, "other"), true);
+        subscribed(&other, "t", 2);
+        joined(&from, w, protocol, id_on(w, 0, "from"), true);
+        lsn_t ended = 0;
+        for (packet_id_t id = 1; id <= 5; id++) {
+            uint8_t qos = id % 2 == 0 ? 2 : 1;
+            publish(&from, qos, id, "t");
+            expect(&from, qos == 1 ? "PUBACK" : "PUBREC");
+            assert_true(strstr(from.line, "reason=0x97") == NULL);
+            expect(&other, "PUBLISH");
+            say_ack(&other, qos == 1 ? PACKET_PUBACK : PACKET_PUBREC, id, 0);
+            if (qos == 2) {
+                later(w, 10);
+                expect(&other, "PUBREL");
+                say_ack(&other, PACKET_PUBCOMP, id, 0);
+            }
+            ended = fake_newest(&w->store, RECORD_SESSION_END);
+            assert_int_equal(ended != 0, id >= 3);
+        }
+        /* The third message came after the end, and has one target less than the two before. */
+        unsigned targets = 0;
+        for (lsn_t lsn = 1; lsn <= w->store.last; lsn++) {
+            struct record r = fake_record_of(&w->store, lsn);
+            if (r.kind == RECORD_MESSAGE) {
+                assert_int_equal(r.message.target_count, lsn > ended ? 1 : 2);
+                targets += r.message.target_count;
+            }
+        }
+        assert_int_equal(targets, 2 + 2 + 3);
+        assert_int_equal(counters(w).sessions_overfull, 1);
+        assert_int_equal(counters(w).queued, 0);
+        /* Its client is told, once. */
+        join(&to, w, protocol, id_on(w, run / 2, "away"), true);
+        turn(w);
+        expect(&to, protocol == PROTOCOL_5 ? "CONNACK new reason=0x00" : "CONNACK new");
+        assert_int_equal(strstr(to.line, "its queue was full") != NULL, protocol == PROTOCOL_5);
+        peer_close(&to);
+        join(&to, w, PROTOCOL_5, id_on(w, run / 2, "away"), true);
+        turn(w);
+        expect(&to, "CONNACK present");
+        assert_null(strstr(to.line, "its queue was full"));
+        peer_close(&to);
+        peer_close(&other);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* One message meets many full queues, of all shards: all end, and it is accepted after one wait. */
+static void many_full_queues_end_at_once(void **state) {
+    (void)state;
+    enum { MANY = 7 }; /* and one that is not full */
+    struct world *w = world_small(SHARDS, 1);
+    struct peer from;
+    char name[8];
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(name, sizeof name, "m%u", i);
+        absent(w, id_on(w, i % SHARDS, name), PROTOCOL_311, "t");
+    }
+    absent(w, "lucky", PROTOCOL_311, "t");
+    joined(&from, w, PROTOCOL_5, "from", false);
+    publish(&from, 1, 1, "t");
+    expect(&from, "PUBACK id=1 reason=0x00");
+    {
+        struct peer lucky;
+        joined(&lucky, w, PROTOCOL_311, "lucky", true);
+        expect(&lucky, "PUBLISH");
+        say_ack(&lucky, PACKET_PUBACK, 1, 0);
+        peer_close(&lucky);
+    }
+    publish(&from, 1, 2, "t");
+    expect(&from, "PUBACK id=2 reason=0x00");
+    assert_int_equal(counters(w).sessions_overfull, MANY);
+    assert_int_equal(counters(w).publish_refused, 1);
+    assert_int_equal(counters(w).queued, 1);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* Nobody is answered before the end of the session is on the disk: a crash would bring it back without the message. */
+static void the_end_is_durable_before_the_answer(void **state) {
+    (void)state;
+    struct world *w = world_small(1, 1);
+    struct peer from, second;
+    absent(w, "away", PROTOCOL_311, "t");
+    joined(&from, w, PROTOCOL_5, "from", false);
+    joined(&second, w, PROTOCOL_5, "second", false);
+    publish(&from, 1, 1, "t");
+    expect(&from, "PUBACK id=1");
+    w->at_once = false;
+    lsn_t durable = w->store.last;
+    publish(&from, 1, 2, "t");
+    publish(&second, 1, 1, "t");
+    assert_int_equal(fake_newest(&w->store, RECORD_SESSION_END), durable + 1);
+    assert_int_equal(w->store.last, durable + 1); /* the messages need no record */
+    expect_silence(&from);
+    expect_silence(&second);
+    durable_all(w);
+    expect(&from, "PUBACK id=2 reason=0x10");
+    expect(&second, "PUBACK id=1 reason=0x10");
+    peer_close(&from);
+    peer_close(&second);
+    world_close(w);
+}
+
+/* The will that its delay has kept goes out with the session. */
+static void its_will_is_published(void **state) {
+    (void)state;
+    struct world *w = world_small(1, 1);
+    struct peer to, from, watcher;
+    joined(&watcher, w, PROTOCOL_5, "watcher", false);
+    subscribed(&watcher, "w", 1);
+    peer_open(&to, w, PROTOCOL_5);
+    say_connect(&to, &(struct connecting){.id = "to", .expiry_s = 3600, .will = "w", .will_delay_s = 600});
+    turn(w);
+    expect(&to, "CONNACK");
+    subscribed(&to, "t", 1);
+    peer_close(&to);
+    joined(&from, w, PROTOCOL_5, "from", false);
+    publish(&from, 1, 1, "t");
+    expect_silence(&watcher);
+    publish(&from, 1, 2, "t");
+    expect(&from, "PUBACK id=1");
+    expect(&from, "PUBACK id=2");
+    expect(&watcher, "PUBLISH");
+    peer_close(&watcher);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* ---- connected ---- */
+
+static void filled(struct peer *to, struct peer *from, struct world *w, bool durable) {
+    joined(to, w, PROTOCOL_5, id_on(w, 0, "to"), durable);
+    subscribed(to, "t", 1);
+    joined(from, w, PROTOCOL_5, id_on(w, 1, "from"), false);
+    publish(from, 1, 1, "t");
+    publish(from, 1, 2, "t");
+    expect(from, "PUBACK id=1");
+    expect(from, "PUBACK id=2");
+}
+
+static void who_takes_nothing_is_disconnected(void **state) {
+    (void)state;
+    for (unsigned durable = 0; durable <= 1; durable++) {
+        struct world *w = world_small(2, 1);
+        struct peer to, from;
+        filled(&to, &from, w, durable != 0);
+        publish(&from, 1, 3, "t");
+        for (unsigned i = 0; i < 14; i++) {
+            tick(w, 1000);
+        }
+        expect_silence(&from);
+        expect(&to, "PUBLISH"); /* it takes bytes, but acknowledges nothing */
+        expect_silence(&to);
+        tick(w, 1000);
+        later(w, 10);
+        later(w, 10);
+        expect(&to, "DISCONNECT reason=0x97");
+        expect(&to, "closed");
+        expect(&from, "PUBACK id=3 reason=0x10");
+        assert_int_equal(counters(w).stalled, 1);
+        assert_int_equal(counters(w).sessions_overfull, durable);
+        peer_close(&to);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* Nobody is closed who makes progress, however full its queue is, as long as no publisher waits too long for it. */
+static void who_goes_on_is_not(void **state) {
+    (void)state;
+    struct world *w = world_small(2, 1);
+    struct peer to, from;
+    filled(&to, &from, w, true);
+    for (packet_id_t id = 3; id < 10; id++) {
+        publish(&from, 1, id, "t");
+        for (unsigned i = 0; i < 10; i++) {
+            tick(w, 1000);
+        }
+        expect_silence(&from);
+        expect(&to, "PUBLISH");
+        say_ack(&to, PACKET_PUBACK, (packet_id_t)(id - 2), 0);
+        later(w, 10);
+        later(w, 10);
+        expect(&from, "PUBACK");
+        assert_null(strstr(from.line, "0x97"));
+    }
+    assert_int_equal(counters(w).stalled, 0);
+    assert_int_equal(wish(&to), CONN_READ);
+    peer_close(&to);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* One that acknowledges now and then, but lets a publisher wait for ever, is no better. */
+static void who_lets_a_publisher_wait_too_long_is_disconnected(void **state) {
+    (void)state;
+    struct world *w = world_small(1, 1);
+    struct peer to, from[3];
+    char name[8];
+    joined(&to, w, PROTOCOL_5, "to", true);
+    subscribed(&to, "t", 1);
+    for (unsigned i = 0; i < 3; i++) {
+        (void)snprintf(name, sizeof name, "f%u", i);
+        joined(&from[i], w, PROTOCOL_5, name, false);
+        for (packet_id_t id = 1; id <= 20; id++) {
+            say_publish(&from[i], &(struct publishing){.qos = 1, .id = id, .topic = "t"});
+        }
+    }
+    unsigned waited = 0;
+    for (packet_id_t id = 1; counters(w).stalled == 0 && waited < 100; id++, waited += 10) {
+        tick(w, 5000);
+        tick(w, 5000);
+        say_ack(&to, PACKET_PUBACK, id, 0);
+        turn(w);
+    }
+    assert_in_range(waited, 10, 40);
+    assert_int_equal(counters(w).stalled, 1);
+    assert_int_equal(counters(w).sessions_overfull, 1);
+    later(w, 10);
+    later(w, 10);
+    assert_int_equal(counters(w).publish_received, 60);
+    peer_close(&to);
+    for (unsigned i = 0; i < 3; i++) {
+        peer_close(&from[i]);
+    }
+    world_close(w);
+}
+
+/* With a longer patience for the subscriber the publisher's own runs out first: 0x97, and it goes on. */
+static void a_5_0_publisher_is_refused_in_the_end(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer to, from;
+    w->options.queue_messages_max = 1;
+    w->options.inflight_max = 1;
+    w->options.stall_ms = 60000;
+    w->at_once = true;
+    world_open(w, 2);
+    filled(&to, &from, w, true);
+    publish(&from, 1, 3, "t");
+    say_ping(&from);
+    expect(&from, "PINGRESP");
+    for (unsigned i = 0; i < 29; i++) {
+        tick(w, 1000);
+    }
+    expect_silence(&from);
+    tick(w, 1000);
+    expect(&from, "PUBACK id=3 reason=0x97");
+    assert_int_equal(wish(&from), CONN_READ);
+    assert_int_equal(counters(w).publish_refused, 1);
+    publish(&from, 1, 4, "u");
+    expect(&from, "PUBACK id=4 reason=0x10");
+    peer_close(&to);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* A client that fills its own queue and takes nothing: it ends, in the middle of its own PUBLISH. */
+static void who_fills_its_own_queue_ends_itself(void **state) {
+    (void)state;
+    for (unsigned durable = 0; durable <= 1; durable++) {
+        struct world *w = world_small(1, 1);
+        struct peer p;
+        joined(&p, w, PROTOCOL_5, "p", durable != 0);
+        subscribed(&p, "t", 1);
+        for (packet_id_t id = 1; id <= 9; id++) {
+            say_publish(&p, &(struct publishing){.qos = 1, .id = id, .topic = "t"});
+        }
+        for (unsigned i = 0; i < 16; i++) {
+            tick(w, 1000);
+        }
+        const char *line = hear(&p);
+        while (strncmp(line, "PUB", 3) == 0) {
+            line = hear(&p);
+        }
+        assert_non_null(strstr(line, "DISCONNECT reason=0x97"));
+        assert_int_equal(counters(w).sessions, 0);
+        assert_int_equal(counters(w).queued, 0);
+        peer_close(&p);
+        world_close(w);
+    }
+}
+
+/* ---- refuse ---- */
+
+/* The operator prefers the session: it stays, and 5.0 publishers are told at once; but nobody waits for one who takes
+ * nothing. */
+static void by_policy_the_session_stays(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer to, from;
+    w->options.queue_messages_max = 1;
+    w->options.inflight_max = 1;
+    w->options.queue_policy = QUEUE_REFUSE;
+    w->at_once = true;
+    world_open(w, 2);
+    filled(&to, &from, w, true);
+    publish(&from, 1, 3, "t");
+    expect_silence(&from); /* it is connected */
+    for (unsigned i = 0; i < 15; i++) {
+        tick(w, 1000);
+    }
+    later(w, 10);
+    later(w, 10);
+    expect(&from, "PUBACK id=3 reason=0x97"); /* it is not any more */
+    assert_int_equal(counters(w).stalled, 1);
+    assert_int_equal(counters(w).sessions_overfull, 0);
+    publish(&from, 1, 4, "t");
+    expect(&from, "PUBACK id=4 reason=0x97");
+    assert_non_null(strstr(w->log, "publishers into it are refused"));
+    peer_close(&to);
+    joined(&to, w, PROTOCOL_5, id_on(w, 0, "to"), true);
+    expect(&to, "PUBLISH");
+    peer_close(&to);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* A session that is not durable has its queue in memory, and a bound of its own. */
+static void a_queue_in_memory_is_smaller(void **state) {
+    (void)state;
+    for (unsigned durable = 0; durable <= 1; durable++) {
+        struct world *w = world_new();
+        struct peer to, from;
+        char payload[401];
+        memset(payload, 'x', 400);
+        payload[400] = '\0';
+        w->options.queue_memory_max = 2000;
+        w->options.inflight_max = 1;
+        w->at_once = true;
+        world_open(w, 1);
+        joined(&to, w, PROTOCOL_5, "to", durable != 0);
+        subscribed(&to, "t", 1);
+        joined(&from, w, PROTOCOL_5, "from", false);
+        for (packet_id_t id = 1; id <= 20; id++) {
+            say_publish(&from, &(struct publishing){.qos = 1, .id = id, .topic = "t", .payload = payload});
+        }
+        turn(w);
+        unsigned taken = 0;
+        while (strncmp(hear(&from), "PUBACK", 6) == 0) {
+            taken++;
+        }
+        assert_int_equal(taken, durable != 0 ? 20 : 5);
+        peer_close(&to);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_session_of_who_is_away_ends_and_others_go_on),
+        cmocka_unit_test(many_full_queues_end_at_once),
+        cmocka_unit_test(the_end_is_durable_before_the_answer),
+        cmocka_unit_test(its_will_is_published),
+        cmocka_unit_test(who_takes_nothing_is_disconnected),
+        cmocka_unit_test(who_goes_on_is_not),
+        cmocka_unit_test(who_lets_a_publisher_wait_too_long_is_disconnected),
+        cmocka_unit_test(a_5_0_publisher_is_refused_in_the_end),
+        cmocka_unit_test(who_fills_its_own_queue_ends_itself),
+        cmocka_unit_test(by_policy_the_session_stays),
+        cmocka_unit_test(a_queue_in_memory_is_smaller),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
