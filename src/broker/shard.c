@@ -265,8 +265,9 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
 
 struct turn_result shard_turn_end(struct shard *shard) {
     must(shard->in_turn);
-    struct turn_result result = {
-        .wake = shard->wake_set, .again = !list_empty(&shard->paused), .late = shard->late_count > 0};
+    struct turn_result result = {.wake = shard->wake_set,
+                                 .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull),
+                                 .late = shard->late_count > 0};
     shard->in_turn = false;
     shard->wake_set = 0;
     if (!result.late) {
