@@ -9,6 +9,8 @@ import time
 
 import codec
 
+IP_BIND_ADDRESS_NO_PORT = 24
+
 
 class Gone(Exception):
     """The connection was closed (or refused) by the other side. `rest`: packets that came before its end."""
@@ -22,23 +24,28 @@ class Refused(AssertionError):
     """The other side answered, and said no."""
 
 
-def socket_to(where):
-    """A new socket for a port of this machine or the path of a UNIX socket, and the address to connect it to."""
+def socket_to(where, source=None):
+    """A new socket for a port of this machine or the path of a UNIX socket, and the address to connect it to. source:
+    the address of this machine that it comes from."""
     if isinstance(where, str):
         return socket.socket(socket.AF_UNIX), where
     sock = socket.socket(socket.AF_INET)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if source:
+        # The port is chosen at connect(), so that one source has 28,000 of them for each broker.
+        sock.setsockopt(socket.IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+        sock.bind((source, 0))
     return sock, ('127.0.0.1', where)
 
 
 class Peer:
-    def __init__(self, where, level=5, limit=5.0):
-        """where: a port, or the path of a UNIX socket."""
+    def __init__(self, where, level=5, limit=5.0, source=None):
+        """where: a port, or the path of a UNIX socket. source: the address of this machine that it comes from."""
         self.level, self.limit = level, limit
         self.buffer, self.ended = bytearray(), False
         self.wire = []
         self.early = []  # packets that came while another one was awaited
-        self.sock, address = socket_to(where)
+        self.sock, address = socket_to(where, source)
         self.sock.settimeout(limit)
         try:
             self.sock.connect(address)
