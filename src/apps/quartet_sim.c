@@ -242,6 +242,7 @@ int quartet_sim_main(int argc, char **argv) {
         return EXIT_WRONG;
     }
     (void)signal(SIGABRT, on_abort);
+    (void)signal(SIGSEGV, on_abort);
     if (flags.world != NULL) {
         return run_exhaustive(&flags);
     }

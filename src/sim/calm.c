@@ -22,7 +22,7 @@ static bool calm_conn(struct world *w, int at) {
         world_act(w, ACTION_TO_BROKER, at);
     } else if (c->broker == BROKER_END_OPEN && c->to_broker.fin) {
         world_act(w, ACTION_BROKER_SEES_END, at);
-    } else if (c->client_open && c->to_client.len > 0) {
+    } else if (c->client_open && c->to_client.len > 0 && (!world_is_pest(w, c->client) || pest_reads(w, c))) {
         world_act(w, ACTION_TO_CLIENT, at);
     } else if (c->client_open && c->to_client.fin) {
         world_act(w, ACTION_CLIENT_SEES_END, at);
@@ -62,6 +62,9 @@ static bool calm_peer(struct world *w, struct peer *p) {
 }
 
 static bool calm_any(struct world *w, int client) {
+    if (world_is_pest(w, client)) {
+        return w->leaving && pest_leave(w, client);
+    }
     return world_is_real(w, client) ? calm_peer(w, &w->peers[client]) : calm_client(w, &w->clients[client]);
 }
 
@@ -114,7 +117,11 @@ static bool ids_left(const struct world *w) {
 static void unfinished(struct world *w, char *out, size_t bytes) {
     out[0] = '\0';
     for (unsigned i = 0; i < w->client_count && out[0] == '\0'; i++) {
-        if (world_is_real(w, (int)i)) {
+        if (world_is_pest(w, (int)i)) {
+            if (!pest_settled(w, (int)i)) {
+                snprintf(out, bytes, "c%u cannot take back what it has done", i);
+            }
+        } else if (world_is_real(w, (int)i)) {
             peer_describe(w, &w->peers[i], out, bytes);
         } else {
             model_describe(w, &w->clients[i], out, bytes);
@@ -125,7 +132,8 @@ static void unfinished(struct world *w, char *out, size_t bytes) {
     }
     if (out[0] == '\0') {
         const struct shard_counters sum = node_counters(w);
-        if (sum.queued != 0 || (sum.held_ids != 0 && !ids_left(w))) {
+        const bool held = !w->plan->pests || w->leaving;
+        if (held && (sum.queued != 0 || (sum.held_ids != 0 && !ids_left(w)))) {
             snprintf(out, bytes, "the broker still has %llu messages queued and %llu packet ids held",
                      (unsigned long long)sum.queued, (unsigned long long)sum.held_ids);
         }
@@ -141,7 +149,8 @@ static void calm_tick(struct world *w) {
     w->wall += 1000;
     w->step++;
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
-        w->conns[i].excused = w->conns[i].excused || w->expect_refusal;
+        struct conn *c = &w->conns[i];
+        c->excused = c->excused || w->expect_refusal || (c->used && world_may_be_overfull(w, c->client));
     }
     world_time(w);
     if (w->node.up) {
@@ -257,6 +266,18 @@ static void judge_restart(struct world *w) {
     }
 }
 
+/* The hostile clients end their sessions and clear their topics. */
+static void pests_leave(struct world *w) {
+    world_trace(w, "---- the hostile clients leave ----");
+    w->leaving = true;
+    for (unsigned i = 0; i < w->client_count; i++) {
+        if (world_is_pest(w, (int)i) && w->clients[i].conn >= 0) {
+            world_act(w, ACTION_DISCONNECT, (int)i);
+        }
+    }
+    settle(w);
+}
+
 void world_settle(struct world *w) {
     w->calm = true;
     settle(w);
@@ -302,9 +323,15 @@ void world_calm(struct world *w) {
         d->no_space = false;
         d->crash_at = d->fail_at = 0;
     }
+    if (w->plan->refusals && w->plan->pests) { /* whoever is away may stop everybody */
+        pests_leave(w);
+    }
     settle(w);
     if (!w->failed) {
         oracle_judge(w);
+    }
+    if (!w->failed && w->plan->pests) {
+        pests_leave(w);
     }
     if (!w->failed && !w->forked) {
         judge_rest(w);

@@ -116,6 +116,8 @@ static void act_connect(struct world *w, struct model *m) {
     m->asked_clean = m->wants_clean || (!m->plan->five && !m->plan->durable);
     m->asked_volatile = !m->plan->durable || (m->wants_clean && !m->plan->five);
     m->asked_belief = m->session;
+    m->unanswered = m->connecting;
+    m->connecting = true;
     struct mini_packet p = {.type = MINI_CONNECT,
                             .clean = m->asked_clean,
                             .client = span_str(name),

@@ -83,6 +83,8 @@ struct model {
     bool session_volatile; /* the session ends with its connection */
     bool wants_clean;      /* the next CONNECT starts clean; until its CONNACK has come */
     bool distrusts;        /* the session may have expired: only a clean start is sure */
+    bool connecting;       /* a CONNECT was written since the last CONNACK */
+    bool unanswered;       /* a CONNECT was written since the last CONNACK, before this connection's */
     bool was_connected;    /* an earlier connection of this session may have brought deliveries */
     bool will_possible;    /* a will may be set at the broker */
     int will_message;      /* -1: none */

@@ -385,7 +385,7 @@ static void conn_reads(struct world *w, struct conn *c, size_t bytes) {
 
 static void conn_open(struct world *w, struct conn *c, unsigned shard) {
     char peer[32];
-    snprintf(peer, sizeof peer, "sim:%u", c->serial);
+    snprintf(peer, sizeof peer, "10.0.0.%d:%u", c->client, c->serial);
     c->shard = shard;
     c->handle = shard_opened(broker_shard(w->node.broker, shard), peer);
     c->broker = BROKER_END_OPEN;

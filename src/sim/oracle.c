@@ -71,7 +71,7 @@ struct sim_message oracle_draw_message(struct world *w, int client, uint32_t ord
 
 int oracle_message(struct world *w, const struct sim_message *m) {
     struct oracle *o = &w->oracle;
-    if (o->message_count == SIM_MESSAGES_MAX + w->plan->set) {
+    if (o->message_count == SIM_MESSAGES_MAX + (w->plan->pests ? SIM_SET_MAX : w->plan->set)) {
         return -1;
     }
     o->messages[o->message_count] = *m;
@@ -391,6 +391,24 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d) {
         a->first_step = w->step;
     }
     a->first_any = a->first_any == 0 ? w->step : a->first_any;
+}
+
+unsigned oracle_waiting(const struct world *w, int client) {
+    const struct model *m = &w->clients[client];
+    unsigned count = 0;
+    for (unsigned i = 0; i < w->oracle.message_count; i++) {
+        const struct sim_arrival *a = &w->oracle.arrivals[client][i];
+        const unsigned times = w->oracle.messages[i].qos == 1 ? w->oracle.messages[i].sends : 1;
+        for (unsigned qos = 1; qos <= 2 && w->oracle.messages[i].first_sent != 0; qos++) {
+            const struct tally t = tally(w, client, (int)i, qos, 0);
+            const unsigned most = t.possible * times + t.retained;
+            count += most > a->copies[qos] ? most - a->copies[qos] : 0;
+        }
+    }
+    for (unsigned id = 1; id <= w->plan->ids; id++) {
+        count += m->in[id].known ? 1 : 0; /* it may not know yet that this one is done */
+    }
+    return count;
 }
 
 static bool has_expired(const struct world *w, const struct sim_message *m) {

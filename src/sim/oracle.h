@@ -141,6 +141,8 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d);
 
 /* A message that came as a retained one may have been the topic's at that time. */
 void oracle_check_retained(struct world *w, const struct sim_delivery *d);
+/* How many messages may wait for this client's session, at most. */
+unsigned oracle_waiting(const struct world *w, int client);
 /* At the end: what was surely the retained message of a topic when this client subscribed has come. */
 void oracle_judge_retained(struct world *w, int client);
 /* What a PUBLISH says of how long its message still lives; `connected`: since when its connection exists. */

@@ -65,7 +65,8 @@
     ROW(PEER_DISK_FAILS, "one of the next disk calls of a client fails")                                               \
     ROW(DISK_LOST, "the broker's disk is replaced by an empty one")                                                    \
     ROW(PEER_REPLACE, "another engine with an empty store takes a client's identifier over")                           \
-    ROW(CLOCK, "somebody's wall clock is set")
+    ROW(CLOCK, "somebody's wall clock is set")                                                                         \
+    ROW(PEST, "a hostile client does something")
 
 enum action {
 #define ACTION_ENUM(name, text) ACTION_##name,
@@ -89,6 +90,7 @@ enum plan_lost { PLAN_LOST_RESEND = 0, PLAN_LOST_DROP, PLAN_LOST_ASK };
 #define PLAN_WORLD_ROWS(ROW)                                                                                           \
     ROW(SETS, 0, "retained sets that do not fit into one frame, and crashes around SUBACK")                            \
     ROW(CLOCKS, 0, "a wall clock that steps by days, while the broker runs and while it is down")                      \
+    ROW(BOUNDS, 0, "small bounds, sessions that end when their queues are full, and hostile clients")                  \
     ROW(WILLS, 0, "wills of all kinds of sessions, connections that end and come back at once")
 
 enum plan_world {
@@ -113,9 +115,10 @@ struct plan_client {
     uint16_t keep_alive;  /* seconds; 0: none */
     uint16_t packet_max;  /* bytes of the largest packet that it takes, 5.0; 0: plenty */
     /* of both kinds */
-    bool five;     /* 5.0, else 3.1.1 */
-    bool durable;  /* its session outlives its connection */
-    bool method_a; /* as a receiver: gives the message on at PUBREL, else at PUBLISH */
+    bool five;       /* 5.0, else 3.1.1 */
+    uint16_t habits; /* bits: it is hostile (pest.h) */
+    bool durable;    /* its session outlives its connection */
+    bool method_a;   /* as a receiver: gives the message on at PUBREL, else at PUBLISH */
     bool publishes;
     bool will;                /* connects with one, */
     bool will_retain;         /* which is retained */
@@ -143,6 +146,8 @@ struct plan {
     bool wills;            /* a will is published whatever its session is, and never after DISCONNECT has come */
     bool expiry;           /* some messages expire */
     unsigned audits;       /* how often a packet of a real client is compared with its disk: one in so many; 0: never */
+    bool ends_sessions;    /* a session whose queue is full while its client is away is ended */
+    bool pests;            /* some clients are hostile */
     bool refusals;         /* queues are so small that publishes may be refused */
     bool fragments;        /* bytes travel in pieces of any size */
     bool wall_jumps;       /* the wall clock is set now and then, everybody's at once */

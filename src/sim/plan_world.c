@@ -2,6 +2,7 @@
  */
 #include "base/prng.h"
 #include "sim/oracle.h"
+#include "sim/pest.h"
 #include "sim/plan.h"
 
 static uint16_t one_of(struct prng *r, const uint16_t *values, size_t count) {
@@ -80,6 +81,40 @@ static void draw_clocks(struct plan *p, struct prng *r) {
     p->broker.queue_messages_max = 100000;
 }
 
+/* Each hostile client has some of the habits. */
+static void draw_pest(struct plan_client *c, struct prng *r) {
+    c->habits = (uint16_t)(prng_below(r, 1U << PEST_HABIT_COUNT) & prng_below(r, 1U << PEST_HABIT_COUNT));
+    c->habits = c->habits == 0 ? 1U << PEST_SUBSCRIBES : c->habits;
+    c->publishes = c->will = false;
+    c->session_expiry = SESSION_NEVER_EXPIRES;
+    c->wanted_count = 0;
+}
+
+static void draw_bounds(struct plan *p, struct prng *r) {
+    p->pests = true;
+    p->ends_sessions = prng_chance(r, 3, 4);
+    p->refusals = !p->ends_sessions;
+    p->retain = false; /* what a SUBSCRIBE fetches beyond a queue's bound is left out */
+    p->wall_jumps = p->expiry = false;
+    p->shards = ONE_OF(r, 1, 2, 2, 3);
+    p->steps = 300 + (unsigned)prng_below(r, 900);
+    const unsigned pests = 1 + (unsigned)prng_below(r, p->client_count > 2 ? 2 : 1);
+    for (unsigned i = 0; i < p->client_count; i++) {
+        struct plan_client *c = &p->clients[i];
+        c->will = false;
+        c->session_expiry = SESSION_NEVER_EXPIRES;
+        if (i >= p->client_count - pests) {
+            draw_pest(c, r);
+        }
+    }
+    plan_faults_rare(p);
+    p->weight[ACTION_PEST] = ONE_OF(r, 20, 80);
+    p->broker.queue_policy = p->ends_sessions ? QUEUE_END_SESSION : QUEUE_REFUSE;
+    p->broker.queue_messages_max = ONE_OF(r, 6, 12, 20);
+    p->broker.stall_ms = ONE_OF(r, 2000, 15000);
+    p->broker.refuse_close_ms = p->ends_sessions ? 3600000 : 30000;
+}
+
 static void draw_wills_client(struct plan *p, struct plan_client *c, struct prng *r) {
     c->will = prng_chance(r, 3, 4);
     c->will_retain = p->retain && prng_chance(r, 1, 2);
@@ -115,6 +150,9 @@ void plan_draw_world(struct plan *p, uint64_t seed, enum plan_world world) {
         break;
     case PLAN_WORLD_CLOCKS:
         draw_clocks(p, &random);
+        break;
+    case PLAN_WORLD_BOUNDS:
+        draw_bounds(p, &random);
         break;
     case PLAN_WORLD_WILLS:
         draw_wills(p, &random);

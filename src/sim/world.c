@@ -145,7 +145,7 @@ static void options_of_conn(struct options *o, int at) {
     if (broker_open && c->to_broker.len > 0 && !c->paused && !c->closing) {
         option(o, ACTION_TO_BROKER, at);
     }
-    if (c->client_open && c->to_client.len > 0) {
+    if (c->client_open && c->to_client.len > 0 && (!world_is_pest(o->w, c->client) || pest_reads(o->w, c))) {
         option(o, ACTION_TO_CLIENT, at);
     }
     if (up && c->broker == BROKER_END_NONE && !c->cut) {
@@ -208,6 +208,12 @@ static void options_of_peer(struct options *o, int at) {
     }
 }
 
+static void options_of_pest(struct options *o, int at) {
+    if ((o->w->clients[at].conn >= 0 || conn_room(o->w)) && pest_can(o->w, at, ACTION_PEST)) {
+        option(o, ACTION_PEST, at);
+    }
+}
+
 static void options_of_node(struct options *o) {
     static const enum action faults[] = {ACTION_STOP,      ACTION_KILL,       ACTION_POWER,        ACTION_POWER_SOON,
                                          ACTION_DISK_FULL, ACTION_DISK_FAILS, ACTION_POWER_IN_TURN};
@@ -243,7 +249,9 @@ unsigned world_options(struct world *w, struct world_option *out) {
     }
     options_of_node(&o);
     for (unsigned i = 0; i < w->client_count; i++) {
-        if (world_is_real(w, (int)i)) {
+        if (world_is_pest(w, (int)i)) {
+            options_of_pest(&o, (int)i);
+        } else if (world_is_real(w, (int)i)) {
             options_of_peer(&o, (int)i);
         } else {
             options_of_client(&o, (int)i);
@@ -293,6 +301,10 @@ static void to_client(struct world *w, struct conn *c) {
     memcpy(c->inbox + c->inbox_len, c->to_client.bytes, len);
     c->inbox_len += len;
     pipe_drop_front(&c->to_client, len);
+    if (world_is_pest(w, c->client)) {
+        pest_read(w, c);
+        return;
+    }
     while (!w->failed && c->client_open) {
         size_t whole = mini_length(span_of(c->inbox, c->inbox_len));
         if (whole == MINI_WRONG) {
@@ -318,7 +330,11 @@ static void client_sees_end(struct world *w, struct conn *c) {
         peer_sees_end(w, &w->peers[c->client]);
         return;
     }
-    model_lost(w, &w->clients[c->client]);
+    if (world_is_pest(w, c->client)) {
+        pest_lost(w, c->client);
+    } else {
+        model_lost(w, &w->clients[c->client]);
+    }
     c->client_open = false;
     conn_tidy(c);
 }
@@ -336,11 +352,19 @@ static void cut(struct world *w, struct conn *c) {
     }
     if (world_is_real(w, c->client)) {
         peer_kill(w, &w->peers[c->client], "it crashes with its connection");
+    } else if (world_is_pest(w, c->client)) {
+        pest_lost(w, c->client);
+        conn_abandon(c, world_end(w));
     } else {
         world_trace(w, "c%d crashes", c->client);
         model_lost(w, &w->clients[c->client]);
         conn_abandon(c, world_end(w));
     }
+}
+
+bool world_may_be_overfull(const struct world *w, int client) {
+    return w->plan->ends_sessions && !world_is_pest(w, client) &&
+           oracle_waiting(w, client) + SIM_WANTED_MAX > w->plan->broker.queue_messages_max;
 }
 
 void world_time(struct world *w) {
@@ -394,7 +418,8 @@ static void pass_time(struct world *w) {
         struct conn *c = &w->conns[i];
         bool connecting = c->used && (!c->client_open || world_conn_of(w, c->client) != (int)i ||
                                       !world_is_connected(w, c->client) || w->plan->clients[c->client].keep_alive != 0);
-        c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000);
+        c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000) ||
+                     (ms >= 1000 && world_may_be_overfull(w, c->client));
     }
     world_time(w);
     if (w->node.up && ms >= 300) {
@@ -465,7 +490,9 @@ static void node_action(struct world *w, enum action a, int arg) {
 }
 
 static void client_action(struct world *w, enum action a, int client) {
-    if (world_is_real(w, client)) {
+    if (world_is_pest(w, client)) {
+        pest_act(w, client, a);
+    } else if (world_is_real(w, client)) {
         peer_act(w, &w->peers[client], a);
     } else {
         model_act(w, &w->clients[client], a);

@@ -12,6 +12,7 @@
 #include "sim/node.h"
 #include "sim/oracle.h"
 #include "sim/peer.h"
+#include "sim/pest.h"
 #include "sim/plan.h"
 #include "sim/wallclock.h"
 
@@ -32,6 +33,7 @@ struct world {
     uint32_t serials; /* connections so far */
     unsigned forks_left, disk_losses_left, replacements_left;
     bool calm;
+    bool leaving;        /* hostile clients take back what they have done */
     bool ticked;         /* in the calm time has passed */
     bool forked;         /* this world asks "what if the power failed" about another one */
     bool expect_refusal; /* queues may be full */
@@ -40,6 +42,7 @@ struct world {
     struct conn conns[SIM_CONNS_MAX];
     struct model clients[SIM_CLIENTS_MAX]; /* of those that are models */
     struct peer peers[SIM_CLIENTS_MAX];    /* of those that are real; the same numbers */
+    struct pest pests[SIM_CLIENTS_MAX];    /* of those that are hostile; the same numbers */
     unsigned client_count;                 /* as the plan says, and one more when it is asked what is retained */
     struct absence absences[SIM_CLIENTS_MAX];
     struct oracle oracle;
@@ -79,6 +82,9 @@ static inline struct conn_end world_end(const struct world *w) {
 static inline bool world_is_real(const struct world *w, int client) {
     return w->plan->clients[client].real;
 }
+static inline bool world_is_pest(const struct world *w, int client) {
+    return w->plan->clients[client].habits != 0;
+}
 /* The connection of a client, -1: none; whether CONNACK has come on it. */
 static inline int world_conn_of(const struct world *w, int client) {
     return world_is_real(w, client) ? w->peers[client].conn : w->clients[client].conn;
@@ -88,6 +94,8 @@ static inline bool world_is_connected(const struct world *w, int client) {
 }
 /* A connection for a client, not yet accepted; NULL when there is no place. */
 struct conn *world_connect(struct world *w, int client);
+/* Whether the session of a client may have been ended, or its connection closed, because its queue was full. */
+bool world_may_be_overfull(const struct world *w, int client);
 /* The clock was moved: sessions may have expired. */
 void world_time(struct world *w);
 /* Does one action, of which `arg` says more: the connection, client or shard. */

@@ -38,6 +38,20 @@ static void a_seed_replays_exactly(void **state) {
     }
 }
 
+static void so_does_a_world_of_each_kind(void **state) {
+    (void)state;
+    static const enum plan_world worlds[] = {PLAN_WORLD_SETS, PLAN_WORLD_CLOCKS, PLAN_WORLD_BOUNDS, PLAN_WORLD_WILLS};
+    for (size_t i = 0; i < sizeof worlds / sizeof worlds[0]; i++) {
+        const struct plan_variant variant = {.world = worlds[i]};
+        struct sim_counts first = {0}, again = {0};
+        struct swarm_result result;
+        swarm_seed(1, variant, NULL, &first, &result);
+        swarm_seed(1, variant, NULL, &again, &result);
+        assert_memory_equal(&first, &again, sizeof first);
+        assert_true(first.messages > 0);
+    }
+}
+
 /* The canary: what must fail does fail. */
 static void left_out_barriers_are_seen(void **state) {
     (void)state;
@@ -65,6 +79,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(topics_match_as_the_standard_has_it),
         cmocka_unit_test(a_seed_replays_exactly),
+        cmocka_unit_test(so_does_a_world_of_each_kind),
         cmocka_unit_test(left_out_barriers_are_seen),
         cmocka_unit_test(a_walk_sees_them_too),
     };
