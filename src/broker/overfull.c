@@ -87,7 +87,7 @@ static void overfull_end(struct session *s) {
     session_end(s, MUTANT_QUEUE_END);
 }
 
-/* True when the session is gone. */
+/* True when the session is gone, or its connection is: that may be the publisher's own. */
 static bool overfull_look(struct shard *shard, session_id_t session_id, size_t bytes) {
     struct session *s = map64_get(&shard->by_id, session_id);
     if (s == NULL) {
@@ -101,13 +101,14 @@ static bool overfull_look(struct shard *shard, session_id_t session_id, size_t b
         overfull_log(s, "publishers wait for its client");
         return false;
     }
-    if (s->connection != NULL) {
+    const bool connected = s->connection != NULL;
+    if (connected) {
         overfull_disconnect(s);
         s = map64_get(&shard->by_id, session_id);
     }
     if (s != NULL && shard->broker->options.queue_policy != QUEUE_END_SESSION) {
         overfull_log(s, "its client is away, and publishers into it are refused");
-        return false;
+        return connected;
     }
     if (s != NULL) {
         overfull_end(s);

@@ -21,7 +21,8 @@
 bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, bool waited);
 /* Such a question by mail. */
 void overfull_heard(struct shard *shard, session_id_t session_id, size_t bytes);
-/* Looks at the sessions that this shard's own publishers have asked; true when one was ended. */
+/* Looks at the sessions that this shard's own publishers have asked; true when one was ended, or
+ * its connection closed. */
 bool overfull_work(struct shard *shard);
 /* Whether the last session of this client id was ended for its full queue; says so once. */
 bool overfull_was_ended(struct shard *shard, struct span client_id);
