@@ -81,6 +81,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     list_init(&shard->paused);
     list_init(&shard->deep);
     list_init(&shard->overfull);
+    list_init(&shard->heirs);
     return shard;
 }
 

@@ -78,6 +78,8 @@ void shard_bytes(struct shard *shard, struct conn_handle conn, struct span bytes
 /* The connection is gone (the peer closed it, an error, or we closed it after CONN_CLOSE): wills are due unless
  * DISCONNECT came. The handle is dead afterwards. */
 void shard_closed(struct shard *shard, struct conn_handle conn);
+/* After CONN_DRAIN: nothing more is there to be read, or enough was. */
+void shard_drained(struct shard *shard, struct conn_handle conn);
 /* The broker stops: every connection gets DISCONNECT 0x8B (5.0) and CONN_CLOSE; durable sessions stay. */
 void shard_stop(struct shard *shard);
 
@@ -86,12 +88,15 @@ void shard_stop(struct shard *shard);
 enum conn_wish {
     CONN_READ = 1, /* read from it when there is something */
     CONN_PAUSE,    /* do not read from it for now */
+    CONN_DRAIN,    /* its client is back: read what the system has of it at once, then shard_drained() */
     CONN_CLOSE,    /* close it when its outbox is empty, or after a second; do not read */
     CONN_ABORT,    /* close it at once */
     CONN_MOVE,     /* hand it to another shard: shard_move() */
 };
 
-/* The next connection whose outbox or wish may have changed since it was last given here; false when there is none. */
+/* The next connection whose outbox or wish may have changed since it was last given here; false when there is none.
+ * A CONNECT that has waited for the end of another connection goes on here, when what that one may still say was
+ * offered to its socket. */
 bool shard_next_dirty(struct shard *shard, struct conn_handle *conn);
 enum conn_wish shard_wish(const struct shard *shard, struct conn_handle conn);
 /* What may be sent now: fills up to `max` iovecs, returns how many. Valid until the next call that goes in. */

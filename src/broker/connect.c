@@ -6,6 +6,7 @@
 #include "broker/expiry.h"
 #include "broker/overfull.h"
 #include "broker/session.h"
+#include "broker/takeover.h"
 #include "broker/will.h"
 
 enum { ASSIGNED_ID_BYTES = 40, REASON_PACKET_MIN = 256 /* a client that takes less gets no reason string */ };
@@ -98,33 +99,17 @@ static bool connect_store_full(const struct connection *c, const struct packet_c
 
 /* ---- which session it gets ---- */
 
-/* B9: the old connection is silent before the new one resends. What waits in its outbox is thrown away; a 5.0 client
- * whose outbox was empty learns why. */
-static void connect_take_over(struct connection *old) {
-    struct shard *shard = old->shard;
-    shard->counters.sessions_taken_over++;
-    shard_log(shard, LOG_INFO, "%s is taken over from %s", shard_text(old->session->client_id), old->peer);
-    if (broker_mutant(shard, MUTANT_B9)) {
-        old->session->connection = NULL;
-        return;
-    }
-    if (outbox_bytes(&old->out) > 0) {
-        connection_abort(old);
-    } else {
-        connection_close(old, REASON_SESSION_TAKEN_OVER, false);
-    }
-}
-
 /* The session as it was, after the old connection is gone; NULL when there is none (any more). A connection that is
- * being closed, for whatever reason, is silenced as well (B9). */
+ * being closed, for whatever reason, is silenced as well (B9): what it could say was offered to its socket. */
 static struct session *connect_existing(struct shard *shard, struct span client_id) {
     struct session *session = map_bytes_get(&shard->by_client, client_id);
     if (session == NULL) {
         return NULL;
     }
-    if (session->connection != NULL) {
-        connect_take_over(session->connection);
-        return map_bytes_get(&shard->by_client, client_id);
+    if (session->connection != NULL) { /* MUTANT_B9 alone: the old one goes on */
+        shard->counters.sessions_taken_over++;
+        session->connection = NULL;
+        return session;
     }
     if (expiry_due(session)) {
         expiry_session_end(session);
@@ -212,7 +197,8 @@ static void connect_answer(struct connection *c, const struct packet_connect *p,
     }
     lsn_t after = shard_barrier(c->shard, MUTANT_B7_CONNACK, c->session->last_lsn);
     lsn_t ended = c->shard->ended_lsn;
-    packet_encode_connack(connection_begin(c, after > ended ? after : ended), (enum protocol)c->protocol, &ack);
+    c->answered_lsn = after > ended ? after : ended;
+    packet_encode_connack(connection_begin(c, c->answered_lsn), (enum protocol)c->protocol, &ack);
     connection_commit(c);
 }
 
@@ -257,6 +243,7 @@ static void connect_accept(struct connection *c, const struct packet_connect *p,
     shard_log(c->shard, LOG_INFO, "%s connected from %s (MQTT %s, %s, keep alive %u s)", shard_text(client_id), c->peer,
               p->protocol == PROTOCOL_5 ? "5.0" : "3.1.1", present ? "session resumed" : "new session",
               (unsigned)(c->keep_alive_ms / 1500U));
+    takeover_connected(c);
     connect_answer(c, p, present, assigned);
     session_resume(session, connect_receive_maximum(c, p));
 }
@@ -282,6 +269,9 @@ void connect_packet(struct connection *c, const struct packet_connect *p) {
         c->move_to = owner;
         c->wish = CONN_MOVE;
         connection_mark_dirty(c);
+        return;
+    }
+    if (p->client_id.len > 0 && takeover_waits(c, p->client_id)) {
         return;
     }
     struct span id = p->client_id.len > 0 ? (struct span){NULL, 0} : assigned_id(shard, assigned);

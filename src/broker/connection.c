@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/session.h"
+#include "broker/takeover.h"
 
 struct ack_wait {
     lsn_t after;
@@ -36,6 +37,7 @@ struct connection *connection_create(struct shard *shard, const char *peer) {
     c->peer = mem_copy(peer, strlen(peer));
     c->opened_at = c->received_at = shard->now;
     c->packet_bytes_max = UINT32_MAX;
+    list_init(&c->heirs);
     shard->counters.connections++;
     return c;
 }
@@ -50,6 +52,7 @@ void connection_destroy(struct connection *c) {
     list_remove(&c->dirty_link);
     list_remove(&c->gated_link);
     list_remove(&c->pause_link);
+    takeover_pass_on(c);
     outbox_deinit(&c->out);
     buf_deinit(&c->in);
     qos_in_deinit(&c->counted);
@@ -141,6 +144,7 @@ static void connection_detach(struct connection *c, uint8_t wish, bool graceful)
         session->left = c->handle;
         session_disconnected(session, graceful);
     }
+    takeover_pass_on(c);
     connection_mark_dirty(c);
 }
 

@@ -5,6 +5,7 @@
 #include "broker/connection.h"
 #include "broker/publish.h"
 #include "broker/subscribe.h"
+#include "broker/takeover.h"
 
 enum {
     OUTPUT_PAUSE_FACTOR = 2, /* a client that does not read its answers is not read from either: beyond so many
@@ -65,7 +66,8 @@ static void input_bad(struct connection *c, const struct packet *p, const struct
 }
 
 static bool input_reads(const struct connection *c) {
-    return c->pause == 0 && (c->state == CONNECTION_NEW || c->state == CONNECTION_LIVE);
+    unsigned pause = c->draining ? c->pause & (unsigned)PAUSE_REFUSED : c->pause;
+    return pause == 0 && (c->state == CONNECTION_NEW || c->state == CONNECTION_LIVE);
 }
 
 /* A client that does not read its answers is not read from. */
@@ -101,7 +103,7 @@ static size_t input_process(struct connection *c, struct span in) {
             break;
         }
         input_packet(c, &packet);
-        if ((c->pause & PAUSE_REFUSED) != 0 || c->state == CONNECTION_MOVING) {
+        if ((c->pause & (PAUSE_REFUSED | PAUSE_TAKEOVER)) != 0 || c->state == CONNECTION_MOVING) {
             break;
         }
         c->shard->counters.packets_received++;
@@ -149,12 +151,18 @@ static bool input_passes(enum packet_type type) {
            type == PACKET_DISCONNECT;
 }
 
+/* A refused PUBLISH is the only reason to wait. */
+static bool input_waits_for_room(const struct connection *c) {
+    unsigned pause = c->draining ? c->pause & (unsigned)PAUSE_REFUSED : c->pause;
+    return pause == PAUSE_REFUSED && c->state == CONNECTION_LIVE;
+}
+
 /* Processes what may pass of the bytes behind `looked` and takes it out. Returns false when the connection ended. */
 static bool input_pass_some(struct connection *c, struct buf *in) {
     const struct packet_limits *limits = &c->shard->broker->options.packet;
     size_t at = c->looked;
     size_t kept = c->looked;
-    while (c->pause == PAUSE_REFUSED && c->state == CONNECTION_LIVE) {
+    while (input_waits_for_room(c)) {
         struct packet_frame frame;
         struct verdict verdict;
         struct packet packet;
@@ -186,7 +194,7 @@ static bool input_pass_some(struct connection *c, struct buf *in) {
 /* A client whose PUBLISH waits for room is read from further: without its acknowledgements, or those of a client that
  * waits for it in the same way, there would never be any. */
 static void input_pass(struct connection *c) {
-    if (c->pause != PAUSE_REFUSED || c->state != CONNECTION_LIVE) {
+    if (!input_waits_for_room(c)) {
         return;
     }
     struct buf in = c->in;
@@ -196,11 +204,15 @@ static void input_pass(struct connection *c) {
         return;
     }
     c->in = in;
-    if (c->pause != PAUSE_REFUSED) {
+    if (!input_waits_for_room(c)) {
         return;
     }
     bool room = in.len <= c->shard->broker->options.packet.packet_bytes_max + (size_t)BEHIND_REFUSED_BYTES;
-    c->wish = room ? CONN_READ : CONN_PAUSE;
+    if (!c->draining) {
+        c->wish = room ? CONN_READ : CONN_PAUSE;
+    } else if (!room) {
+        takeover_end(c);
+    }
 }
 
 /* ---- from outside ---- */
@@ -242,7 +254,7 @@ void input_pause(struct connection *c, enum pause why) {
         return;
     }
     c->pause |= (uint8_t)why;
-    c->wish = CONN_PAUSE;
+    c->wish = c->draining ? CONN_DRAIN : CONN_PAUSE;
     if (!link_linked(&c->pause_link)) {
         list_push_back(&c->shard->paused, &c->pause_link);
     }
@@ -256,7 +268,7 @@ void input_unpause(struct connection *c, unsigned over) {
         return;
     }
     list_remove(&c->pause_link);
-    c->wish = CONN_READ;
+    c->wish = c->draining ? CONN_DRAIN : CONN_READ;
     c->received_at = c->shard->now;
     connection_mark_dirty(c);
     input_continue(c);

@@ -10,6 +10,7 @@
 #include "broker/publish.h"
 #include "broker/route.h"
 #include "broker/session.h"
+#include "broker/takeover.h"
 
 enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024, LATE_MAIL_BUSY = 65536 };
 
@@ -190,6 +191,13 @@ void shard_closed(struct shard *shard, struct conn_handle conn) {
     connection_destroy(c);
 }
 
+void shard_drained(struct shard *shard, struct conn_handle conn) {
+    struct connection *c = connection_find(shard, conn);
+    if (c != NULL) {
+        takeover_end(c);
+    }
+}
+
 void shard_stop(struct shard *shard) {
     must(shard->in_turn);
     for (uint32_t i = 0; i < shard->slot_count; i++) {
@@ -212,6 +220,9 @@ void shard_tick(struct shard *shard) {
 /* ---- out ---- */
 
 bool shard_next_dirty(struct shard *shard, struct conn_handle *conn) {
+    if (!list_empty(&shard->heirs)) {
+        takeover_go_on(shard);
+    }
     struct link *l = list_pop_front(&shard->dirty);
     must(shard->in_turn);
     if (l == NULL) {

@@ -94,9 +94,10 @@ enum connection_state {
 
 /* Reasons not to read; a set. */
 enum pause {
-    PAUSE_STORE = 1,   /* much is staged: until the disk has caught up */
-    PAUSE_REFUSED = 2, /* its next PUBLISH is over a limit, and waits */
-    PAUSE_OUTPUT = 4,  /* it does not read what it asked for */
+    PAUSE_STORE = 1,    /* much is staged: until the disk has caught up */
+    PAUSE_REFUSED = 2,  /* its next PUBLISH is over a limit, and waits */
+    PAUSE_OUTPUT = 4,   /* it does not read what it asked for */
+    PAUSE_TAKEOVER = 8, /* its CONNECT waits for the end of the client's old connection */
 };
 
 struct connection {
@@ -106,7 +107,8 @@ struct connection {
     struct buf in;           /* received and not processed */
     size_t looked;           /* PAUSE_REFUSED: of `in`, what nothing may be taken out of any more */
     struct outbox out;
-    char *peer; /* owned */
+    lsn_t answered_lsn; /* what its CONNACK waits for */
+    char *peer;         /* owned */
     mono_ms_t opened_at;
     mono_ms_t received_at;     /* when bytes came last; when it was opened before */
     mono_ms_t refused_since;   /* since when PAUSE_REFUSED holds */
@@ -121,6 +123,7 @@ struct connection {
     uint8_t wish;     /* CONN_CLOSE or CONN_ABORT when closing */
     bool problem_information;    /* 5.0: reason strings are wanted */
     bool busy;                   /* used since the last tick: keep its buffers */
+    bool draining;               /* its client is back: read to its end, whatever else is a reason not to */
     packet_id_t mutant_kept_ack; /* MUTANT_R8 keeps a PUBACK here */
     uint8_t mutant_repeats;      /* MUTANT_R6_REPEAT counts here */
     struct ack_wait
@@ -129,6 +132,8 @@ struct connection {
     struct link dirty_link;
     struct link gated_link; /* in shard.gated: its outbox waits for the disk */
     struct link pause_link; /* in shard.paused */
+    struct link heirs;      /* connections whose CONNECT takes the session from this one, in order */
+    struct link heir_link;  /* in another's heirs, or in shard.heirs */
 };
 
 enum mail_kind {
@@ -168,6 +173,7 @@ struct shard {
     struct link gated;          /* connections whose outbox waits for the disk */
     struct link paused;         /* connections that are not read from */
     struct link deep;           /* sessions whose queue is deeper than the window of memory */
+    struct link heirs;          /* connections whose CONNECT has waited and goes on */
     struct link overfull;       /* sessions whose full queue this shard's own publishers have met */
     uint64_t *overfull_ended;   /* hashes of client ids whose sessions were ended for that, a ring; NULL: none yet */
     uint32_t overfull_ended_at;

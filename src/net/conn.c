@@ -11,6 +11,7 @@
 #define IOVECS_MAX 128                /* in one sendmsg */
 #define SEND_BYTES_MAX (1024U * 1024) /* on one connection in one turn */
 #define READS_AFTER_FAILURE 64        /* what a socket with an error still holds is less */
+#define DRAIN_BYTES_MAX (8U << 20)    /* of an old connection whose client is back: more than the system keeps */
 
 static struct loop *loop_of(const struct conn *c) {
     return c->poll.loop->data;
@@ -155,22 +156,31 @@ void conn_end(struct conn *c) {
     conn_gone(c);
 }
 
-/* One recv. False when the peer is gone. */
-static bool conn_read(struct conn *c) {
+/* One recv: returns how much has come, 0 when there is nothing now, -1 when the peer is gone. */
+static ssize_t conn_receive(struct conn *c) {
     struct loop *loop = loop_of(c);
     c->readable = false;
     ssize_t got = recv(c->fd, loop->scratch, LOOP_SCRATCH_BYTES, 0);
-    if (got > 0) {
-        if (!lingering(c)) {
-            shard_bytes(loop->shard, c->handle, span_of(loop->scratch, (size_t)got));
-        }
-        return true;
+    if (got > 0 && !lingering(c)) {
+        shard_bytes(loop->shard, c->handle, span_of(loop->scratch, (size_t)got));
     }
-    return got < 0 && (errno == EAGAIN || errno == EINTR);
+    if (got > 0) {
+        return got;
+    }
+    return got < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : -1;
+}
+
+/* One recv. False when the peer is gone. */
+static bool conn_read(struct conn *c) {
+    return conn_receive(c) >= 0;
+}
+
+static bool conn_wishes(const struct conn *c, enum conn_wish wish) {
+    return !lingering(c) && shard_wish(loop_of(c)->shard, c->handle) == wish;
 }
 
 static bool conn_may_read(const struct conn *c) {
-    return lingering(c) || shard_wish(loop_of(c)->shard, c->handle) == CONN_READ;
+    return lingering(c) || conn_wishes(c, CONN_READ) || conn_wishes(c, CONN_DRAIN);
 }
 
 /* The socket has an error; what came before it may still be there, and may be a DISCONNECT. */
@@ -271,8 +281,9 @@ static void conn_settle(struct conn *c) {
     switch (wish) {
     case CONN_READ:
     case CONN_PAUSE:
+    case CONN_DRAIN:
         conn_waits(c, wish == CONN_PAUSE || (left > 0 && !c->blocked));
-        conn_interest(c, conn_wanted(c, wish == CONN_READ));
+        conn_interest(c, conn_wanted(c, wish != CONN_PAUSE));
         return;
     case CONN_CLOSE:
         if (left == 0) {
@@ -294,7 +305,39 @@ static void conn_settle(struct conn *c) {
     }
 }
 
+/* The client is back on another connection: what the system has of this one is read to its end, a slice in each turn.
+ * False when the connection is gone. */
+static bool conn_drain(struct conn *c) {
+    struct loop *loop = loop_of(c);
+    uint32_t slice = 0;
+    while (slice < LOOP_SCRATCH_BYTES && c->drained < DRAIN_BYTES_MAX) {
+        ssize_t got = conn_receive(c);
+        if (got < 0) {
+            conn_gone(c);
+            return false;
+        }
+        if (got == 0) {
+            c->drained = DRAIN_BYTES_MAX;
+        }
+        if (!conn_wishes(c, CONN_DRAIN)) {
+            return true;
+        }
+        slice += (uint32_t)got;
+        c->drained += (uint32_t)got;
+    }
+    if (c->drained >= DRAIN_BYTES_MAX) {
+        shard_drained(loop->shard, c->handle);
+    } else if (!link_linked(&c->turn_link)) {
+        list_push_back(&loop->draining, &c->turn_link);
+        loop->more = true;
+    }
+    return true;
+}
+
 void conn_output(struct conn *c) {
+    if (conn_wishes(c, CONN_DRAIN) && !conn_drain(c)) {
+        return;
+    }
     enum conn_wish wish = shard_wish(loop_of(c)->shard, c->handle);
     bool send = wish != CONN_ABORT && wish != CONN_MOVE && !c->blocked;
     if (send && !conn_send(c)) {

@@ -16,6 +16,7 @@ struct conn {
     mono_ms_t end_at;          /* while in loop->ending */
     struct conn_handle handle; /* {0,0}: LINGERING */
     int fd;
+    uint32_t drained;     /* bytes that were read since the broker wished CONN_DRAIN */
     uint16_t listener;    /* index of the listener that accepted it */
     uint8_t interest;     /* UV_READABLE ... as libuv was told last */
     bool readable : 1;    /* libuv says so, and it was not read since */

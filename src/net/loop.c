@@ -210,6 +210,7 @@ static void loop_turn_end(struct loop *loop) {
 
 static void loop_output(struct loop *loop) {
     struct link *l;
+    list_splice(&loop->writable, &loop->draining);
     while ((l = list_pop_front(&loop->writable)) != NULL) {
         conn_output(container_of(l, struct conn, turn_link));
     }
@@ -364,6 +365,7 @@ void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index) {
     *loop = (struct loop){.index = index, .shared = shared, .shard = broker_shard(shared->broker, index)};
     list_init(&loop->ready);
     list_init(&loop->writable);
+    list_init(&loop->draining);
     list_init(&loop->ending);
     inbox_init(&loop->inbox);
     loop->scratch = mem_alloc(LOOP_SCRATCH_BYTES);

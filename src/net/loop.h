@@ -65,6 +65,7 @@ struct loop {
     size_t conn_count;    /* sockets that are open, those the broker no longer knows included */
     struct link ready;    /* connections with events */
     struct link writable; /* connections that can be written to again */
+    struct link draining; /* connections to be read on in the next turn, to their end */
     struct link ending;   /* connections that end at a deadline, by deadline */
     uint8_t *scratch;     /* what is read goes here first */
     mono_ms_t now;

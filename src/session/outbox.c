@@ -192,6 +192,25 @@ void outbox_sent(struct outbox *o, size_t bytes) {
     outbox_compact(o);
 }
 
+void outbox_cut(struct outbox *o, lsn_t durable) {
+    uint64_t end = outbox_open_end(o, durable);
+    uint64_t copied = end - o->stream_begin;
+    uint32_t kept = 0;
+    for (; kept < o->body_count && body_at(o, kept)->from < end; kept++) {
+        const struct outbox_body *b = body_at(o, kept);
+        copied -= body_bytes(b) - (o->stream_begin > b->from ? o->stream_begin - b->from : 0);
+    }
+    while (o->body_count > kept) {
+        message_unref(body_at(o, --o->body_count)->message);
+    }
+    while (o->gate_count > 0 && gate_at(o, o->gate_count - 1)->after > durable) {
+        o->gate_count--;
+    }
+    o->gate_last = o->gate_last < durable ? o->gate_last : durable;
+    o->bytes.len = o->counted = o->taken + (size_t)copied;
+    o->stream_end = end;
+}
+
 /* A gate that was set and has no bytes yet stays: it is for those that come next. */
 void outbox_shrink(struct outbox *o) {
     if (outbox_bytes(o) == 0 && o->gate_count == 0) {

@@ -46,6 +46,8 @@ void outbox_body(struct outbox *o, struct message *m);
 static inline size_t outbox_bytes(const struct outbox *o) {
     return (size_t)(o->stream_end - o->stream_begin);
 }
+/* Throws away what waits for more than `durable`: what is left may leave, and whole packets are cut off. */
+void outbox_cut(struct outbox *o, lsn_t durable);
 /* Fills up to `max` iovecs with what may leave when `durable` is durable; returns how many (0: nothing may). Costs the
  * logarithm of the gates that wait. Views are valid until the outbox changes. */
 int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int max);

@@ -264,9 +264,42 @@ static void conn_move(struct world *w, struct conn *c) {
     c->broker = BROKER_END_MOVING;
 }
 
+/* A CONNECT that is read late takes over from the connections that were made after it. */
+static void conns_excuse_others(struct world *w, const struct conn *c) {
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        struct conn *other = &w->conns[i];
+        const bool beside = other->used && other != c && other->client == c->client;
+        other->excused = other->excused || beside;
+        other->overtaken = other->overtaken || (beside && other->serial > c->serial);
+    }
+}
+
+static void conn_reads(struct world *w, struct conn *c, size_t bytes) {
+    c->received += bytes;
+    if (c->received >= c->connect_bytes && c->received - bytes <= c->connect_bytes) {
+        conns_excuse_others(w, c);
+    }
+}
+
+/* The client is back on another connection: what has arrived of this one is read at once. */
+static void conn_drain(struct world *w, struct conn *c) {
+    struct shard *shard = broker_shard(w->node.broker, c->shard);
+    uint8_t copy[SIM_PIPE_BYTES];
+    const size_t all = c->to_broker.len;
+    const size_t bytes = choose(w->choices, 2) == 0 ? all : choose(w->choices, (uint32_t)all + 1);
+    memcpy(copy, c->to_broker.bytes, bytes);
+    pipe_drop_front(&c->to_broker, bytes);
+    conn_reads(w, c, bytes);
+    shard_bytes(shard, c->handle, span_of(copy, bytes));
+    shard_drained(shard, c->handle);
+}
+
 /* Does what the broker wishes for one connection; false when the power went. */
 static bool conn_service(struct world *w, struct conn *c) {
     struct node *n = &w->node;
+    if (shard_wish(broker_shard(n->broker, c->shard), c->handle) == CONN_DRAIN) {
+        conn_drain(w, c);
+    }
     enum conn_wish wish = shard_wish(broker_shard(n->broker, c->shard), c->handle);
     c->paused = wish == CONN_PAUSE;
     if (wish == CONN_MOVE) {
@@ -364,23 +397,6 @@ bool node_wants_turn(const struct world *w, unsigned shard) {
         }
     }
     return false;
-}
-
-/* A CONNECT that is read late takes over from the connections that were made after it. */
-static void conns_excuse_others(struct world *w, const struct conn *c) {
-    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
-        struct conn *other = &w->conns[i];
-        const bool beside = other->used && other != c && other->client == c->client;
-        other->excused = other->excused || beside;
-        other->overtaken = other->overtaken || (beside && other->serial > c->serial);
-    }
-}
-
-static void conn_reads(struct world *w, struct conn *c, size_t bytes) {
-    c->received += bytes;
-    if (c->received >= c->connect_bytes && c->received - bytes <= c->connect_bytes) {
-        conns_excuse_others(w, c);
-    }
 }
 
 static void conn_open(struct world *w, struct conn *c, unsigned shard) {

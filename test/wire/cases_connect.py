@@ -271,6 +271,49 @@ def takeover_storm(t):
     only(p, b'kept')
 
 
+@case(conf=('shards 3',))
+def back_at_once(t):
+    """[MQTT-3.14.4-3]: what was sent before the new CONNECT counts, whichever thread has which connection."""
+    s = t.subscriber(t.topic('+'), 1)
+    for i in range(150):
+        will = {'topic': t.topic('w'), 'payload': b'will', 'qos': 1}
+        c = t.client('c', will=will, expiry=1000 if i % 2 else None)
+        c.send(*[codec.publish(t.topic('x'), f'{i}.{n}'.encode(), level=t.level) for n in range(20)], codec.disconnect())
+        c.close()
+    t.client('c')
+    only(s, *[f'{i}.{n}'.encode() for i in range(150) for n in range(20)])
+
+
+@case(conf=('shards 3',))
+def back_at_once_after_much(t):
+    """More than one read takes, and more than half of it QoS 1 that a disk must take."""
+    body = b'x' * 3000
+    for i in range(5):
+        s = t.subscriber(t.topic(f'+/{i}'), 1, f's{i}')
+        c = t.client('c', will={'topic': t.topic(f'w/{i}'), 'payload': b'will'})
+        c.send(*[codec.publish(t.topic(f'x/{i}'), body, level=t.level) for _ in range(200)],
+               *[codec.publish(t.topic(f'x/{i}'), body, 1, n, t.level) for n in range(1, 200)], codec.disconnect())
+        c.close()
+        t.client('c')
+        only(s, *[body] * 399)
+
+
+@case(5, conf=('shards 3',))
+def takeover_is_told_behind_what_waits(t):
+    """The reason comes also when something waits for the old connection, partly sent or for the disk."""
+    for i in range(40):
+        a = t.durable(f'd{i}')
+        a.subscribe((t.topic('x'), 2))
+        a.send(*[codec.publish(t.topic('x'), b'm' * 2000, 1, n, t.level) for n in range(1, 1 + i % 20)])
+        b = t.durable(f'd{i}')
+        p = a.next()
+        while p.type in (codec.PUBACK, codec.PUBLISH):
+            p = a.next()
+        check(p.type == codec.DISCONNECT and p.reason == 0x8E, f'{p}')
+        check(a.next() is None)
+        b.disconnect()
+
+
 @case()
 def connect_byte_by_byte(t):
     """Fragments of one byte."""

@@ -268,8 +268,12 @@ static void b9_the_old_connection_is_silent(void **state) {
             say_bytes(&way.to, SPAN("\xf0\x00")); /* AUTH: wrong here */
         }
         join(&new, way.w, PROTOCOL_5, "to", true);
-        durable_all(way.w);
+        turn(way.w);
+        if (!closing) {
+            expect(&way.to, "DISCONNECT reason=0x8e");
+        }
         expect(&way.to, "closed");
+        durable_all(way.w);
         expect(&new, "CONNACK present");
         expect(&new, "PUBLISH qos=2 dup id=1");
         peer_close(&new);
@@ -283,6 +287,7 @@ static void b9_the_old_connection_learns_why(void **state) {
     struct peer old, new;
     joined(&old, w, PROTOCOL_5, "p", true);
     join(&new, w, PROTOCOL_5, "p", true);
+    turn(w);
     expect(&old, "DISCONNECT reason=0x8e");
     expect(&old, "closed");
     peer_close(&old);

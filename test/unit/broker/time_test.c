@@ -195,6 +195,7 @@ static void a_takeover_publishes_the_will_unless_it_is_delayed(void **state) {
             watch_will(&(struct connecting){.id = "p", .expiry_s = 60, .will = "w", .will_delay_s = delay_s});
         struct peer new;
         join(&new, watch.w, PROTOCOL_5, "p", true);
+        turn(watch.w);
         durable_all(watch.w);
         if (delay_s == 0) {
             expect(&watch.watcher, "PUBLISH");

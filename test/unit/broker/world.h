@@ -11,7 +11,14 @@
 #include "packet/packet.h"
 #include "packet/property.h"
 
-enum { LINE_BYTES = 1024, GARBAGE_MAX = 4096, SHARDS_IN_TEST = 8 };
+enum { LINE_BYTES = 1024, GARBAGE_MAX = 4096, LAST_WORDS_MAX = 64, SHARDS_IN_TEST = 8 };
+
+/* What a connection's socket took when its client was back on another one. */
+struct last_words {
+    unsigned shard;
+    struct conn_handle handle;
+    struct buf bytes;
+};
 
 struct world {
     struct broker_options options;
@@ -26,6 +33,9 @@ struct world {
         void (*free_function)(void *memory);
     } garbage[GARBAGE_MAX];
     size_t garbage_count;
+    bool blocked; /* sockets take nothing of what an old connection has to say at last */
+    struct last_words last_words[LAST_WORDS_MAX];
+    size_t last_words_count;
     char log[LINE_BYTES]; /* the last line */
     unsigned log_lines;
 };
@@ -80,8 +90,41 @@ static inline void durable_to(struct world *w, lsn_t lsn) {
     atomic_store(&w->store.store.durable, lsn);
 }
 
+/* All that may leave goes to `out`, at most `max` bytes. */
+static inline void take_output(struct shard *shard, struct conn_handle handle, struct buf *out, size_t max) {
+    struct iovec iov[8];
+    int count;
+    while (max > 0 && shard_wish(shard, handle) != CONN_ABORT && (count = shard_output(shard, handle, iov, 8)) > 0) {
+        size_t taken = 0;
+        for (int i = 0; i < count; i++) {
+            size_t bytes = iov[i].iov_len < max - taken ? iov[i].iov_len : max - taken;
+            buf_bytes(out, span_of(iov[i].iov_base, bytes));
+            taken += bytes;
+        }
+        shard_sent(shard, handle, taken);
+        max -= taken;
+    }
+}
+
+/* The end of a turn as the network has it: of an old connection whose client is back nothing more is to be read, and
+ * what it may still be told goes to its socket. */
+static inline void turn_drain(struct world *w, unsigned i) {
+    struct shard *shard = world_shard(w, i);
+    struct conn_handle handle;
+    while (shard_next_dirty(shard, &handle)) {
+        if (shard_wish(shard, handle) == CONN_DRAIN) {
+            shard_drained(shard, handle);
+            assert_true(w->last_words_count < LAST_WORDS_MAX);
+            struct last_words *last = &w->last_words[w->last_words_count++];
+            *last = (struct last_words){.shard = i, .handle = handle};
+            take_output(shard, handle, &last->bytes, w->blocked ? 0 : SIZE_MAX);
+        }
+    }
+}
+
 /* The end of a shard's turn; nothing may come before its next begins. */
 static inline struct turn_result turn_end(struct world *w, unsigned i) {
+    turn_drain(w, i);
     w->in_turn[i] = false;
     return shard_turn_end(world_shard(w, i));
 }
@@ -153,6 +196,9 @@ static inline void world_close(struct world *w) {
     broker_destroy(w->broker);
     world_sweep(w);
     fake_deinit(&w->store);
+    for (size_t i = 0; i < w->last_words_count; i++) {
+        buf_deinit(&w->last_words[i].bytes);
+    }
     mem_free(w);
 }
 
@@ -326,19 +372,15 @@ static inline enum conn_wish wish(const struct peer *p) {
 
 /* Takes what may leave, at most `max` bytes of it. */
 static inline void peer_read(struct peer *p, size_t max) {
-    struct shard *shard = world_shard(p->w, p->shard);
-    struct iovec iov[8];
-    int count;
-    while (max > 0 && wish(p) != CONN_ABORT && (count = shard_output(shard, p->handle, iov, 8)) > 0) {
-        size_t taken = 0;
-        for (int i = 0; i < count; i++) {
-            size_t bytes = iov[i].iov_len < max - taken ? iov[i].iov_len : max - taken;
-            buf_bytes(&p->received, span_of(iov[i].iov_base, bytes));
-            taken += bytes;
+    for (size_t i = 0; i < p->w->last_words_count; i++) {
+        struct last_words *last = &p->w->last_words[i];
+        if (last->shard == p->shard && last->handle.index == p->handle.index &&
+            last->handle.generation == p->handle.generation) {
+            buf_bytes(&p->received, buf_span(&last->bytes));
+            last->bytes.len = 0;
         }
-        shard_sent(shard, p->handle, taken);
-        max -= taken;
     }
+    take_output(world_shard(p->w, p->shard), p->handle, &p->received, max);
 }
 
 /* The next packet as a line; "" when nothing (more) has come, "closed" at the end. */

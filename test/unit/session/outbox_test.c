@@ -130,6 +130,13 @@ static void random_append(struct outbox *o, struct prng *prng, lsn_t durable) {
     }
 }
 
+static void cut(struct outbox *o, lsn_t durable) {
+    outbox_cut(o, durable);
+    vector.len = vector.sent + vector_open(durable);
+    vector.gate = vector.gate < durable ? vector.gate : durable;
+    assert_int_equal(outbox_bytes(o), vector.len - vector.sent);
+}
+
 static size_t random_part(struct prng *prng, size_t whole) {
     return prng_chance(prng, 1, 2) ? whole : prng_below(prng, whole + 1);
 }
@@ -167,6 +174,9 @@ static void bytes_leave_in_order_and_never_early(void **state) {
             }
             if (prng_chance(&prng, 1, 50)) {
                 outbox_shrink(&o);
+            }
+            if (seed % 4 == 0 && prng_chance(&prng, 1, 30)) {
+                cut(&o, durable);
             }
             (void)assert_ready(&o, durable, IOV_MAX_HERE);
             (void)assert_ready(&o, vector.gate, IOV_MAX_HERE);
