@@ -39,9 +39,9 @@ struct broker_outside {
 /* Makes the broker and its shards (1 to 64). Borrows the store, which outlives it. */
 struct broker *broker_create(const struct broker_options *options, const struct broker_outside *outside,
                              struct store *store, unsigned shards);
-/* Loads what is alive from the store; before any connection. `now` is for expiry and for wills of sessions whose
- * connection the stop has ended. */
-bool broker_load(struct broker *broker, wall_ms_t now, struct error *error);
+/* Loads what is alive from the store; before any connection. `time`: store time, for expiry and for wills of sessions
+ * whose connection the stop has ended. */
+bool broker_load(struct broker *broker, wall_ms_t time, struct error *error);
 /* Frees everything; no shard may be in a turn. Writes nothing. */
 void broker_destroy(struct broker *broker);
 struct shard *broker_shard(struct broker *broker, unsigned index);
@@ -55,9 +55,10 @@ struct conn_handle {
 
 /* ---- in ---- */
 
-/* A turn begins: it is `now`, and records up to `durable` are durable. Connections that waited for that become dirty;
- * what had to wait for a turn goes on. */
-void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t wall, lsn_t durable);
+/* A turn begins: it is `now` by a clock for what happens while we run, and `time` by store time (store/clock.h), by
+ * which sessions and messages expire; neither ever goes back. Records up to `durable` are durable: connections that
+ * waited for that become dirty; what had to wait for a turn goes on. */
+void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t durable);
 /* What a turn leaves behind: what its caller has to see to. */
 struct turn_result {
     uint64_t wake; /* the shards that got mail, one bit each: their threads must be woken */

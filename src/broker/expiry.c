@@ -49,18 +49,11 @@ void expiry_connection(struct connection *c) {
     }
 }
 
-/* How long the client has been away: by the wall clock over a restart, from then on by the one that never jumps, so
- * that a clock that is set ends no session. */
-static int64_t session_away_ms(struct session *s) {
-    if (!s->away_known) {
-        int64_t by_wall = s->shard->wall - s->disconnected_at;
-        s->away_since = s->shard->now - (by_wall > 0 ? by_wall : 0);
-        s->away_known = true;
-    }
-    return s->shard->now - s->away_since;
+static int64_t session_away_ms(const struct session *s) {
+    return s->shard->wall - s->disconnected_at;
 }
 
-bool expiry_due(struct session *s) {
+bool expiry_due(const struct session *s) {
     return s->connection == NULL && s->expiry_s != SESSION_NEVER_EXPIRES &&
            session_away_ms(s) >= (int64_t)s->expiry_s * 1000;
 }

@@ -9,5 +9,5 @@ void expiry_connection(struct connection *c);
 /* Sessions whose expiry interval has passed since their connection ended [MQTT-4.1.0-2]; wills whose delay has. */
 void expiry_sessions(struct shard *shard);
 /* Whether that is so for this session; its client may come before the second is over. */
-bool expiry_due(struct session *session);
+bool expiry_due(const struct session *session);
 void expiry_session_end(struct session *session);

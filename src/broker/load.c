@@ -28,7 +28,9 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
     struct session_parts parts = {
         .client_id = s->client_id, .protocol = s->protocol, .durable = true, .expiry_s = s->expiry_s};
     struct shard *shard = broker->shards[connect_owner(broker, s->client_id)];
-    (void)map64_put(&loading->sessions, id, session_restore(shard, id, &parts, s->disconnected_at));
+    /* A machine without a clock may not know how long it ran. */
+    wall_ms_t left = s->disconnected_at < loading->now ? s->disconnected_at : loading->now;
+    (void)map64_put(&loading->sessions, id, session_restore(shard, id, &parts, left));
 }
 
 static void load_subscription(void *user, session_id_t id, const struct record_subscribed *s) {
@@ -93,18 +95,14 @@ static void load_disconnect(struct shard *shard, const struct loading *loading) 
     while (map64_next(&loading->sessions, &at, &id, &value)) {
         struct session *session = value;
         if (session->shard == shard && session->disconnected_at == 0) {
-            bool stays = session->expiry_s > 0;
             session_disconnected(session, false);
-            if (stays) {
-                session->away_known = false; /* the clock that never jumps is not known yet */
-            }
         }
     }
 }
 
-bool broker_load(struct broker *broker, wall_ms_t now, struct error *error) {
+bool broker_load(struct broker *broker, wall_ms_t time, struct error *error) {
     struct loading loading = {
-        .broker = broker, .sessions = map64_of(broker->outside.seed), .end = store_folded(broker->store), .now = now};
+        .broker = broker, .sessions = map64_of(broker->outside.seed), .end = store_folded(broker->store), .now = time};
     struct store_sink sink = {.user = &loading,
                               .session = load_session,
                               .subscription = load_subscription,
@@ -115,7 +113,7 @@ bool broker_load(struct broker *broker, wall_ms_t now, struct error *error) {
                               .retained = load_retained};
     bool loaded = store_load(broker->store, &sink, error);
     for (unsigned i = 0; loaded && i < broker->shard_count; i++) {
-        shard_clock(broker->shards[i], 0, now);
+        shard_clock(broker->shards[i], 0, time);
         load_disconnect(broker->shards[i], &loading);
     }
     load_forget_expired(&loading, loaded);

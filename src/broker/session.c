@@ -154,8 +154,6 @@ lsn_t session_stage_state(struct session *s) {
 
 void session_disconnected(struct session *s, bool graceful) {
     s->disconnected_at = s->shard->wall;
-    s->away_since = s->shard->now;
-    s->away_known = true;
     atomic_store_explicit(&s->inlet->away, true, memory_order_relaxed);
     qos_in_shrink(&s->in);
     if (graceful) {
@@ -220,7 +218,7 @@ static bool session_send_publish(struct session *s, const struct message *m, con
     head.has_message_expiry = m->expires_at != 0;
     if (head.has_message_expiry) {
         wall_ms_t left = m->expires_at - s->shard->wall;
-        int64_t left_s = left <= 0 ? 0 : (left + 999) / 1000; /* more than ever was left when the clock was set back */
+        int64_t left_s = left <= 0 ? 0 : (left + 999) / 1000;
         head.message_expiry_interval_s = left_s < UINT32_MAX ? (uint32_t)left_s : UINT32_MAX;
     }
     if (c->packet_bytes_max != UINT32_MAX &&

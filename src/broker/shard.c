@@ -98,9 +98,9 @@ static void shard_let_go(struct shard *shard) {
     }
 }
 
-void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t wall) {
+void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     shard->now = now;
-    shard->wall = wall;
+    shard->wall = time;
     shard->pressure = store_pressure(shard->broker->store);
     if (shard->late_count == 0) {
         atomic_store(&shard->settled, store_durable(shard->broker->store));
@@ -124,10 +124,10 @@ static void shard_told_durable(struct shard *shard, lsn_t lsn) {
     }
 }
 
-void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t wall, lsn_t durable) {
+void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t durable) {
     must(!shard->in_turn);
     shard->in_turn = true;
-    shard_clock(shard, now, wall);
+    shard_clock(shard, now, time);
     if (shard->mutant_held_count > 0) {
         mutant_hold_now(shard);
     }

@@ -73,10 +73,8 @@ struct session {
     struct will will;
     lsn_t last_lsn;            /* of the last record about this session */
     wall_ms_t disconnected_at; /* 0 while connected */
-    mono_ms_t away_since;      /* the same on the clock that never jumps; valid when away_known */
-    bool away_known;
-    uint32_t expiry_s; /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
-    uint8_t protocol;  /* of the last CONNECT */
+    uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
+    uint8_t protocol;          /* of the last CONNECT */
     bool durable;
     struct link deep_link;     /* in shard.deep: its queue is deeper than the window of memory */
     uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
@@ -161,7 +159,7 @@ struct shard {
     struct broker *broker;
     unsigned index;
     mono_ms_t now;
-    wall_ms_t wall;
+    wall_ms_t wall;               /* store time */
     bool in_turn;                 /* between shard_turn_begin() and shard_turn_end() */
     lsn_t durable;                /* as last told */
     enum store_pressure pressure; /* as last asked */
@@ -221,7 +219,7 @@ static inline lsn_t shard_barrier(const struct shard *shard, enum mutant which, 
 }
 
 /* What a shard knows of the time and of the store when a turn begins. */
-void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t wall);
+void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time);
 /* Writes a line to the log. */
 void shard_log(const struct shard *shard, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -259,13 +259,22 @@ static void client_ping(struct client *c) {
     }
 }
 
+void client_slept(struct client *c, mono_ms_t ms) {
+    c->slept = ms;
+}
+
 void client_clock(struct client *c, mono_ms_t now, wall_ms_t wall) {
     if (!c->timed) {
+        /* The first message marks the time, when nothing has yet: a store that is only opened is not written to. */
+        const struct record_clock unknown = {wall, wall};
+        const struct record_clock *mark = &c->store->clock;
+        clock_start(&c->clock, mark->time != 0 ? mark : &unknown, wall, now + c->slept);
         c->timed = true;
         c->retry_at = now;
     }
     c->now = now;
     c->wall = wall;
+    c->time = clock_now(&c->clock, c->store, wall, now + c->slept);
 }
 
 void client_time(struct client *c, mono_ms_t now, wall_ms_t wall) {

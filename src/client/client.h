@@ -82,6 +82,9 @@ void client_destroy(struct client *c);
 
 /* ---- what happens to it ---- */
 
+/* Before one of the next two: how much the clock that also counts sleep is ahead of the `now` that comes. Never said:
+ * not at all. */
+void client_slept(struct client *c, mono_ms_t ms);
 /* What time it is, and nothing else: before client_publish() when client_time() was long ago, for message expiry. */
 void client_clock(struct client *c, mono_ms_t now, wall_ms_t wall);
 /* What time it is; runs what is due. */

@@ -57,7 +57,7 @@ static struct packet_publish_head publish_head(const struct client *c, const str
                                        .payload_bytes = m->payload_bytes,
                                        .has_message_expiry = m->expires_at != 0};
     if (head.has_message_expiry) {
-        wall_ms_t left = m->expires_at - c->wall;
+        wall_ms_t left = m->expires_at - c->time;
         int64_t left_s = left <= 0 ? 0 : (left + 999) / 1000;
         head.message_expiry_interval_s = left_s < UINT32_MAX ? (uint32_t)left_s : UINT32_MAX;
     }

@@ -122,7 +122,7 @@ static struct message *publish_message(struct client *c, const struct packet_pub
         packet_properties_forward(&c->scratch, properties);
         parts.properties = buf_span(&c->scratch);
         if ((properties->present & PROPERTY_MESSAGE_EXPIRY_INTERVAL) != 0) {
-            parts.expires_at = c->wall + (wall_ms_t)properties->message_expiry_interval_s * 1000;
+            parts.expires_at = c->time + (wall_ms_t)properties->message_expiry_interval_s * 1000;
         }
     }
     return message_create(&parts);
@@ -180,7 +180,7 @@ static lsn_t publish_keep(struct client *c, const struct packet_publish *p) {
     struct record record = {.kind = RECORD_MESSAGE,
                             .message = {.origin = r->session,
                                         .packet_id = p->qos == 2 && !apart ? p->packet_id : 0,
-                                        .accepted_at = c->wall,
+                                        .accepted_at = c->time,
                                         .parts = {m->qos, m->retain, m->expires_at, message_topic(m),
                                                   message_properties(m), message_payload(m)},
                                         .targets = &target,
@@ -336,7 +336,7 @@ bool client_take(struct client *c, struct client_delivery *d) {
     }
     wall_ms_t expires_at = d->message->expires_at;
     if (expires_at != 0) {
-        wall_ms_t left_s = expires_at > c->wall ? (expires_at - c->wall + 999) / 1000 : 0;
+        wall_ms_t left_s = expires_at > c->time ? (expires_at - c->time + 999) / 1000 : 0;
         d->has_expiry = true;
         d->expiry_s = left_s < UINT32_MAX ? (uint32_t)left_s : UINT32_MAX;
     }

@@ -68,7 +68,7 @@ static int publish_state(const struct client *c, struct error *text) {
 }
 
 static wall_ms_t publish_expires_at(const struct client *c, const struct quartet_properties *p) {
-    return p->has_expiry ? c->wall + (wall_ms_t)p->expiry_s * 1000 : 0;
+    return p->has_expiry ? c->time + (wall_ms_t)p->expiry_s * 1000 : 0;
 }
 
 static bool send_may(const struct client *c) {
@@ -82,7 +82,7 @@ static void publish_queue(struct client *c, struct message *m, const struct quar
     struct record record = {.kind = RECORD_MESSAGE,
                             .message = {.origin = s->session,
                                         .sequence = client_mutant(c, MUTANT_SEQUENCE) ? 0 : p->sequence,
-                                        .accepted_at = c->wall,
+                                        .accepted_at = c->time,
                                         .parts = {m->qos, m->retain, m->expires_at, message_topic(m),
                                                   message_properties(m), message_payload(m)},
                                         .targets = &target,
@@ -202,7 +202,7 @@ void send_left(struct client *c) {
 }
 
 static bool message_expired(const struct client *c, const struct message *m) {
-    return m->expires_at != 0 && m->expires_at <= c->wall;
+    return m->expires_at != 0 && m->expires_at <= c->time;
 }
 
 static void volatile_pump(struct client *c) {

@@ -21,6 +21,7 @@
 #include "session/outbox.h"
 #include "session/qos_in.h"
 #include "session/qos_out.h"
+#include "store/clock.h"
 #include "store/queue.h"
 
 enum {
@@ -197,8 +198,11 @@ struct client {
     packet_id_t subscribe_id; /* the highest id: flows never use it */
     struct prng prng;
     mono_ms_t now;
-    wall_ms_t wall;
-    bool timed; /* client_time() has been called */
+    wall_ms_t wall; /* for what the broker may have done meanwhile; it may be set */
+    wall_ms_t time; /* store time: what expires is held against it */
+    struct store_clock clock;
+    mono_ms_t slept; /* what the boot clock is ahead of `now` */
+    bool timed;      /* client_time() has been called */
 
     const char **servers;
     uint32_t server_count, server;

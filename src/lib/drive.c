@@ -24,6 +24,13 @@ mono_ms_t lib_mono(void) {
     return (mono_ms_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
+void lib_clock(struct quartet *q, mono_ms_t now) {
+    struct timespec boot;
+    (void)clock_gettime(CLOCK_BOOTTIME, &boot);
+    client_slept(q->client, (mono_ms_t)boot.tv_sec * 1000 + boot.tv_nsec / 1000000 - now);
+    client_clock(q->client, now, lib_wall());
+}
+
 wall_ms_t lib_wall(void) {
     struct timespec now;
     (void)clock_gettime(CLOCK_REALTIME, &now);
@@ -109,6 +116,7 @@ static int timeout_of(mono_ms_t at, mono_ms_t now) {
 /* Time, disk and transport, as far as nobody has to be called back. Lock held. */
 static void act(struct quartet *q) {
     mono_ms_t now = lib_mono();
+    lib_clock(q, now);
     client_time(q->client, now, lib_wall());
     client_stored(q->client);
     transport_run(q, now);

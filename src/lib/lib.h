@@ -121,6 +121,8 @@ int lib_fail_closed(void);
 
 mono_ms_t lib_mono(void);
 wall_ms_t lib_wall(void);
+/* Tells the engine the time. Lock held. */
+void lib_clock(struct quartet *q, mono_ms_t now);
 
 /* ---- chance (open.c) ---- */
 

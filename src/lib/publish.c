@@ -254,7 +254,7 @@ static int publish(struct quartet *q, const struct quartet_publication *p, uint6
         return code;
     }
     if (q->drive != DRIVE_CORE) {
-        client_clock(q->client, lib_mono(), lib_wall()); /* expiry begins now, also before the first turn */
+        lib_clock(q, lib_mono()); /* expiry begins now, also before the first turn */
     }
     struct error text = {0};
     code = client_publish(q->client, p, id, &text);

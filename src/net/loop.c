@@ -291,13 +291,27 @@ static void loop_rest(struct loop *loop) {
     }
 }
 
+static int64_t clock_ms(clockid_t clock) {
+    struct timespec now;
+    (void)clock_gettime(clock, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+wall_ms_t loop_wall(void) {
+    return clock_ms(CLOCK_REALTIME);
+}
+
+int64_t loop_boot(void) {
+    return clock_ms(CLOCK_BOOTTIME);
+}
+
 static void loop_turn_begin(struct loop *loop) {
-    struct timespec wall;
-    (void)clock_gettime(CLOCK_REALTIME, &wall);
+    struct loop_shared *shared = loop->shared;
     loop->now = (mono_ms_t)uv_now(&loop->uv);
     loop->began_ns = uv_hrtime();
-    loop->durable = store_durable(loop->shared->store);
-    shard_turn_begin(loop->shard, loop->now, (wall_ms_t)wall.tv_sec * 1000 + wall.tv_nsec / 1000000, loop->durable);
+    loop->durable = store_durable(shared->store);
+    wall_ms_t time = clock_now(&shared->clock, shared->store, loop_wall(), loop_boot());
+    shard_turn_begin(loop->shard, loop->now, time, loop->durable);
 }
 
 static void loop_turn(uv_check_t *check) {

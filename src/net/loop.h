@@ -16,11 +16,13 @@
 #include "net/listener.h"
 #include "net/log.h"
 #include "net/waker.h"
+#include "store/clock.h"
 
 /* What the loops of one process share. */
 struct loop_shared {
     struct broker *broker;
     struct store *store;
+    struct store_clock clock;
     struct store_work *work; /* NULL with the memory store */
     struct log *log;
     struct listeners *listeners;
@@ -84,6 +86,9 @@ struct loop {
 /* How much one recv takes, and so what one connection gets read in one turn. */
 #define LOOP_SCRATCH_BYTES (256U * 1024)
 
+/* The wall clock, and the one that nobody can set and that counts sleep. */
+wall_ms_t loop_wall(void);
+int64_t loop_boot(void);
 /* Prepares one loop; all of them are prepared before the first is started. */
 void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index);
 /* Starts its thread, which ends some time after shared->stopping was set and the loop woken. */

@@ -124,12 +124,6 @@ static uint64_t random_number(void) {
     return number;
 }
 
-static wall_ms_t wall_now(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_REALTIME, &now);
-    return (wall_ms_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
-}
-
 /* ---- the store ---- */
 
 static bool server_open_local(struct server *s, struct error *error) {
@@ -286,7 +280,8 @@ static bool server_create_broker(struct server *s, unsigned shards, struct error
     struct broker_outside outside = {s->log, broker_says, reclaim_later, random_number()};
     s->shared.store = s->store;
     s->shared.broker = broker_create(&options, &outside, s->store, shards);
-    return broker_load(s->shared.broker, wall_now(), error);
+    clock_start(&s->shared.clock, &s->store->clock, loop_wall(), loop_boot());
+    return broker_load(s->shared.broker, clock_time(&s->shared.clock, loop_boot()), error);
 }
 
 static void server_start_threads(struct server *s) {

@@ -136,6 +136,10 @@ static uint8_t *put_will(uint8_t *at, const struct record_will *w) {
     return put_parts(at, &w->parts);
 }
 
+static uint8_t *put_clock(uint8_t *at, const struct record_clock *c) {
+    return put_leb(put_leb(at, (uint64_t)c->time), (uint64_t)c->wall);
+}
+
 uint8_t *record_encode_at(uint8_t *at, const struct record *record) {
     *at++ = (uint8_t)record->kind;
     switch (record->kind) {
@@ -230,6 +234,11 @@ static void take_session(struct reader *r, struct record_session *s) {
     s->disconnected_at = (wall_ms_t)reader_leb(r);
     s->protocol = reader_u8(r);
     s->client_id = take_text(r);
+}
+
+static void take_clock(struct reader *r, struct record_clock *c) {
+    c->time = (wall_ms_t)reader_leb(r);
+    c->wall = (wall_ms_t)reader_leb(r);
 }
 
 static void take_end(struct reader *r, struct record_end *e) {

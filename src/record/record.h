@@ -25,7 +25,8 @@
     ROW(10, DONE, flow, "PUBACK, PUBCOMP or a refusing PUBREC came: the outbound flow ended (B5)")                     \
     ROW(11, DROPPED, dropped, "a queued delivery will not be sent: it expired before it had a packet id")              \
     ROW(12, WILL, will, "a session has this will (B10)")                                                               \
-    ROW(13, WILL_CLEARED, end, "a session has no will any more (B10)")
+    ROW(13, WILL_CLEARED, end, "a session has no will any more (B10)")                                                 \
+    ROW(15, CLOCK, clock, "store time and the wall clock at one moment: how long it was until the next start")
 
 enum record_kind {
     RECORD_NONE = 0,
@@ -108,6 +109,12 @@ struct record_will {
     struct message_parts parts; /* expires_at is 0: it starts when the will is published */
 };
 
+/* Times in records are store time (store/clock.h): this is where it meets the wall clock. */
+struct record_clock {
+    wall_ms_t time; /* 0: nothing is known */
+    wall_ms_t wall;
+};
+
 struct record {
     enum record_kind kind;
     union {
@@ -120,6 +127,7 @@ struct record {
         struct record_sent sent;
         struct record_dropped dropped;
         struct record_will will;
+        struct record_clock clock;
     };
 };
 

@@ -64,6 +64,10 @@ static void print_session(struct buf *out, const struct record_session *s) {
     print(out, " disconnected_at=%" PRId64 " protocol=%u", s->disconnected_at, s->protocol);
 }
 
+static void print_clock(struct buf *out, const struct record_clock *c) {
+    print(out, " time=%" PRId64 " wall=%" PRId64, c->time, c->wall);
+}
+
 static void print_end(struct buf *out, const struct record_end *e) {
     print(out, " session=%" PRIu64, e->session_id);
 }

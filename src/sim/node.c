@@ -90,9 +90,9 @@ static void conns_lost(struct world *w) {
 }
 
 /* The time by which the broker's messages and sessions expire. */
-static wall_ms_t store_time(struct world *w, bool starts) {
-    const wall_ms_t now = w->wall;
-    wallclock_judge(w, now, starts);
+static wall_ms_t node_time(struct world *w) {
+    const wall_ms_t now = clock_now(&w->node.clock, w->node.machine.store, w->wall, w->now);
+    wallclock_judge(w, now, false);
     return now;
 }
 
@@ -110,7 +110,10 @@ bool node_start(struct world *w) {
     if (machine_open(&n->machine, &options, &error)) {
         const struct broker_outside outside = {w, outside_log, outside_reclaim, hash64(w->plan->seed, 77)};
         n->broker = broker_create(&w->plan->broker, &outside, n->machine.store, w->plan->shards);
-        n->up = broker_load(n->broker, store_time(w, true), &error);
+        clock_start(&n->clock, &n->machine.store->clock, w->wall, w->now);
+        const wall_ms_t time = clock_time(&n->clock, w->now);
+        wallclock_judge(w, time, true);
+        n->up = broker_load(n->broker, time, &error);
     }
     world_trace(w, "broker starts%s%s", n->up ? "" : ": ", n->up ? "" : error.text);
     if (!n->up) {
@@ -364,7 +367,7 @@ static struct shard *turn_begin(struct world *w, unsigned shard) {
     struct node *n = &w->node;
     struct shard *s = broker_shard(n->broker, shard);
     n->told[shard] = store_durable(n->machine.store);
-    shard_turn_begin(s, w->now, store_time(w, false), n->told[shard]);
+    shard_turn_begin(s, w->now, node_time(w), n->told[shard]);
     n->machine.sealed = false;
     w->expect_refusal = w->expect_refusal || store_pressure(n->machine.store) == STORE_FULL;
     return s;

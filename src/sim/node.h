@@ -8,6 +8,7 @@
 #include "sim/conn.h"
 #include "sim/machine.h"
 #include "sim/plan.h"
+#include "store/clock.h"
 
 struct world;
 
@@ -19,6 +20,7 @@ struct node_garbage {
 struct node {
     struct machine machine;
     struct broker *broker; /* NULL: down */
+    struct store_clock clock;
     bool up;
     uint8_t mail[SIM_SHARDS_MAX];  /* for each shard, the shards that have sent it mail: bits */
     bool waiting[SIM_SHARDS_MAX];  /* its own mail waits for room in a ring */

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "store/bytes.h"
+#include "store/clock.h"
 
 enum { OVERLAY_ENTRIES_MAX = 1 << 17 }; /* beyond it the overlay is flushed: some 12 MiB, which a cache can hold */
 
@@ -15,6 +16,8 @@ void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t
     f->sessions = map64_of(0);
     f->last_lsn = folded;
     f->records = 0;
+    f->clock_moved = false;
+    row_clock_get(table, txn, &f->clock);
     f->whole = whole;
 }
 
@@ -282,6 +285,23 @@ static bool fold_session(const struct step *s, const struct record_session *r) {
     return true;
 }
 
+/* A message was accepted then: no start may find it earlier. */
+static void clock_move(struct fold *f, wall_ms_t time) {
+    if (time > f->clock.time && time < CLOCK_MOST_MS) {
+        f->clock.wall = f->clock.time != 0 ? f->clock.wall + (time - f->clock.time) : time;
+        f->clock.time = time;
+        f->clock_moved = true;
+    }
+}
+
+static bool fold_clock(const struct step *s, const struct record_clock *r) {
+    if (clock_mark_good(r)) {
+        s->fold->clock = *r;
+        s->fold->clock_moved = true;
+    }
+    return true;
+}
+
 static bool fold_end(const struct step *s, const struct record_end *r) {
     if (s->kind == RECORD_SESSION_END) {
         return session_remove(s->fold, r->session_id, s->lsn, s->error);
@@ -318,6 +338,7 @@ static void position_set(struct fold *f, session_id_t session, uint64_t sequence
 
 static bool fold_message(const struct step *s, const struct record_message *r) {
     struct fold *f = s->fold;
+    clock_move(f, r->accepted_at);
     if (r->sequence != 0 && session_exists(f, r->origin)) {
         position_set(f, r->origin, r->sequence);
     }
@@ -456,5 +477,13 @@ bool fold_frames(struct fold *f, struct span in, struct chain *chain, struct err
 }
 
 bool fold_flush(struct fold *f, struct error *error) {
+    if (f->clock_moved) {
+        struct row_key key;
+        uint8_t value[ROW_CLOCK_BYTES];
+        row_key_clock(&key);
+        row_clock_write(value, &f->clock);
+        overlay_put(&f->overlay, TABLE_META, row_key_span(&key), 0, span_of(value, sizeof value));
+        f->clock_moved = false;
+    }
     return overlay_flush(&f->overlay, f->last_lsn, error);
 }

@@ -16,7 +16,9 @@ struct fold {
     struct map64 sessions; /* id -> does it exist? what this fold has learned */
     lsn_t last_lsn;        /* folded last */
     uint64_t records;      /* folded, for those who count */
-    bool whole;            /* no record is missing from the log */
+    struct record_clock clock;
+    bool clock_moved; /* it is not in the table yet */
+    bool whole;       /* no record is missing from the log */
 };
 
 /* `folded`: the last lsn that the table already holds. `whole`: the log has no holes, so that an id that a record holds

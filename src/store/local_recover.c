@@ -205,6 +205,18 @@ static bool remove_surplus(struct local *l, const struct scan *scan, struct erro
     return true;
 }
 
+/* Where the last run's time stood. */
+static bool clock_load(struct local *l, struct error *error) {
+    struct table_txn *txn = l->table->ops->begin(l->table, false, error);
+    if (txn == NULL) {
+        return false;
+    }
+    row_clock_get(l->table, txn, &l->base.clock);
+    bool ok = l->table->ops->sound(txn, error);
+    l->table->ops->abort(txn);
+    return ok;
+}
+
 static void begin(struct local *l, const struct row_meta *meta) {
     lsn_t last = meta->chain.next_lsn - 1;
     memcpy(l->uuid, meta->uuid, UUID_BYTES);
@@ -247,8 +259,8 @@ static bool recover(struct local *l, struct scan *scan, struct error *error) {
     }
     adopt_files(l, scan, meta.files);
     begin(l, &meta);
-    return remove_surplus(l, scan, error) && files_shrink(l, error) && reserve_begin(l, error) &&
-           reserve_tell(l, error);
+    return clock_load(l, error) && remove_surplus(l, scan, error) && files_shrink(l, error) &&
+           reserve_begin(l, error) && reserve_tell(l, error);
 }
 
 bool local_recover(struct local *l, struct error *error) {

@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include "store/bytes.h"
+#include "store/clock.h"
 
 static const uint8_t meta_magic[8] = "QuartetT";
 
@@ -42,6 +43,11 @@ bool row_key_copy(struct row_key *key, struct span bytes) {
 void row_key_meta(struct row_key *key) {
     key->len = 4;
     memcpy(key->bytes, "meta", 4);
+}
+
+void row_key_clock(struct row_key *key) {
+    key->len = 5;
+    memcpy(key->bytes, "clock", 5);
 }
 
 void row_key_session(struct row_key *key, session_id_t session) {
@@ -146,6 +152,40 @@ enum segment_header_verdict row_meta_read(struct span value, struct row_meta *me
     meta->segment = le64_get(at + 64);
     meta->offset = (uint64_t)le32_get(at + 72) * BLOCK_BYTES;
     return SEGMENT_HEADER_GOOD;
+}
+
+void row_clock_write(uint8_t *at, const struct record_clock *clock) {
+    struct row_key key;
+    row_key_clock(&key);
+    le64_put(at, (uint64_t)clock->time);
+    le64_put(at + 8, (uint64_t)clock->wall);
+    le64_put(at + 16, row_checksum(row_key_span(&key), span_of(at, 16)));
+}
+
+bool row_clock_read(struct span value, struct record_clock *clock) {
+    struct row_key key;
+    row_key_clock(&key);
+    *clock = (struct record_clock){0, 0};
+    if (value.len != ROW_CLOCK_BYTES ||
+        le64_get(value.ptr + 16) != row_checksum(row_key_span(&key), span_of(value.ptr, 16))) {
+        return false;
+    }
+    const struct record_clock read = {(wall_ms_t)le64_get(value.ptr), (wall_ms_t)le64_get(value.ptr + 8)};
+    if (!clock_mark_good(&read)) {
+        return false;
+    }
+    *clock = read;
+    return true;
+}
+
+void row_clock_get(const struct table *table, struct table_txn *txn, struct record_clock *clock) {
+    struct row_key key;
+    struct span value;
+    row_key_clock(&key);
+    *clock = (struct record_clock){0, 0};
+    if (table->ops->get(txn, TABLE_META, row_key_span(&key), &value)) {
+        (void)row_clock_read(value, clock);
+    }
 }
 
 void row_flight_write(uint8_t *at, const struct store_flight *f) {

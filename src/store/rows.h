@@ -1,6 +1,7 @@
 /* What the trees of the table hold: keys and values as bytes.
  *
  *   META            "meta"                          struct row_meta
+ *                   "clock"                         struct record_clock, checksum
  *   SESSIONS        session                         SESSION record, checksum
  *   SUBSCRIPTIONS   session, filter                 SUBSCRIBED record, checksum
  *   HELD            session, packet id              nothing
@@ -63,6 +64,15 @@ struct row_meta {
 enum { ROW_META_BYTES = 80 };
 void row_meta_write(uint8_t *at, const struct row_meta *meta);
 enum segment_header_verdict row_meta_read(struct span value, struct row_meta *meta);
+
+/* The last CLOCK record, moved on by the times of messages after it. */
+enum { ROW_CLOCK_BYTES = 24 };
+void row_key_clock(struct row_key *key);
+void row_clock_write(uint8_t *at, const struct record_clock *clock);
+/* False, and nothing known, when it is damaged. */
+bool row_clock_read(struct span value, struct record_clock *clock);
+/* As the table has it; nothing known when it has none. */
+void row_clock_get(const struct table *table, struct table_txn *txn, struct record_clock *clock);
 
 void row_flight_write(uint8_t *at, const struct store_flight *flight);
 bool row_flight_read(struct span value, struct store_flight *flight); /* all but packet_id */

@@ -77,6 +77,8 @@ struct store {
     _Atomic lsn_t folded;  /* written by the engine alone */
     _Atomic bool failed;   /* written by the engine alone, once */
     struct error error;    /* why; valid once failed is seen true */
+    /* When it was opened: store time and wall clock, as the last CLOCK record and the messages after it say. */
+    struct record_clock clock;
 };
 
 /* Takes the record into the log; never blocks, never fails, copies what it needs. Any thread. Returns its lsn. */

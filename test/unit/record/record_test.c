@@ -44,6 +44,8 @@ static const struct record cases[] = {
     {.kind = RECORD_WILL, .will = {5, 3600, 60, {1, true, 0, SPAN("gone"), SPAN("\x02"), SPAN("bye")}}},
     {.kind = RECORD_WILL, .will = {.session_id = 5}},
     {.kind = RECORD_WILL_CLEARED, .end = {5}},
+    {.kind = RECORD_CLOCK, .clock = {1700000000000, 1700000001000}},
+    {.kind = RECORD_CLOCK, .clock = {1, -1}},
     {.kind = RECORD_MESSAGE,
      .message = {.origin = UINT64_MAX,
                  .packet_id = 65535,
@@ -88,6 +90,8 @@ static bool same(const struct record *a, const struct record *b) {
     case RECORD_SESSION_END:
     case RECORD_WILL_CLEARED:
         return a->end.session_id == b->end.session_id;
+    case RECORD_CLOCK:
+        return a->clock.time == b->clock.time && a->clock.wall == b->clock.wall;
     case RECORD_SUBSCRIBED:
         return a->subscribed.session_id == b->subscribed.session_id &&
                span_equal(a->subscribed.filter, b->subscribed.filter) &&

@@ -316,6 +316,7 @@ WORLD_UNUSED static void world_apply(struct world *w, lsn_t lsn, struct span enc
     case RECORD_WILL_CLEARED:
         world_clear_will(w, r.end.session_id);
         break;
+    case RECORD_CLOCK:
     case RECORD_NONE:
         break;
     }
