@@ -254,3 +254,33 @@ class colliding_keys(Attack):
 
     def repair(self, ground):
         ground.clear_retained(self.topics)
+
+
+@attack
+class everybody_a_little(Attack):
+    """A hundred addresses, each with some retained messages, a queue of an absent session, and half a packet."""
+    sessions = many('little', 100)
+    retained = [f'little/{i}/{k}' for i in range(100) for k in range(40)]
+    seconds = 10.0
+    short = 5.0
+
+    def build(self, ground):
+        self.body = bytes(150000)
+        self.half = codec.publish('little/half', bytes((1 << 20) - 100), level=4)[:-1]
+
+    def run(self, ground):
+        for i, name in enumerate(self.sessions):
+            source = f'127.0.2.{i + 1}'
+            sock = ground.enter(name, 4, source, clean=False)
+            ground.say(sock, codec.subscribe(1, [(f'little/{i}/#', 1)], 4))
+            if sock:
+                sock.close()
+            ground.say(ground.enter(f'half{i}', 4, source), self.half, patience=.5)
+            sock = ground.enter(f'source{i}', 4, source)
+            ground.drain(sock)
+            for k in range(40):
+                packet = codec.publish(f'little/{i}/{k}', self.body, 1, k + 1, 4, retain=True)
+                if not ground.on() or not ground.say(sock, packet, patience=.5):
+                    break
+                ground.count('messages')
+        ground.rest()

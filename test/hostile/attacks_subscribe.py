@@ -8,11 +8,11 @@ LEVELS = 13
 ONE_TOPIC = '/'.join('a' * LEVELS)
 
 
-def overlapping(count, first=1):
-    """SUBSCRIBE packets (3.1.1, QoS 0) with so many filters that all match ONE_TOPIC, 1,000 in each."""
+def overlapping(count):
+    """So many filters that all match ONE_TOPIC, in parts of 1,000."""
     filters = ['/'.join(f) for f in itertools.product('a+', repeat=LEVELS)]
     filters += ['/'.join(f) + '/#' for f in itertools.product('a+', repeat=LEVELS - 1)]
-    return [(filters[i:min(i + 1000, count)]) for i in range(0, count, 1000)]
+    return [filters[i:min(i + 1000, count)] for i in range(0, count, 1000)]
 
 
 def retain_many(ground, topics, payload):
@@ -287,12 +287,27 @@ class matching_nothing(Attack):
             ground.count('subscribes')
 
 
+def fill(ground, body):
+    """Publishes at QoS 1 to a topic of its own as fast as it is taken, as 3.1.1 clients may: without a window."""
+    source = ground.enter('filler')
+    ground.drain(source)
+    size = max(1, min(500, 200000 // len(body)))
+    starts = range(1, min(60000, 100 * size), size)
+    blobs = [b''.join(codec.publish('fill', body, 1, i + k, 4) for k in range(size)) for i in starts]
+    for blob in itertools.cycle(blobs):
+        if not ground.on() or not ground.say(source, blob):
+            break
+        ground.count('messages', size)
+    ground.rest()
+
+
 @attack
 class absent_subscriber(Attack):
     """One durable session subscribes to `#`, goes away, and its queue is filled by its owner to the brim."""
     sessions = ['absent']
-    seconds = 15.0
+    seconds = 20.0
     short = 8.0
+    body = b'0123456789'
 
     def run(self, ground):
         sock = ground.enter('absent', 5, clean=False, props={'session_expiry': FOR_EVER})
@@ -300,16 +315,24 @@ class absent_subscriber(Attack):
         if sock:
             ground.hear(sock)
             sock.close()
-        source = ground.enter('absent-source', 5)
-        body, refused = bytes(60000), 0
-        for i in itertools.count():
-            if not ground.on() or not ground.say(source, *(codec.publish('fill', body, 1, k + 1, 5) for k in range(50))):
-                break
-            for _ in range(50):
-                answer = ground.hear(source)
-                refused += bool(answer and len(answer[1]) > 2 and answer[1][2] >= 0x80)
-                ground.count('messages')
-            if refused > 200:
-                break
-        ground.note(refused=refused)
-        ground.rest()
+        fill(ground, self.body)
+
+
+@attack
+class absent_subscriber_of_much(absent_subscriber):
+    """The same with messages of 60 KB."""
+    body = bytes(60000)
+
+
+@attack
+class stalled_subscriber(Attack):
+    """A subscriber to `#` stays connected, reads and acknowledges nothing, and its owner fills its queue."""
+    sessions = ['stalled']
+    seconds = 20.0
+    short = 8.0
+
+    def run(self, ground):
+        sock = ground.enter('stalled', 5, clean=False, props={'session_expiry': FOR_EVER})
+        ground.say(sock, codec.subscribe(1, [('#', 1)], 5))
+        ground.drain(sock)
+        fill(ground, b'0123456789')

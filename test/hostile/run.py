@@ -276,6 +276,7 @@ def main():
         for name in chosen(a):
             print(f'{name:26} {" ".join(attacks.ATTACKS[name].__doc__.split())}')
         return 0
+    a.broker = os.path.abspath(a.broker)
     kept_files()
     if not a.disk:
         brokers.quick_tmp()

@@ -71,7 +71,7 @@ def no_will_after_goodbye_and_an_outage(t):
         equal(retained(t, f'{expiry}'), b'asleep')
 
 
-@case(conf=('max_queued_messages 5', *OWN), alone=True, ways=('tcp',))
+@case(conf=('max_queued_messages 5', 'max_queued_policy refuse', *OWN), alone=True, ways=('tcp',))
 def a_full_queue_takes_no_will_from_others(t):
     """One absent subscriber whose queue is full: everybody else gets the will, and the retained one is set."""
     absent = t.durable('absent')
@@ -113,7 +113,7 @@ def killed_at_suback(t):
     equal(len(got), 4000)
 
 
-@case(5, conf=('max_queued_messages 3', *OWN), alone=True, ways=('tcp',))
+@case(5, conf=OWN, alone=True, ways=('tcp',))
 def session_life_is_for_sessions_of_before(t):
     """`persistent_client_expiration`, put into the configuration later, ends also those that nobody remembers."""
     s = t.durable('forgotten', expiry=codec.NEVER)
