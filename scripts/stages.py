@@ -100,6 +100,8 @@ STAGES = (
     Stage("fuzz", "coverage-guided bytes for the codec", "scripts/fuzz 20", owes=("executions",)),
     Stage("wire", "the standard's rules, by packets over real sockets",
           "test/wire/run.py", ("build-release",), ("passed",)),
+    Stage("process", "quartetd as a process: log, signals, pid file, ports, service manager; lost output of all programs",
+          "test/process/run.py", ("build-release",), ("passed",)),
     Stage("interop", "other people's clients",
           "test/interop/run.py --short", ("build-release",), ("passed",)),
     Stage("trial", "the real broker, cut connections and SIGKILLs under load; then the count",

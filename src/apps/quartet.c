@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "apps/descriptors.h"
+#include "apps/ending.h"
 #include "apps/quartet.h"
 
 struct verb {
@@ -47,10 +48,7 @@ static const struct verb *find_by_link(const char *path) {
     return strncmp(name, prefix, sizeof prefix - 1) == 0 ? find(name + sizeof prefix - 1) : NULL;
 }
 
-int main(int argc, char **argv) {
-    if (!descriptors_occupy()) {
-        return 1;
-    }
+static int run(int argc, char **argv) {
     const struct verb *linked = argc >= 1 ? find_by_link(argv[0]) : NULL;
     if (linked != NULL) {
         return linked->main(argc, argv);
@@ -68,4 +66,8 @@ int main(int argc, char **argv) {
     }
     usage(stderr);
     return 2;
+}
+
+int main(int argc, char **argv) {
+    return descriptors_occupy() ? ending("quartet", run(argc, argv)) : 1;
 }

@@ -139,9 +139,5 @@ int quartet_explain_main(int argc, char **argv) {
         (void)fputs("quartet explain: something else was found than its tables say\n", stderr);
         return 1;
     }
-    if (fflush(stdout) != 0 || ferror(stdout)) {
-        (void)fputs("quartet explain: standard output cannot be written\n", stderr);
-        return 1;
-    }
     return 0;
 }

@@ -2,9 +2,13 @@
 #include <stdio.h>
 
 #include "apps/descriptors.h"
+#include "apps/ending.h"
 #include "apps/quartetd_arguments.h"
 #include "apps/quartetd_daemon.h"
 #include "config/config.h"
+#include "net/last_words.h"
+#include "net/preflight.h"
+#include "net/process.h"
 #include "net/server.h"
 
 #define EXIT_WRONG 2
@@ -63,34 +67,50 @@ static int run(const struct config *config, bool in_background) {
         (void)fprintf(stderr, "error: %s\n", error.text);
         return EXIT_WRONG;
     }
+    last_words_arm(&log);
     struct server_options options = {.config = config, .log = &log, .ready = serving};
     enum server_exit status = server_run(&options);
+    last_words_disarm();
     log_close(&log);
     return (int)status;
+}
+
+static int test(const struct config *config, struct config_report *report) {
+    preflight(config, report);
+    if (report->errors > 0) {
+        (void)fprintf(stderr, "the configuration is fine, but with it nothing could be started here: %u error%s\n",
+                      report->errors, report->errors == 1 ? "" : "s");
+        return EXIT_WRONG;
+    }
+    (void)printf("the configuration is fine\n");
+    return 0;
+}
+
+static int configured(const struct arguments *arguments) {
+    struct config config;
+    struct config_report report = {say_problem, NULL, 0};
+    configure(&config, arguments, &report);
+    int status = 0;
+    if (report.errors > 0) {
+        (void)fprintf(stderr, "nothing was started: %u error%s in the configuration\n", report.errors,
+                      report.errors == 1 ? "" : "s");
+        status = EXIT_WRONG;
+    } else {
+        status = arguments->test_config ? test(&config, &report) : run(&config, arguments->daemon);
+    }
+    config_deinit(&config);
+    return status;
 }
 
 int main(int argc, char **argv) {
     if (!descriptors_occupy()) {
         return 1;
     }
+    signals_ignore();
     struct arguments arguments;
     enum arguments_status parsed = arguments_parse(argc, argv, &arguments);
     if (parsed != ARGUMENTS_RUN) {
-        return parsed == ARGUMENTS_DONE ? 0 : EXIT_WRONG;
+        return ending("quartetd", parsed == ARGUMENTS_DONE ? 0 : EXIT_WRONG);
     }
-    struct config config;
-    struct config_report report = {say_problem, NULL, 0};
-    configure(&config, &arguments, &report);
-    int status = 0;
-    if (report.errors > 0) {
-        (void)fprintf(stderr, "nothing was started: %u error%s in the configuration\n", report.errors,
-                      report.errors == 1 ? "" : "s");
-        status = EXIT_WRONG;
-    } else if (arguments.test_config) {
-        (void)printf("the configuration is fine\n");
-    } else {
-        status = run(&config, arguments.daemon);
-    }
-    config_deinit(&config);
-    return status;
+    return ending("quartetd", configured(&arguments));
 }

@@ -14,3 +14,7 @@
 
 /* Prints what failed to standard error and aborts. */
 _Noreturn void must_fail(const char *condition, const char *file, int line, const char *function);
+
+/* Who is told as well, before the process ends: one for the process, set before there are threads; NULL: nobody. A
+ * process in the background has no standard error. */
+void must_tell(void (*tell)(const char *line));

@@ -30,8 +30,9 @@ enum log_level { LOG_ERROR = 1, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
 /* What the broker needs from outside; all may be called from any shard's thread. */
 struct broker_outside {
     void *user;
-    /* One line for a person, without newline; ids and topics in it are escaped already. */
-    void (*log)(void *user, enum log_level level, const char *line);
+    /* One line for a person, without newline; ids and topics in it are escaped already. `kind` is the literal that it
+     * was made from: lines of one kind can be counted. */
+    void (*log)(void *user, enum log_level level, const char *kind, const char *line);
     topic_reclaim *reclaim; /* for the trie and what hangs in it */
     uint64_t seed;          /* random: hash places, assigned client ids */
 };

@@ -24,7 +24,7 @@ void shard_log(const struct shard *shard, enum log_level level, const char *form
     va_start(arguments, format);
     (void)vsnprintf(line, sizeof line, format, arguments);
     va_end(arguments);
-    outside->log(outside->user, level, line);
+    outside->log(outside->user, level, format, line);
 }
 
 /* ---- in ---- */

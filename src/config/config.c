@@ -116,11 +116,32 @@ static void warn_when_repeated(struct config *config, const struct place *place,
     config->given[index / 64] |= bit;
 }
 
+/* Asks for what happens anyway. */
+static bool later_default(const struct option *option, struct span value) {
+    static const struct {
+        const char *name;
+        const char *value;
+    } rows[] = {
+#define LATER_DEFAULT(option_name, initial) {#option_name, initial},
+        CONFIG_LATER_DEFAULT_ROWS(LATER_DEFAULT)
+#undef LATER_DEFAULT
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+        if (strcmp(rows[i].name, option->name) == 0) {
+            return span_equal(value, span_str(rows[i].value));
+        }
+    }
+    return false;
+}
+
 static void config_option(struct config *config, const struct place *place, struct span name, struct span value,
                           struct config_report *report) {
     const struct option *option = option_find(name);
     if (option == NULL) {
         unknown_option(report, place, name);
+        return;
+    }
+    if (option->kind == OPTION_LATER && later_default(option, value)) {
         return;
     }
     if (option->kind == OPTION_LATER) {

@@ -138,3 +138,23 @@
     ROW(enable_control_api, "remote administration comes later")                                                       \
     ROW(enable_proxy_protocol, "the PROXY protocol comes later")                                                       \
     ROW(websockets_origin, "WebSocket comes later")
+
+/* Those of the above that may be given when the value is mosquitto's default, which is what happens here.  name, value.
+ */
+#define CONFIG_LATER_DEFAULT_ROWS(ROW)                                                                                 \
+    ROW(per_listener_settings, "false")                                                                                \
+    ROW(check_retain_source, "true")                                                                                   \
+    ROW(auth_plugin_deny_special_chars, "true")                                                                        \
+    ROW(require_certificate, "false")                                                                                  \
+    ROW(use_identity_as_username, "false")                                                                             \
+    ROW(use_subject_as_username, "false")                                                                              \
+    ROW(use_username_as_clientid, "false")                                                                             \
+    ROW(max_qos, "2")                                                                                                  \
+    ROW(max_inflight_bytes, "0")                                                                                       \
+    ROW(message_size_limit, "0")                                                                                       \
+    ROW(queue_qos0_messages, "false")                                                                                  \
+    ROW(retain_available, "true")                                                                                      \
+    ROW(retain_expiry_interval, "0")                                                                                   \
+    ROW(upgrade_outgoing_qos, "false")                                                                                 \
+    ROW(enable_control_api, "false")                                                                                   \
+    ROW(enable_proxy_protocol, "false")

@@ -58,7 +58,8 @@ static int socket_bind(const struct sockaddr *address, socklen_t bytes, bool sha
     return fd;
 }
 
-/* With SO_REUSEPORT alone a second broker would quietly share the port of the first: a bind without it tells. */
+/* With SO_REUSEPORT alone a second broker would quietly share the port of the first: a bind without it tells. Sockets
+ * that are bound and do not listen yet, ours among them, do not count. */
 static bool port_is_free(const struct sockaddr *address, socklen_t bytes) {
     int fd = socket_bind(address, bytes, false);
     if (fd < 0) {
@@ -81,27 +82,45 @@ static const char *advice(int failure) {
     }
 }
 
-static bool cannot_listen(struct opening *o, const char *name, int failure) {
-    return error_set(o->error, ERROR_INVALID, 0, "cannot listen on %s: %s%s", name, strerror(failure), advice(failure));
+static bool cannot_listen(struct error *error, const char *name, int failure) {
+    (void)error_set(error, ERROR_INVALID, 0, "cannot listen on %s: %s%s", name, strerror(failure), advice(failure));
+    error->system = failure;
+    return false;
 }
 
-/* Fills the sockets of one address; those that are open stay in `l`, for listeners_close(). */
-static bool open_sockets(struct opening *o, struct listening *l, struct sockaddr *address, socklen_t bytes) {
-    unsigned shards = o->listeners->shards;
-    if (shards > 1 && o->port != 0 && !port_is_free(address, bytes)) {
+static struct sockaddr *address_of(struct listening *l) {
+    return (struct sockaddr *)&l->address;
+}
+
+/* Binds the sockets of one address; those that are open stay in `l`, for listeners_close(). False with errno. */
+static bool bind_sockets(struct listening *l, unsigned shards) {
+    if (shards > 1 && address_port(address_of(l)) != 0 && !port_is_free(address_of(l), l->address_bytes)) {
         return false;
     }
     for (unsigned i = 0; i < shards; i++) {
-        l->fds[i] = socket_bind(address, bytes, shards > 1);
-        if (l->fds[i] < 0 || listen(l->fds[i], LISTEN_BACKLOG) != 0) {
+        l->fds[i] = socket_bind(address_of(l), l->address_bytes, shards > 1);
+        if (l->fds[i] < 0) {
             return false;
         }
-        if (o->port == 0) {
-            socklen_t length = bytes;
-            (void)getsockname(l->fds[i], address, &length);
-            o->port = address_port(address);
+        if (address_port(address_of(l)) == 0) {
+            socklen_t length = l->address_bytes;
+            (void)getsockname(l->fds[i], address_of(l), &length);
         }
     }
+    return true;
+}
+
+/* From here on the kernel takes connections. False with errno. */
+static bool listen_sockets(struct listening *l, unsigned shards) {
+    if (l->address_bytes != 0 && shards > 1 && !port_is_free(address_of(l), l->address_bytes)) {
+        return false;
+    }
+    for (unsigned i = 0; i < shards; i++) {
+        if (l->fds[i] >= 0 && listen(l->fds[i], LISTEN_BACKLOG) != 0) {
+            return false;
+        }
+    }
+    atomic_store(&l->listens, true);
     return true;
 }
 
@@ -116,15 +135,6 @@ static struct listening *add_socket(struct listeners *all, uint16_t index) {
     return l;
 }
 
-static bool open_address(struct opening *o, struct sockaddr *address, socklen_t bytes) {
-    struct listening *l = add_socket(o->listeners, o->index);
-    address_set_port(address, o->port);
-    bool opened = open_sockets(o, l, address, bytes);
-    int failure = errno;
-    address_print(address, l->name, sizeof l->name);
-    return opened ? true : cannot_listen(o, l->name, failure);
-}
-
 void listening_close(struct listening *l, unsigned shard) {
     if (l->fds[shard] >= 0) {
         socket_file_close(&l->file);
@@ -133,12 +143,37 @@ void listening_close(struct listening *l, unsigned shard) {
     }
 }
 
+static void close_sockets(struct listening *l, unsigned shards) {
+    for (unsigned i = 0; i < shards; i++) {
+        listening_close(l, i);
+    }
+}
+
+/* An address that this machine does not have is kept for listeners_retry(). */
+static bool open_address(struct opening *o, const struct sockaddr *address, socklen_t bytes) {
+    struct listening *l = add_socket(o->listeners, o->index);
+    memcpy(&l->address, address, bytes);
+    l->address_bytes = bytes;
+    address_set_port(address_of(l), o->port);
+    bool opened = bind_sockets(l, o->listeners->shards);
+    l->failure = opened ? 0 : errno;
+    address_print(address_of(l), l->name, sizeof l->name);
+    if (l->failure == EADDRNOTAVAIL) {
+        close_sockets(l, o->listeners->shards);
+        log_say(o->log, LOG_WARNING,
+                "cannot listen on %s yet: this machine does not have that address; it is tried again "
+                "every second",
+                l->name);
+        return true;
+    }
+    o->port = opened ? address_port(address_of(l)) : o->port;
+    return opened ? true : cannot_listen(o->error, l->name, l->failure);
+}
+
 /* Takes back what add_socket() has added last. */
 static void forget_socket(struct listeners *all) {
     struct listening *l = &all->sockets[--all->socket_count];
-    for (unsigned i = 0; i < all->shards; i++) {
-        listening_close(l, i);
-    }
+    close_sockets(l, all->shards);
     mem_free(l->fds);
 }
 
@@ -162,9 +197,7 @@ static bool open_found(struct opening *o, const struct addrinfo *found, bool nam
             without_ipv6 = true;
             continue;
         }
-        struct sockaddr_storage address = {0};
-        memcpy(&address, a->ai_addr, a->ai_addrlen);
-        if (!open_address(o, (struct sockaddr *)&address, a->ai_addrlen)) {
+        if (!open_address(o, a->ai_addr, a->ai_addrlen)) {
             forget_socket(o->listeners);
             return false;
         }
@@ -213,7 +246,7 @@ bool listeners_open(struct listeners *l, const struct config *config, unsigned s
 static bool open_file(struct listeners *all, uint16_t index, const char *path, struct error *error) {
     struct listening *l = add_socket(all, index);
     (void)snprintf(l->name, sizeof l->name, "%s", path);
-    int fd = socket_file_open(&l->file, path, LISTEN_BACKLOG, error);
+    int fd = socket_file_open(&l->file, path, error);
     l->fds[index % all->shards] = fd;
     return fd >= 0;
 }
@@ -233,6 +266,43 @@ bool listeners_open_files(struct listeners *l, const struct config *config, stru
         }
     }
     return true;
+}
+
+bool listeners_listen(struct listeners *l, struct error *error) {
+    for (size_t i = 0; i < l->socket_count; i++) {
+        if (l->sockets[i].failure == 0 && !listen_sockets(&l->sockets[i], l->shards)) {
+            return cannot_listen(error, l->sockets[i].name, errno);
+        }
+    }
+    return true;
+}
+
+bool listeners_missing(const struct listeners *l) {
+    for (size_t i = 0; i < l->socket_count; i++) {
+        if (l->sockets[i].failure != 0) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void listeners_retry(struct listeners *l, struct log *log) {
+    for (size_t i = 0; i < l->socket_count; i++) {
+        struct listening *one = &l->sockets[i];
+        if (one->failure == 0) {
+            continue;
+        }
+        int failure = bind_sockets(one, l->shards) && listen_sockets(one, l->shards) ? 0 : errno;
+        if (failure == 0) {
+            log_say(log, LOG_NOTICE, "listening on %s, which is there now", one->name);
+        } else {
+            close_sockets(one, l->shards);
+        }
+        if (failure != 0 && failure != one->failure) {
+            log_say(log, LOG_WARNING, "cannot listen on %s yet: %s%s", one->name, strerror(failure), advice(failure));
+        }
+        one->failure = failure;
+    }
 }
 
 void listeners_close(struct listeners *l) {

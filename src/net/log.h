@@ -2,8 +2,12 @@
  *
  *     2026-11-22T19:54:18.123Z notice   listening on 127.0.0.1:1883
  *
- * Each line is one write, so lines of several threads do not mix. A kind that is written too often within a second is
- * cut, and how many lines were left out is said in the next: a peer cannot fill the disk. Any thread. */
+ *     any thread ── log_say ── limit of its kind ── buffer of 128 KiB ──>  the log's own thread ── write, syslog
+ *
+ * Who logs never waits for who reads the log: when the buffer is full (a pipe that nobody reads, a disk that hangs)
+ * lines are dropped and counted, and "N lines were dropped" is written when there is room again; so are lines that
+ * could not be written (a full disk). Kinds of lines that come too often are cut, and how many were left out is said: a
+ * peer cannot fill the disk. Errors are never cut. Any thread. */
 #pragma once
 
 #include <stdatomic.h>
@@ -12,26 +16,29 @@
 #include "broker/broker.h"
 #include "config/config.h"
 
-/* Lines of one level in one second; errors are never cut. */
-#define LOG_LINES_PER_SECOND 200
-
-struct log_limit {
-    _Atomic int64_t second; /* the one that is counted */
-    _Atomic uint32_t lines; /* asked for in it */
-};
+struct log_writer;
 
 struct log {
-    unsigned levels; /* bit (1 << enum log_level) */
-    int fds[3];      /* where lines go; -1: none */
-    bool to_syslog;
-    bool timestamps;
-    struct log_limit limits[LOG_DEBUG + 1];
+    unsigned levels;           /* bit (1 << enum log_level) */
+    struct log_writer *writer; /* NULL: nothing is written */
 };
 
-/* Opens what the configuration names. Until then a zeroed log writes nothing. False with an error when a file cannot
- * be opened. */
+#define LOG_CLOSE_MS 1000 /* the most that the end waits for who reads the log */
+
+/* Opens what the configuration names and starts the log's thread. Until then a zeroed log writes nothing. False with an
+ * error when a file cannot be opened. */
 bool log_open(struct log *log, const struct config *config, struct error *error);
+/* Waits until all is written, at most LOG_CLOSE_MS. */
 void log_close(struct log *log);
+/* Waits until what was logged so far is written, at most `ms`. */
+void log_flush(struct log *log, int64_t ms);
+/* The log file was renamed: opens it again by its name, for the next line. Async-signal-safe. */
+void log_reopen(struct log *log);
 /* One line, without newline. */
 void log_line(struct log *log, enum log_level level, const char *line);
 void log_say(struct log *log, enum log_level level, const char *format, ...) __attribute__((format(printf, 3, 4)));
+/* One line that was made from `kind`, the literal that counts it. */
+void log_kind_line(struct log *log, enum log_level level, const char *kind, const char *line);
+/* An error line of a process that is about to end in the middle of anything: no lock is taken, and a second at most is
+ * waited for the log's thread. Once. Async-signal-safe. */
+void log_last_words(struct log *log, const char *line);

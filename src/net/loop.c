@@ -125,6 +125,32 @@ static bool listening_accept_one(struct loop_listening *l) {
     return true;
 }
 
+static bool loop_watches(const struct loop *loop, const struct listening *socket) {
+    for (size_t i = 0; i < loop->listening_count; i++) {
+        if (loop->listening[i].socket == socket) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Accepts also from what listens by now: an address can come late. */
+static void loop_find_listening(struct loop *loop) {
+    struct listeners *all = loop->shared->listeners;
+    for (size_t i = 0; i < all->socket_count; i++) {
+        struct listening *socket = &all->sockets[i];
+        if (!atomic_load(&socket->listens) || socket->fds[loop->index] < 0 || loop_watches(loop, socket)) {
+            continue;
+        }
+        struct loop_listening *l = &loop->listening[loop->listening_count++];
+        l->loop = loop;
+        l->socket = socket;
+        l->poll.data = l;
+        must(uv_poll_init(&loop->uv, &l->poll, socket->fds[loop->index]) == 0);
+        listening_watch(l);
+    }
+}
+
 static void loop_accept(struct loop *loop) {
     for (size_t i = 0; i < loop->listening_count && !loop->stopping; i++) {
         struct loop_listening *l = &loop->listening[i];
@@ -193,6 +219,9 @@ static void loop_read(struct loop *loop) {
 static void loop_tick(struct loop *loop) {
     if (loop->now >= loop->next_tick) {
         loop->next_tick = loop->now + TICK_MS;
+        if (!loop->stopping) {
+            loop_find_listening(loop);
+        }
         shard_tick(loop->shard);
     }
 }
@@ -348,19 +377,8 @@ static void loop_turn(uv_check_t *check) {
 /* ---- the thread ---- */
 
 static void loop_open_listening(struct loop *loop) {
-    struct listeners *all = loop->shared->listeners;
-    loop->listening = mem_zero(all->socket_count, sizeof *loop->listening);
-    for (size_t i = 0; i < all->socket_count; i++) {
-        if (all->sockets[i].fds[loop->index] < 0) {
-            continue;
-        }
-        struct loop_listening *l = &loop->listening[loop->listening_count++];
-        l->loop = loop;
-        l->socket = &all->sockets[i];
-        l->poll.data = l;
-        must(uv_poll_init(&loop->uv, &l->poll, l->socket->fds[loop->index]) == 0);
-        listening_watch(l);
-    }
+    loop->listening = mem_zero(loop->shared->listeners->socket_count, sizeof *loop->listening);
+    loop_find_listening(loop);
 }
 
 static void *loop_main(void *argument) {

@@ -1,14 +1,8 @@
 #include "net/server.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <grp.h>
-#include <pwd.h>
-#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <sys/random.h>
-#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -17,14 +11,15 @@
 #include "base/must.h"
 #include "net/local_store.h"
 #include "net/loop.h"
+#include "net/notify.h"
 #include "net/options.h"
+#include "net/pid_file.h"
+#include "net/process.h"
 #include "net/reclaim.h"
 #include "net/store_work.h"
 #include "store/store_memory.h"
 
-#define DATA_DEFAULT "quartet-data"
-#define DESCRIPTORS_OF_PROCESS 32 /* the store without its journal, the log, standard streams */
-#define DESCRIPTORS_OF_LOOP 5     /* its own, and a connection that is accepted only to be refused */
+#define RETRY_MS 1000 /* for addresses that are not there */
 
 struct server {
     const struct server_options *options;
@@ -36,86 +31,29 @@ struct server {
     struct loop_shared shared;
     _Atomic unsigned loops_running;
     uv_loop_t uv; /* of the main thread: signals, and the end */
-    uv_signal_t signals[3];
+    uv_signal_t signals[5];
+    uv_timer_t retry; /* while a listener's address is not there */
     uv_async_t ended;
     bool stopping;
-    bool pid_written;
+    struct pid_file pid_file;
     _Atomic bool failed; /* a thread says so, and ends the process */
 };
 
 /* ---- the process ---- */
 
-static unsigned cores_available(void) {
-    cpu_set_t set;
-    CPU_ZERO(&set);
-    if (sched_getaffinity(0, sizeof set, &set) != 0) {
-        return 1;
-    }
-    int count = CPU_COUNT(&set);
-    return count < 1 ? 1 : count > 64 ? 64 : (unsigned)count;
-}
-
-/* As many open files as may be. */
-static uint64_t raise_files_limit(void) {
-    struct rlimit limit;
-    must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-    limit.rlim_cur = limit.rlim_max;
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0) {
-        must(getrlimit(RLIMIT_NOFILE, &limit) == 0);
-    }
-    return limit.rlim_cur > 10000000 ? 10000000 : limit.rlim_cur;
-}
-
-/* Connections get what open files leave when everything else is open: the store ends the process when it cannot open
- * its next journal file. Of a limit that is too low for both, each gets half. */
+/* As many as may be at once. */
 static bool count_connections(struct server *s, uint64_t files, struct error *error) {
-    uint64_t sockets = s->listeners.socket_count * s->shared.shards;
-    uint64_t others = DESCRIPTORS_OF_PROCESS + DESCRIPTORS_OF_LOOP * (s->shared.shards + 1ULL) + sockets;
-    if (files < others + 2) {
-        return error_set(error, ERROR_INVALID, 0,
-                         "the limit of open files is %llu, and %u shards need %llu; raise it (ulimit -n)",
-                         (unsigned long long)files, s->shared.shards, (unsigned long long)others + 2);
-    }
-    uint64_t rest = files - others;
-    uint64_t journal = s->config->persistence ? s->config->max_segments : 0;
-    uint64_t allowed = rest - (journal < rest / 2 ? journal : rest / 2);
+    uint64_t allowed = 0;
     uint64_t wanted = s->config->global_max_connections;
+    if (!connections_allowed(s->config, files, s->shared.shards, s->listeners.socket_count, &allowed, error)) {
+        return false;
+    }
     if (wanted > allowed) {
         log_say(s->log, LOG_WARNING, "global_max_connections is %llu, but the limit of open files allows %llu",
                 (unsigned long long)wanted, (unsigned long long)allowed);
     }
     s->shared.connections_max = (uint32_t)(wanted != 0 && wanted < allowed ? wanted : allowed);
     return true;
-}
-
-static bool become_user(const char *name, struct error *error) {
-    if (name == NULL || geteuid() != 0) {
-        return true;
-    }
-    errno = 0;
-    const struct passwd *user = getpwnam(name);
-    if (user == NULL) {
-        return error_set(error, ERROR_INVALID, errno, "there is no user %s", name);
-    }
-    if (initgroups(name, user->pw_gid) != 0 || setgid(user->pw_gid) != 0 || setuid(user->pw_uid) != 0) {
-        return error_set(error, ERROR_INVALID, errno, "cannot become user %s", name);
-    }
-    return true;
-}
-
-static bool write_pid_file(struct server *s, struct error *error) {
-    const char *path = s->config->pid_file;
-    if (path == NULL) {
-        return true;
-    }
-    FILE *file = fopen(path, "we");
-    if (file == NULL) {
-        return error_set(error, ERROR_INVALID, errno, "the pid file %s cannot be written", path);
-    }
-    bool written = fprintf(file, "%ld\n", (long)getpid()) > 0;
-    written = fclose(file) == 0 && written;
-    s->pid_written = true;
-    return written ? true : error_set(error, ERROR_INVALID, errno, "the pid file %s cannot be written", path);
 }
 
 static uint64_t random_number(void) {
@@ -127,7 +65,7 @@ static uint64_t random_number(void) {
 /* ---- the store ---- */
 
 static bool server_open_local(struct server *s, struct error *error) {
-    const char *path = s->config->persistence_location != NULL ? s->config->persistence_location : DATA_DEFAULT;
+    const char *path = data_directory(s->config);
     struct store_local_options options = options_store(s->config, random_number());
     if (!local_store_open(&s->local, path, s->config->table_size, &options, error)) {
         return false;
@@ -201,6 +139,7 @@ static void server_failed(void *user) {
     }
     log_say(s->log, LOG_ERROR, "the store has failed and the broker stops at once: %s%s", s->store->error.text,
             advice(&s->store->error));
+    log_flush(s->log, LOG_CLOSE_MS);
     _exit(SERVER_EXIT_FAILED);
 }
 
@@ -214,9 +153,12 @@ static void server_warned(void *user, const char *sentence) {
 static void server_stop(struct server *s, int number) {
     if (s->stopping) {
         log_line(s->log, LOG_WARNING, "stopped by a second signal; what was acknowledged is on the disk");
+        log_flush(s->log, LOG_CLOSE_MS);
         _exit(128 + number);
     }
     s->stopping = true;
+    notify_send("STOPPING=1\nSTATUS=stopping");
+    must(uv_timer_stop(&s->retry) == 0);
     log_say(s->log, LOG_NOTICE, "%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
     atomic_store(&s->shared.stopping, true);
     for (unsigned i = 0; i < s->shared.shards; i++) {
@@ -227,14 +169,18 @@ static void server_stop(struct server *s, int number) {
 static void server_signal(uv_signal_t *handle, int number) {
     struct server *s = handle->data;
     if (number == SIGHUP) {
-        log_line(s->log, LOG_NOTICE, "SIGHUP: the configuration is read at the start only; nothing has changed");
-    } else {
+        log_reopen(s->log);
+        log_line(s->log, LOG_NOTICE,
+                 "SIGHUP: a log file is opened again; the configuration is read at the start only and has not changed");
+    } else if (number == SIGTERM || number == SIGINT) {
         server_stop(s, number);
+    } else {
+        log_line(s->log, LOG_NOTICE, "SIGUSR1 and SIGUSR2 have no effect: every record is on the disk already");
     }
 }
 
 static void server_watch_signals(struct server *s) {
-    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP};
+    static const int numbers[] = {SIGTERM, SIGINT, SIGHUP, SIGUSR1, SIGUSR2};
     for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
         must(uv_signal_init(&s->uv, &s->signals[i]) == 0);
         s->signals[i].data = s;
@@ -253,7 +199,7 @@ static void server_unwatch_signals(struct server *s) {
     for (size_t i = 0; i < sizeof s->signals / sizeof *s->signals; i++) {
         must(uv_signal_stop(&s->signals[i]) == 0);
     }
-    (void)signal(SIGHUP, SIG_IGN);
+    signals_ignore();
     must(pthread_sigmask(SIG_SETMASK, &before, NULL) == 0);
 }
 
@@ -271,8 +217,8 @@ static void server_all_ended(uv_async_t *async) {
     uv_stop(async->loop);
 }
 
-static void broker_says(void *user, enum log_level level, const char *line) {
-    log_line(user, level, line);
+static void broker_says(void *user, enum log_level level, const char *kind, const char *line) {
+    log_kind_line(user, level, kind, line);
 }
 
 static bool server_create_broker(struct server *s, unsigned shards, struct error *error) {
@@ -328,7 +274,9 @@ static void server_close_handle(uv_handle_t *handle, void *user) {
 
 static void server_announce(const struct server *s) {
     for (size_t i = 0; i < s->listeners.socket_count; i++) {
-        log_say(s->log, LOG_NOTICE, "listening on %s", s->listeners.sockets[i].name);
+        if (s->listeners.sockets[i].failure == 0) {
+            log_say(s->log, LOG_NOTICE, "listening on %s", s->listeners.sockets[i].name);
+        }
     }
     if (!s->config->local_only) {
         log_line(s->log, LOG_WARNING, "clients need no password: whoever reaches a listener may read and write all");
@@ -337,14 +285,32 @@ static void server_announce(const struct server *s) {
             s->shared.shards == 1 ? "" : "s", s->shared.connections_max);
 }
 
+static void server_retry_addresses(uv_timer_t *timer) {
+    struct server *s = timer->data;
+    listeners_retry(&s->listeners, s->log);
+    if (!listeners_missing(&s->listeners)) {
+        must(uv_timer_stop(timer) == 0);
+    }
+}
+
+static void server_watch_addresses(struct server *s) {
+    must(uv_timer_init(&s->uv, &s->retry) == 0);
+    s->retry.data = s;
+    if (listeners_missing(&s->listeners)) {
+        must(uv_timer_start(&s->retry, server_retry_addresses, RETRY_MS, RETRY_MS) == 0);
+    }
+}
+
 /* From here on nothing fails but the store. */
 static void server_serve(struct server *s) {
     must(uv_loop_init(&s->uv) == 0);
     must(uv_async_init(&s->uv, &s->ended, server_all_ended) == 0);
     server_watch_signals(s);
+    server_watch_addresses(s);
     server_start_threads(s);
     server_announce(s);
     s->options->ready(s->options->user);
+    notify_send("READY=1\nSTATUS=connections are accepted");
     reclaim_offline();
     (void)uv_run(&s->uv, UV_RUN_DEFAULT);
     server_unwatch_signals(s);
@@ -358,22 +324,36 @@ static void server_serve(struct server *s) {
 /* Opens everything and serves; false with an error when that is not possible. */
 static bool server_open_and_serve(struct server *s, unsigned shards, struct error *error) {
     uint64_t files = raise_files_limit();
-    if (!listeners_open(&s->listeners, s->config, shards, s->log, error) || !write_pid_file(s, error) ||
-        !become_user(s->config->user, error) || !listeners_open_files(&s->listeners, s->config, s->log, error) ||
-        !count_connections(s, files, error) || !server_open_store(s, error) ||
-        !server_create_broker(s, shards, error)) {
+    if (!listeners_open(&s->listeners, s->config, shards, s->log, error) ||
+        !pid_file_open(&s->pid_file, s->config->pid_file, error) || !become_user(s->config->user, error) ||
+        !listeners_open_files(&s->listeners, s->config, s->log, error) || !count_connections(s, files, error)) {
+        return false;
+    }
+    notify_send("STATUS=reading the store");
+    if (!server_open_store(s, error) || !pid_file_write(&s->pid_file, error) ||
+        !server_create_broker(s, shards, error) || !listeners_listen(&s->listeners, error)) {
         return false;
     }
     server_serve(s);
     return true;
 }
 
+/* Last words of a start, also to who waits for a process in the background. */
+static void server_say_failure(const struct server *s, const struct error *error) {
+    log_say(s->log, LOG_ERROR, "%s%s", error->text, advice(error));
+    if ((s->config->log_dests & CONFIG_LOG_STDERR) == 0) {
+        (void)fprintf(stderr, "error: %s%s\n", error->text, advice(error));
+    }
+    char status[512];
+    (void)snprintf(status, sizeof status, "STATUS=%s%s", error->text, advice(error));
+    notify_send(status);
+}
+
 enum server_exit server_run(const struct server_options *options) {
     struct server s = {.options = options, .config = options->config, .log = options->log};
     (void)umask(077);
-    (void)signal(SIGPIPE, SIG_IGN);
     reclaim_enter();
-    unsigned shards = s.config->shards != 0 ? (unsigned)s.config->shards : cores_available();
+    unsigned shards = shards_wanted(s.config);
     s.shared = (struct loop_shared){
         .log = s.log,
         .listeners = &s.listeners,
@@ -386,7 +366,7 @@ enum server_exit server_run(const struct server_options *options) {
     struct error error = {0};
     bool served = server_open_and_serve(&s, shards, &error);
     if (!served) {
-        log_say(s.log, LOG_ERROR, "%s%s", error.text, advice(&error));
+        server_say_failure(&s, &error);
     }
     if (s.shared.broker != NULL) {
         broker_destroy(s.shared.broker);
@@ -396,9 +376,7 @@ enum server_exit server_run(const struct server_options *options) {
     listeners_close(&s.listeners);
     mem_free(s.shared.loops);
     reclaim_leave();
-    if (s.pid_written) {
-        (void)unlink(s.config->pid_file);
-    }
+    pid_file_close(&s.pid_file);
     if (served) {
         log_line(s.log, LOG_NOTICE, "stopped");
     }

@@ -1,7 +1,7 @@
 /* The whole broker as a running process: listeners, store, shards, threads, signals, from the opening to the exit code.
  *
- *     listeners -> user -> store -> broker, load -> threads -> ready ... SIGTERM -> shards end -> last commit, fold ->
- * 0
+ *     ports bound -> user -> store -> pid file -> broker, load -> listen -> threads -> ready
+ *     ... SIGTERM -> shards end -> last commit, fold -> 0
  */
 #pragma once
 

@@ -137,13 +137,13 @@ static int bind_path(struct socket_file *f) {
     return -1;
 }
 
-static int listen_at(struct socket_file *f, int backlog, struct error *error) {
+static int bind_at(struct socket_file *f, struct error *error) {
     if (!clear_path(f, error)) {
         return -1;
     }
     int fd = bind_path(f);
     struct stat made;
-    if (fd >= 0 && lstat(f->path, &made) == 0 && listen(fd, backlog) == 0) {
+    if (fd >= 0 && lstat(f->path, &made) == 0) {
         f->device = made.st_dev;
         f->inode = made.st_ino;
         return fd;
@@ -156,7 +156,7 @@ static int listen_at(struct socket_file *f, int backlog, struct error *error) {
     return -1;
 }
 
-int socket_file_open(struct socket_file *f, const char *path, int backlog, struct error *error) {
+int socket_file_open(struct socket_file *f, const char *path, struct error *error) {
     *f = (struct socket_file){.lock = -1};
     must(strlen(path) < sizeof f->path);
     memcpy(f->path, path, strlen(path) + 1);
@@ -164,7 +164,7 @@ int socket_file_open(struct socket_file *f, const char *path, int backlog, struc
         f->path[0] = '\0';
         return -1;
     }
-    int fd = listen_at(f, backlog, error);
+    int fd = bind_at(f, error);
     if (fd < 0) {
         give_lock(f);
     }

@@ -28,8 +28,9 @@ struct socket_file {
     bool replaced; /* a dead broker's was removed */
 };
 
-/* Listens at `path`; the descriptor is the caller's, and accepts without blocking. -1 with an error. */
-int socket_file_open(struct socket_file *f, const char *path, int backlog, struct error *error);
+/* Binds a socket to `path`; the descriptor is the caller's, who listens when it can serve, and does not block. -1 with
+ * an error. */
+int socket_file_open(struct socket_file *f, const char *path, struct error *error);
 /* Removes the files; to be called before the socket is closed, so that nobody takes it for a dead one's. Zeroed or
  * closed: nothing happens. */
 void socket_file_close(struct socket_file *f);

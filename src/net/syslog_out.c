@@ -10,6 +10,6 @@ void syslog_out_close(void) {
     closelog();
 }
 
-void syslog_out_line(int severity, const char *line) {
-    syslog(severity, "%s", line);
+void syslog_out_line(int severity, const char *line, int bytes) {
+    syslog(severity, "%.*s", bytes, line);
 }

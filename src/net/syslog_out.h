@@ -3,5 +3,5 @@
 
 void syslog_out_open(void);
 void syslog_out_close(void);
-/* `severity` is 3 (error) to 7 (debug), as RFC 5424 numbers them. */
-void syslog_out_line(int severity, const char *line);
+/* `severity` is 3 (error) to 7 (debug), as RFC 5424 numbers them; `line` has so many bytes. */
+void syslog_out_line(int severity, const char *line, int bytes);

@@ -9,7 +9,8 @@
 
 /* ---- what the broker needs from outside ---- */
 
-static void outside_log(void *user, enum log_level level, const char *line) {
+static void outside_log(void *user, enum log_level level, const char *kind, const char *line) {
+    (void)kind;
     struct world *w = user;
     if (level <= LOG_DEBUG) {
         world_trace(w, "    broker: %s", line);

@@ -174,7 +174,11 @@ static bool open_directory(struct posix *p, struct error *error) {
     } else if (errno != EEXIST) {
         return failed(error, p, "create", "");
     }
-    p->directory = open_again(AT_FDCWD, p->path, O_RDONLY | O_DIRECTORY);
+    /* The directory itself may be a link, to a larger disk perhaps: whoever could change it owns the directory above.
+     * The files in it are not followed. */
+    do {
+        p->directory = open(p->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    } while (p->directory < 0 && errno == EINTR);
     struct stat status;
     if (p->directory < 0 || fstat(p->directory, &status) != 0) {
         return failed(error, p, "open", "");

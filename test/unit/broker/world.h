@@ -50,7 +50,8 @@ struct peer {
     char line[LINE_BYTES];
 };
 
-static inline void world_log(void *user, enum log_level level, const char *line) {
+static inline void world_log(void *user, enum log_level level, const char *kind, const char *line) {
+    (void)kind;
     struct world *w = user;
     (void)level;
     (void)snprintf(w->log, sizeof w->log, "%s", line);

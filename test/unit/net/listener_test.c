@@ -69,6 +69,7 @@ static void a_taken_port_is_refused(unsigned first, unsigned second) {
     struct listeners l;
     struct error error;
     assert_true(listeners_open(&holder, &config, first, &log, &error));
+    assert_true(listeners_listen(&holder, &error));
     config.listeners[0].port = port_of(holder.sockets[0].fds[0]);
     int before = open_descriptors();
     assert_false(listeners_open(&l, &config, second, &log, &error));
@@ -91,19 +92,100 @@ static void a_taken_port_is_refused_by_any_number_of_shards(void **state) {
     a_taken_port_is_refused(4, 4);
 }
 
-static void all_is_closed_when_the_last_listener_fails(void **state) {
+static bool connects(uint16_t port) {
+    struct sockaddr_in address = {.sin_family = AF_INET, .sin_port = htons(port)};
+    address.sin_addr.s_addr = htonl(INADDR_LOOPBACK);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+    bool connected = connect(fd, (struct sockaddr *)&address, sizeof address) == 0;
+    assert_int_equal(close(fd), 0);
+    return connected;
+}
+
+/* A start that still reads its store takes no connection that it could not serve. */
+static void nobody_connects_before_listeners_listen(void **state) {
+    (void)state;
+    for (unsigned shards = 1; shards <= 3; shards += 2) {
+        struct config config = one_listener(0);
+        struct log log = {0};
+        struct listeners l;
+        struct error error;
+        assert_true(listeners_open(&l, &config, shards, &log, &error));
+        uint16_t port = port_of(l.sockets[0].fds[0]);
+        assert_false(connects(port));
+        assert_true(listeners_listen(&l, &error));
+        assert_true(connects(port));
+        listeners_close(&l);
+    }
+}
+
+/* Two brokers that start at once may both bind; only one of them listens. */
+static void of_two_that_start_at_once_one_listens(void **state) {
+    (void)state;
+    for (unsigned shards = 1; shards <= 3; shards += 2) {
+        struct config config = one_listener(0);
+        struct log log = {0};
+        struct listeners first;
+        struct listeners second;
+        struct error error;
+        assert_true(listeners_open(&first, &config, shards, &log, &error));
+        config.listeners[0].port = port_of(first.sockets[0].fds[0]);
+        if (listeners_open(&second, &config, shards, &log, &error)) {
+            assert_true(listeners_listen(&second, &error));
+            assert_false(listeners_listen(&first, &error));
+            listeners_close(&second);
+        } else {
+            assert_true(listeners_listen(&first, &error));
+        }
+        assert_non_null(strstr(error.text, "Address already in use"));
+        listeners_close(&first);
+    }
+}
+
+/* DHCP or a VPN brings it later; the others serve meanwhile. */
+static void an_address_that_is_not_there_is_tried_again(void **state) {
     (void)state;
     static char elsewhere[] = "192.0.2.1";
     struct config config = one_listener(0);
-    config.listeners[1] = (struct config_listener){.port = 0, .address = elsewhere};
+    config.listeners[1] = (struct config_listener){.port = 23299, .address = elsewhere};
     config.listener_count = 2;
     struct log log = {0};
     struct listeners l;
     struct error error;
     int before = open_descriptors();
+    assert_true(listeners_open(&l, &config, 2, &log, &error));
+    assert_int_equal(open_descriptors(), before + 2);
+    assert_true(listeners_missing(&l));
+    assert_true(listeners_listen(&l, &error));
+    assert_true(l.sockets[0].listens);
+    listeners_retry(&l, &log);
+    assert_true(listeners_missing(&l));
+    assert_false(l.sockets[1].listens);
+    assert_int_equal(open_descriptors(), before + 2);
+    struct sockaddr_in *address = (struct sockaddr_in *)(void *)&l.sockets[1].address;
+    address->sin_addr.s_addr = htonl(INADDR_LOOPBACK); /* as if it had come */
+    listeners_retry(&l, &log);
+    assert_false(listeners_missing(&l));
+    assert_true(l.sockets[1].listens);
+    assert_true(connects(23299));
+    listeners_close(&l);
+    assert_int_equal(open_descriptors(), before);
+}
+
+static void all_is_closed_when_the_last_listener_fails(void **state) {
+    (void)state;
+    struct config config = one_listener(0);
+    struct log log = {0};
+    struct listeners holder;
+    struct listeners l;
+    struct error error;
+    assert_true(listeners_open(&holder, &config, 1, &log, &error));
+    assert_true(listeners_listen(&holder, &error));
+    config.listeners[1] = (struct config_listener){.port = port_of(holder.sockets[0].fds[0]), .address = loopback};
+    config.listener_count = 2;
+    int before = open_descriptors();
     assert_false(listeners_open(&l, &config, 2, &log, &error));
     assert_int_equal(open_descriptors(), before);
-    assert_non_null(strstr(error.text, "this machine does not have that address"));
+    listeners_close(&holder);
 }
 
 static void local_only_stays_on_the_loopback(void **state) {
@@ -214,6 +296,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(every_shard_listens_on_the_same_port),
         cmocka_unit_test(a_taken_port_is_refused_by_any_number_of_shards),
+        cmocka_unit_test(nobody_connects_before_listeners_listen),
+        cmocka_unit_test(of_two_that_start_at_once_one_listens),
+        cmocka_unit_test(an_address_that_is_not_there_is_tried_again),
         cmocka_unit_test(all_is_closed_when_the_last_listener_fails),
         cmocka_unit_test(local_only_stays_on_the_loopback),
         cmocka_unit_test(an_unknown_host_is_said),

@@ -57,6 +57,11 @@ static bool answers(const char *path) {
     return connected;
 }
 
+static int open_and_listen(struct socket_file *f, const char *path, struct error *error) {
+    int fd = socket_file_open(f, path, error);
+    return fd >= 0 && listen(fd, 16) != 0 ? -1 : fd;
+}
+
 /* A socket of another program, which knows no lock. */
 static int foreign_socket(const char *path, int type) {
     struct sockaddr_un address = address_of(path);
@@ -72,7 +77,7 @@ static int foreign_socket(const char *path, int type) {
 static void refused(const char *path, const char *why) {
     struct socket_file f;
     struct error error;
-    assert_int_equal(socket_file_open(&f, path, 16, &error), -1);
+    assert_int_equal(open_and_listen(&f, path, &error), -1);
     char text[300];
     (void)snprintf(text, sizeof text, "cannot listen on %s: %s", path, why);
     assert_string_equal(error.text, text);
@@ -87,7 +92,7 @@ static void owner_and_group_may_connect(void **state) {
     struct stat status;
     place_make(&p);
     mode_t before = umask(0077);
-    int fd = socket_file_open(&f, p.path, 16, &error);
+    int fd = open_and_listen(&f, p.path, &error);
     assert_true(fd >= 0);
     assert_false(f.replaced);
     assert_int_equal(umask(before), 0077);
@@ -107,7 +112,7 @@ static void a_living_brokers_is_left_alone(void **state) {
     struct socket_file f;
     struct error error;
     place_make(&p);
-    int fd = socket_file_open(&f, p.path, 16, &error);
+    int fd = open_and_listen(&f, p.path, &error);
     char why[100];
     (void)snprintf(why, sizeof why, "another broker holds %s", p.lock);
     refused(p.path, why);
@@ -124,7 +129,7 @@ static void leave_dead_socket(const struct place *p) {
     if (pid == 0) {
         struct socket_file f;
         struct error error;
-        (void)socket_file_open(&f, p->path, 16, &error);
+        (void)open_and_listen(&f, p->path, &error);
         (void)raise(SIGKILL);
     }
     int status;
@@ -140,7 +145,7 @@ static void a_dead_brokers_is_replaced(void **state) {
     struct error error;
     place_make(&p);
     leave_dead_socket(&p);
-    int fd = socket_file_open(&f, p.path, 16, &error);
+    int fd = open_and_listen(&f, p.path, &error);
     assert_true(fd >= 0);
     assert_true(f.replaced);
     assert_true(answers(p.path));
@@ -213,7 +218,7 @@ static void what_took_our_name_is_not_removed(void **state) {
     struct socket_file f;
     struct error error;
     place_make(&p);
-    int fd = socket_file_open(&f, p.path, 16, &error);
+    int fd = open_and_listen(&f, p.path, &error);
     assert_int_equal(unlink(p.path), 0);
     int other = foreign_socket(p.path, SOCK_STREAM);
     socket_file_close(&f);
@@ -240,7 +245,7 @@ static void start_and_stop(const char *path, struct race *race) {
     struct socket_file f;
     struct error error;
     for (int i = 0; i < ROUNDS; i++) {
-        int fd = socket_file_open(&f, path, 16, &error);
+        int fd = open_and_listen(&f, path, &error);
         if (fd < 0) {
             continue;
         }
@@ -278,7 +283,7 @@ static void a_path_is_never_shared(void **state) {
     assert_true(race->won > 0);
     assert_int_equal(race->shared, 0);
     assert_int_equal(munmap(race, sizeof *race), 0);
-    int fd = socket_file_open(&f, p.path, 16, &error);
+    int fd = open_and_listen(&f, p.path, &error);
     assert_true(fd >= 0);
     socket_file_close(&f);
     assert_int_equal(close(fd), 0);

@@ -132,7 +132,7 @@ static void a_directory_that_others_can_write_is_refused(void **state) {
     temporary_remove(temporary);
 }
 
-/* Neither the directory nor a file in it may be somebody's link to another place. */
+/* No file in the directory may be somebody's link to another place; the directory itself may be one. */
 static void links_are_not_followed(void **state) {
     (void)state;
     char path[128];
@@ -142,8 +142,25 @@ static void links_are_not_followed(void **state) {
     assert_null(disk.open(disk.user, "a", true, &error));
     disk_posix_close(&disk);
     (void)unlink(path);
+    temporary_remove(temporary);
+}
+
+static void the_directory_may_be_a_link(void **state) {
+    (void)state;
+    char path[128];
+    opened(temporary_make());
+    disk_posix_close(&disk);
+    temporary_path(path, sizeof path, "link");
     assert_int_equal(symlink(temporary, path), 0);
+    assert_true(disk_posix_open(path, &disk, &error));
+    struct disk other;
+    assert_false(disk_posix_open(temporary, &other, &error));
+    assert_int_equal(error.kind, ERROR_LOCKED);
+    disk_posix_close(&disk);
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(symlink("/nonexistent/quartet", path), 0);
     assert_false(disk_posix_open(path, &disk, &error));
+    assert_int_equal(unlink(path), 0);
     temporary_remove(temporary);
 }
 
@@ -166,7 +183,8 @@ int main(void) {
         cmocka_unit_test(what_is_written_is_read),      cmocka_unit_test(what_is_cut_off_is_gone),
         cmocka_unit_test(files_are_listed_and_removed), cmocka_unit_test(a_directory_has_one_owner),
         cmocka_unit_test(nobody_else_may_look),         cmocka_unit_test(a_directory_that_others_can_write_is_refused),
-        cmocka_unit_test(links_are_not_followed),       cmocka_unit_test(what_is_no_file_is_refused),
+        cmocka_unit_test(links_are_not_followed),       cmocka_unit_test(the_directory_may_be_a_link),
+        cmocka_unit_test(what_is_no_file_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
