@@ -67,13 +67,19 @@ const char *shard_text(struct span text) {
     return out;
 }
 
+uint64_t broker_random(const struct broker *broker) {
+    uint64_t number;
+    broker->outside.random(broker->outside.user, &number, sizeof number);
+    return number;
+}
+
 static struct shard *shard_create(struct broker *broker, unsigned index) {
     struct shard *shard = mem_zero(1, sizeof *shard);
     shard->broker = broker;
     shard->index = index;
-    shard->by_client = map_bytes_of(broker->outside.seed);
-    shard->by_id = map64_of(broker->outside.seed);
-    shard->prng = prng_of(broker->outside.seed + index);
+    shard->map_seed = broker_random(broker);
+    shard->by_client = map_bytes_of(broker_random(broker));
+    shard->by_id = map64_of(broker_random(broker));
     shard->durable = store_durable(broker->store);
     atomic_init(&shard->settled, UINT64_MAX);
     list_init(&shard->dirty);
@@ -97,8 +103,9 @@ struct broker *broker_create(const struct broker_options *options, const struct 
     broker->outside = *outside;
     broker->store = store;
     lock_init(&broker->lock);
-    broker->trie = topic_trie_create(outside->seed, outside->reclaim, outside->user);
-    broker->retained = topic_retained_create(outside->seed);
+    broker->owner_seed = broker_random(broker);
+    broker->trie = topic_trie_create(broker_random(broker), outside->reclaim, outside->user);
+    broker->retained = topic_retained_create(broker_random(broker));
     broker->shard_count = shards;
     broker->rings = mem_zero((size_t)shards * shards, sizeof *broker->rings);
     for (unsigned i = 0; i < shards * shards; i++) {

@@ -34,7 +34,9 @@ struct broker_outside {
      * was made from: lines of one kind can be counted. */
     void (*log)(void *user, enum log_level level, const char *kind, const char *line);
     topic_reclaim *reclaim; /* for the trie and what hangs in it */
-    uint64_t seed;          /* random: hash places, assigned client ids */
+    /* Fills `out` with bytes that nobody can foresee, whatever he has seen of those before: assigned client ids, and
+     * the places in hash tables. */
+    void (*random)(void *user, void *out, size_t bytes);
 };
 
 /* Makes the broker and its shards (1 to 64). Borrows the store, which outlives it. */

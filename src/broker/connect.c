@@ -12,7 +12,7 @@
 enum { ASSIGNED_ID_BYTES = 40, REASON_PACKET_MIN = 256 /* a client that takes less gets no reason string */ };
 
 unsigned connect_owner(const struct broker *broker, struct span client_id) {
-    return (unsigned)(hash_bytes(client_id, broker->outside.seed) % broker->shard_count);
+    return (unsigned)(hash_bytes(client_id, broker->owner_seed) % broker->shard_count);
 }
 
 /* 3.1.1's return code for a reason, or 0 when it has none. */
@@ -51,12 +51,14 @@ void connect_refuse(struct connection *c, uint8_t protocol, const struct verdict
 
 /* ---- who it is ---- */
 
-/* An id for a client that brought none, owned by this very shard. */
+/* An id for a client that brought none, owned by this very shard. Nothing is known of it to who has seen others. */
 static struct span assigned_id(struct shard *shard, char out[ASSIGNED_ID_BYTES]) {
     struct span id;
     do {
-        int length = snprintf(out, ASSIGNED_ID_BYTES, "auto-%016llx%016llx",
-                              (unsigned long long)prng_next(&shard->prng), (unsigned long long)prng_next(&shard->prng));
+        uint64_t first = broker_random(shard->broker);
+        uint64_t second = broker_random(shard->broker);
+        int length = snprintf(out, ASSIGNED_ID_BYTES, "auto-%016llx%016llx", (unsigned long long)first,
+                              (unsigned long long)second);
         id = span_of(out, (size_t)length);
     } while (connect_owner(shard->broker, id) != shard->index);
     return id;

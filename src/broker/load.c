@@ -102,7 +102,7 @@ static void load_disconnect(struct shard *shard, const struct loading *loading) 
 
 bool broker_load(struct broker *broker, wall_ms_t time, struct error *error) {
     struct loading loading = {
-        .broker = broker, .sessions = map64_of(broker->outside.seed), .end = store_folded(broker->store), .now = time};
+        .broker = broker, .sessions = map64_of(broker_random(broker)), .end = store_folded(broker->store), .now = time};
     struct store_sink sink = {.user = &loading,
                               .session = load_session,
                               .subscription = load_subscription,

@@ -44,11 +44,11 @@ static void overfull_remember(struct shard *shard, struct span client_id) {
     if (shard->overfull_ended == NULL) {
         shard->overfull_ended = mem_zero(ENDED_IDS, sizeof *shard->overfull_ended);
     }
-    shard->overfull_ended[shard->overfull_ended_at++ % ENDED_IDS] = hash_bytes(client_id, shard->broker->outside.seed);
+    shard->overfull_ended[shard->overfull_ended_at++ % ENDED_IDS] = hash_bytes(client_id, shard->map_seed);
 }
 
 bool overfull_was_ended(struct shard *shard, struct span client_id) {
-    uint64_t hash = hash_bytes(client_id, shard->broker->outside.seed);
+    uint64_t hash = hash_bytes(client_id, shard->map_seed);
     bool found = false;
     for (size_t i = 0; shard->overfull_ended != NULL && i < ENDED_IDS; i++) {
         if (shard->overfull_ended[i] == hash) {

@@ -15,8 +15,8 @@ static struct session *session_alloc(struct shard *shard, const struct session_p
     s->protocol = parts->protocol;
     s->durable = parts->durable;
     s->expiry_s = parts->expiry_s;
-    s->subscriptions = map_bytes_of(broker->outside.seed);
-    qos_out_init(&s->out, broker->outside.seed, broker->options.packet_ids_max, broker->options.mutant);
+    s->subscriptions = map_bytes_of(shard->map_seed);
+    qos_out_init(&s->out, shard->map_seed, broker->options.packet_ids_max, broker->options.mutant);
     s->inlet = mem_zero(1, sizeof *s->inlet);
     s->inlet->shard = shard->index;
     s->inlet->durable = parts->durable;

@@ -12,7 +12,6 @@
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/map.h"
-#include "base/prng.h"
 #include "base/ring.h"
 #include "broker/broker.h"
 #include "packet/packet.h"
@@ -184,7 +183,7 @@ struct shard {
     uint8_t *late_to;  /* the shard that each is for */
     size_t late_count, late_capacity;
     uint64_t volatile_ids; /* for sessions that are not durable */
-    struct prng prng;
+    uint64_t map_seed;     /* of the maps of its sessions */
     struct topic_matches matches;
     struct route_target *targets; /* scratch of route.c */
     struct record_target *record_targets;
@@ -198,6 +197,7 @@ struct broker {
     struct broker_options options;
     struct packet_limits connect_limits;
     struct broker_outside outside;
+    uint64_t owner_seed; /* which shard a client id belongs to; nothing else comes from it, for that can be seen */
     struct store *store;
     struct lock lock; /* writers of the trie; all use of the retained index */
     struct topic_trie *trie;
@@ -220,6 +220,8 @@ static inline lsn_t shard_barrier(const struct shard *shard, enum mutant which, 
 
 /* What a shard knows of the time and of the store when a turn begins. */
 void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time);
+/* Drawn for one purpose, and for no other: a seed that can be guessed from what leaves must open nothing else. */
+uint64_t broker_random(const struct broker *broker);
 /* Writes a line to the log. */
 void shard_log(const struct shard *shard, enum log_level level, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

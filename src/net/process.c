@@ -5,6 +5,7 @@
 #include <pwd.h>
 #include <sched.h>
 #include <signal.h>
+#include <sys/random.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -22,6 +23,14 @@ void signals_ignore(void) {
     }
     for (int number = SIGRTMIN; number <= SIGRTMAX; number++) {
         (void)signal(number, SIG_IGN);
+    }
+}
+
+void random_bytes(void *out, size_t bytes) {
+    for (size_t got = 0; got < bytes;) {
+        ssize_t n = getrandom((uint8_t *)out + got, bytes - got, 0);
+        must(n > 0 || errno == EINTR);
+        got += n > 0 ? (size_t)n : 0;
     }
 }
 

@@ -7,6 +7,8 @@
 /* Signals that would end a process that does not expect them: none does from now on. Before anything else; SIGHUP is
  * given a meaning later. */
 void signals_ignore(void);
+/* Bytes of the system's random source. */
+void random_bytes(void *out, size_t bytes);
 /* How many shards there are to be. */
 unsigned shards_wanted(const struct config *config);
 /* Directory of the store. */

@@ -2,7 +2,6 @@
 
 #include <signal.h>
 #include <stdio.h>
-#include <sys/random.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -57,8 +56,8 @@ static bool count_connections(struct server *s, uint64_t files, struct error *er
 }
 
 static uint64_t random_number(void) {
-    uint64_t number = 0;
-    must(getrandom(&number, sizeof number, 0) == (ssize_t)sizeof number);
+    uint64_t number;
+    random_bytes(&number, sizeof number);
     return number;
 }
 
@@ -221,9 +220,15 @@ static void broker_says(void *user, enum log_level level, const char *kind, cons
     log_kind_line(user, level, kind, line);
 }
 
+static void broker_draws(void *user, void *out, size_t bytes) {
+    (void)user;
+    random_bytes(out, bytes);
+}
+
 static bool server_create_broker(struct server *s, unsigned shards, struct error *error) {
     struct broker_options options = options_broker(s->config);
-    struct broker_outside outside = {s->log, broker_says, reclaim_later, random_number()};
+    struct broker_outside outside = {
+        .user = s->log, .log = broker_says, .reclaim = reclaim_later, .random = broker_draws};
     s->shared.store = s->store;
     s->shared.broker = broker_create(&options, &outside, s->store, shards);
     clock_start(&s->shared.clock, &s->store->clock, loop_wall(), loop_boot());

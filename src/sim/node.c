@@ -17,6 +17,13 @@ static void outside_log(void *user, enum log_level level, const char *kind, cons
     }
 }
 
+static void outside_random(void *user, void *out, size_t bytes) {
+    struct world *w = user;
+    for (size_t at = 0; at < bytes; at++) {
+        ((uint8_t *)out)[at] = (uint8_t)prng_next(&w->node.random);
+    }
+}
+
 static void outside_reclaim(void *user, void *memory, void (*free_function)(void *memory)) {
     struct node *n = &((struct world *)user)->node;
     if (n->garbage_count == n->garbage_capacity) {
@@ -109,7 +116,8 @@ bool node_start(struct world *w) {
     }
     n->was_dark = false;
     if (machine_open(&n->machine, &options, &error)) {
-        const struct broker_outside outside = {w, outside_log, outside_reclaim, hash64(w->plan->seed, 77)};
+        const struct broker_outside outside = {w, outside_log, outside_reclaim, outside_random};
+        n->random = prng_of(hash64(w->plan->seed, 77));
         n->broker = broker_create(&w->plan->broker, &outside, n->machine.store, w->plan->shards);
         clock_start(&n->clock, &n->machine.store->clock, w->wall, w->now);
         const wall_ms_t time = clock_time(&n->clock, w->now);

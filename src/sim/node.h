@@ -30,6 +30,7 @@ struct node {
     unsigned power_after_writes;   /* the power goes after so many more outputs; 0: it does not */
     unsigned starts;
     bool was_dark;                /* the power has gone since the last start */
+    struct prng random;           /* of the broker */
     bool departed;                /* bytes left for a client in this step */
     struct node_garbage *garbage; /* what the trie let go of in this turn */
     size_t garbage_count, garbage_capacity;

@@ -8,16 +8,16 @@
 
 #include <stdlib.h>
 
-#include "base/map.h"
+#include "broker/connect.h"
 
 enum { SHARDS = 3, RING = 4096 };
 
 /* A client id that shard `shard` owns. */
-static const char *id_on(unsigned shard, unsigned number, unsigned shards) {
+static const char *id_on(const struct world *w, unsigned shard, unsigned number) {
     static char id[16];
     for (unsigned n = 0;; n++) {
         (void)snprintf(id, sizeof id, "c%u-%u", number, n);
-        if (hash_bytes(span_str(id), 42) % shards == shard) {
+        if (connect_owner(w->broker, span_str(id)) == shard) {
             return id;
         }
     }
@@ -25,7 +25,7 @@ static const char *id_on(unsigned shard, unsigned number, unsigned shards) {
 
 static void join_on(struct peer *p, struct world *w, unsigned shard, unsigned number, enum protocol protocol,
                     bool durable) {
-    joined(p, w, protocol, id_on(shard, number, broker_shards(w->broker)), durable);
+    joined(p, w, protocol, id_on(w, shard, number), durable);
     assert_int_equal(p->shard, shard);
 }
 
@@ -176,7 +176,7 @@ static void mail_for_a_session_that_ended_goes_nowhere(void **state) {
     subscribed(&to, "t", 1);
     publish_number(&from, 1, 1, 1);
     peer_close(&to);
-    join(&to, w, PROTOCOL_311, id_on(1, 2, 2), false);
+    join(&to, w, PROTOCOL_311, id_on(w, 1, 2), false);
     turn(w);
     expect(&to, "CONNACK new");
     expect_silence(&to);

@@ -7,6 +7,7 @@
 
 #include "fake_store.h"
 
+#include "base/map.h"
 #include "broker/broker.h"
 #include "packet/packet.h"
 #include "packet/property.h"
@@ -38,6 +39,7 @@ struct world {
     size_t last_words_count;
     char log[LINE_BYTES]; /* the last line */
     unsigned log_lines;
+    uint64_t random; /* bytes drawn */
 };
 
 /* A client as a socket sees it. */
@@ -63,6 +65,14 @@ static inline void world_reclaim(void *user, void *memory, void (*free_function)
     assert_true(w->garbage_count < GARBAGE_MAX);
     w->garbage[w->garbage_count].memory = memory;
     w->garbage[w->garbage_count++].free_function = free_function;
+}
+
+/* The same numbers each time that a broker is made. */
+static inline void world_random(void *user, void *out, size_t bytes) {
+    struct world *w = user;
+    for (size_t i = 0; i < bytes; i++) {
+        ((uint8_t *)out)[i] = (uint8_t)hash64(w->random++, 42);
+    }
 }
 
 static inline void world_sweep(struct world *w) {
@@ -186,7 +196,7 @@ static inline void tick(struct world *w, int64_t ms) {
 }
 
 static inline void world_open(struct world *w, unsigned shards) {
-    struct broker_outside outside = {.user = w, .log = world_log, .reclaim = world_reclaim, .seed = 42};
+    struct broker_outside outside = {.user = w, .log = world_log, .reclaim = world_reclaim, .random = world_random};
     struct error error = {0};
     w->broker = broker_create(&w->options, &outside, &w->store.store, shards);
     assert_true(broker_load(w->broker, w->wall, &error));
