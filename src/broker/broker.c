@@ -19,6 +19,7 @@ struct broker_options broker_options_default(void) {
                    .subscriptions_max = 1000},
         .connect_bytes_max = 16U << 10,
         .connect_timeout_ms = 5000,
+        .packet_timeout_ms = 120000,
         .receive_maximum = 256,
         .inflight_max = 1024,
         .queue_messages_max = 1000000,

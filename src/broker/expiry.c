@@ -38,8 +38,15 @@ void expiry_connection(struct connection *c) {
         connection_close(c, REASON_QUOTA_EXCEEDED, false);
         return;
     }
+    if (c->pause == 0 && c->in.len > 0 && c->begun_at != 0 &&
+        shard->now - c->begun_at >= shard->broker->options.packet_timeout_ms) {
+        shard_log(shard, LOG_NOTICE, "closing %s (%s): a packet was begun and not finished in time", c->peer,
+                  shard_text(c->session->client_id));
+        connection_close(c, REASON_IMPLEMENTATION_SPECIFIC_ERROR, false);
+        return;
+    }
     if (c->keep_alive_ms > 0 && (c->pause & ~(unsigned)PAUSE_OUTPUT) == 0 && quiet_ms > (mono_ms_t)c->keep_alive_ms) {
-        shard_log(shard, LOG_NOTICE, "closing %s (%s): nothing came within the keep alive", c->peer,
+        shard_log(shard, LOG_NOTICE, "closing %s (%s): no packet came within the keep alive", c->peer,
                   shard_text(c->session->client_id));
         connection_close(c, REASON_KEEP_ALIVE_TIMEOUT, false);
         return;

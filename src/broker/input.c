@@ -107,6 +107,8 @@ static size_t input_process(struct connection *c, struct span in) {
             break;
         }
         c->shard->counters.packets_received++;
+        c->received_at = c->shard->now;
+        c->begun_at = 0;
         used += frame.bytes;
         input_pause_full(c);
     }
@@ -221,12 +223,14 @@ void input_feed(struct connection *c, struct span bytes) {
     if (c->state == CONNECTION_CLOSING || bytes.len == 0) {
         return;
     }
-    c->received_at = c->shard->now;
     c->busy = true;
     bytes = input_complete(c, bytes);
     size_t used = c->in.len == 0 ? input_process(c, bytes) : 0;
     if (c->state != CONNECTION_CLOSING && used < bytes.len) {
         buf_bytes(&c->in, span_skip(bytes, used));
+    }
+    if (c->in.len > 0 && c->begun_at == 0) {
+        c->begun_at = c->shard->now;
     }
     input_pass(c);
 }
@@ -246,6 +250,7 @@ void input_continue(struct connection *c) {
     }
     buf_drop_front(&in, used);
     c->in = in;
+    c->begun_at = c->begun_at != 0 ? c->begun_at : c->shard->now;
     input_pass(c);
 }
 
@@ -269,7 +274,7 @@ void input_unpause(struct connection *c, unsigned over) {
     }
     list_remove(&c->pause_link);
     c->wish = c->draining ? CONN_DRAIN : CONN_READ;
-    c->received_at = c->shard->now;
+    c->received_at = c->begun_at = c->shard->now;
     connection_mark_dirty(c);
     input_continue(c);
 }

@@ -15,6 +15,7 @@ struct broker_options {
     struct packet_limits packet;      /* of received packets */
     uint32_t connect_bytes_max;       /* of a CONNECT, before anything is known of the peer; default 16 KiB */
     int64_t connect_timeout_ms;       /* from accept to a whole CONNECT; default 5,000 */
+    int64_t packet_timeout_ms;        /* from the first byte of any later packet to its last; default 120,000 */
     uint16_t receive_maximum;         /* QoS 1 and 2 publishes in flight towards us from a 5.0 client; default 256 */
     uint16_t inflight_max;            /* towards a client, besides its own Receive Maximum; default 1,024 */
     uint64_t queue_messages_max;      /* waiting in one session; default 1,000,000 */

@@ -107,7 +107,8 @@ struct connection {
     lsn_t answered_lsn; /* what its CONNACK waits for */
     char *peer;         /* owned */
     mono_ms_t opened_at;
-    mono_ms_t received_at;     /* when bytes came last; when it was opened before */
+    mono_ms_t received_at;     /* when the last whole packet came; when it was opened before */
+    mono_ms_t begun_at;        /* when the first bytes of the packet came that is not whole yet; 0: none */
     mono_ms_t refused_since;   /* since when PAUSE_REFUSED holds */
     uint32_t keep_alive_ms;    /* 1.5 times what the client said; 0: none */
     uint32_t packet_bytes_max; /* what the client accepts */

@@ -29,6 +29,7 @@ struct broker_options options_broker(const struct config *config) {
     };
     o.connect_bytes_max = (uint32_t)config->connect_packet_size;
     o.connect_timeout_ms = (int64_t)config->connect_timeout;
+    o.packet_timeout_ms = (int64_t)config->packet_timeout;
     o.receive_maximum = (uint16_t)config->receive_maximum;
     o.inflight_max = (uint16_t)or_most(config->max_inflight_messages, 65535);
     o.queue_messages_max = or_most(config->max_queued_messages, without_limit);
