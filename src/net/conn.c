@@ -68,20 +68,21 @@ static void conn_place(struct loop *loop, struct conn *c) {
     loop->conns[index] = c;
 }
 
-static void conn_uncount(struct loop_shared *shared, uint16_t listener) {
+static void conn_uncount(struct loop_shared *shared, struct conn_origin origin) {
+    peers_leave(&shared->peers, origin.address);
     atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&shared->listeners->items[listener].connections, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&shared->listeners->items[origin.listener].connections, 1, memory_order_relaxed);
 }
 
-void conn_open(struct loop *loop, int fd, uint16_t listener, const char *peer, struct span bytes) {
+void conn_open(struct loop *loop, int fd, struct conn_origin origin, const char *peer, struct span bytes) {
     struct conn *c = mem_zero(1, sizeof *c);
     c->fd = fd;
-    c->listener = listener;
+    c->origin = origin;
     c->poll.data = c;
     int refused = uv_poll_init(&loop->uv, &c->poll, fd);
     if (refused != 0) {
         log_say(loop->shared->log, LOG_WARNING, "%s cannot be watched and is closed: %s", peer, uv_strerror(refused));
-        conn_uncount(loop->shared, listener);
+        conn_uncount(loop->shared, origin);
         (void)close(fd);
         mem_free(c);
         return;
@@ -115,7 +116,7 @@ static void conn_detach(struct conn *c) {
 void conn_release(struct conn *c) {
     struct loop_shared *shared = loop_of(c)->shared;
     int fd = c->fd;
-    conn_uncount(shared, c->listener);
+    conn_uncount(shared, c->origin);
     conn_detach(c);
     (void)close(fd);
 }
@@ -251,7 +252,7 @@ static void conn_move(struct conn *c) {
     struct loop *loop = loop_of(c);
     struct moved *moved = mem_zero(1, sizeof *moved);
     moved->fd = c->fd;
-    moved->listener = c->listener;
+    moved->origin = c->origin;
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
     (void)getpeername(c->fd, (struct sockaddr *)&address, &length);
@@ -264,7 +265,7 @@ static void conn_move(struct conn *c) {
         waker_wake(&to->waker);
         return;
     }
-    conn_uncount(loop->shared, moved->listener);
+    conn_uncount(loop->shared, moved->origin);
     moved_destroy(moved);
 }
 

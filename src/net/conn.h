@@ -16,8 +16,8 @@ struct conn {
     mono_ms_t end_at;          /* while in loop->ending */
     struct conn_handle handle; /* {0,0}: LINGERING */
     int fd;
-    uint32_t drained;     /* bytes that were read since the broker wished CONN_DRAIN */
-    uint16_t listener;    /* index of the listener that accepted it */
+    uint32_t drained; /* bytes that were read since the broker wished CONN_DRAIN */
+    struct conn_origin origin;
     uint8_t interest;     /* UV_READABLE ... as libuv was told last */
     bool readable : 1;    /* libuv says so, and it was not read since */
     bool writable : 1;    /* libuv says so, and it was not looked at since */
@@ -28,7 +28,7 @@ struct conn {
 };
 
 /* A new connection on this loop; takes the descriptor. `bytes` were read from it already. */
-void conn_open(struct loop *loop, int fd, uint16_t listener, const char *peer, struct span bytes);
+void conn_open(struct loop *loop, int fd, struct conn_origin origin, const char *peer, struct span bytes);
 /* Does what the events since the last turn ask for, but sending. */
 void conn_events(struct conn *c);
 /* Sends what may leave and does what the broker wishes. The connection may be gone afterwards. */

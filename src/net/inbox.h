@@ -7,11 +7,17 @@
 #include "base/lock.h"
 #include "net/address.h"
 
+/* Where a connection has come from, and is counted. */
+struct conn_origin {
+    uint16_t listener; /* index of the listener that accepted it */
+    uint64_t address;  /* peers_key() */
+};
+
 struct moved {
     struct link link;
-    int fd;            /* owned */
-    uint16_t listener; /* index of the listener that accepted it */
-    struct buf bytes;  /* owned */
+    int fd; /* owned */
+    struct conn_origin origin;
+    struct buf bytes; /* owned */
     char peer[PEER_BYTES];
 };
 

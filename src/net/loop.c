@@ -102,6 +102,25 @@ static bool loop_admits(struct loop_shared *shared, struct listener *listener, c
     return false;
 }
 
+/* What one address may have; who is refused costs the broker no more than the accept. */
+static bool loop_welcomes(struct loop *loop, uint64_t address, const char *peer) {
+    struct loop_shared *shared = loop->shared;
+    bool say;
+    enum peers_verdict verdict = peers_enter(&shared->peers, address, loop->now, &say);
+    if (say && verdict == PEERS_TOO_MANY) {
+        log_say(shared->log, LOG_WARNING,
+                "the address of %s has %u connections, max_connections_per_address; its new ones are closed", peer,
+                shared->peers.connections_max);
+    } else if (say) {
+        log_say(
+            shared->log, LOG_WARNING,
+            "the address of %s connects more often than max_connection_rate, %u a second, allows; its new connections "
+            "are closed",
+            peer, shared->peers.rate);
+    }
+    return verdict == PEERS_WELCOME;
+}
+
 /* False when there is nobody (more) to accept. */
 static bool listening_accept_one(struct loop_listening *l) {
     struct loop *loop = l->loop;
@@ -115,13 +134,17 @@ static bool listening_accept_one(struct loop_listening *l) {
         }
         return errno != EAGAIN; /* all else is about that one connection, which is gone */
     }
-    if (!loop_admits(loop->shared, &loop->shared->listeners->items[l->socket->listener], l->socket->name)) {
-        (void)close(fd);
-        return true;
-    }
     char peer[PEER_BYTES];
+    struct conn_origin origin = {l->socket->listener, peers_key((struct sockaddr *)&address)};
     peer_print(fd, (struct sockaddr *)&address, peer, sizeof peer);
-    conn_open(loop, fd, l->socket->listener, peer, (struct span){NULL, 0});
+    if (!loop_welcomes(loop, origin.address, peer)) {
+        (void)close(fd);
+    } else if (!loop_admits(loop->shared, &loop->shared->listeners->items[origin.listener], l->socket->name)) {
+        peers_leave(&loop->shared->peers, origin.address);
+        (void)close(fd);
+    } else {
+        conn_open(loop, fd, origin, peer, (struct span){NULL, 0});
+    }
     return true;
 }
 
@@ -192,7 +215,7 @@ static void loop_mail(struct loop *loop) {
 static void loop_moved(struct loop *loop) {
     struct moved *m;
     while (loop->shared->shards > 1 && (m = inbox_take(&loop->inbox)) != NULL) {
-        conn_open(loop, m->fd, m->listener, m->peer, buf_span(&m->bytes));
+        conn_open(loop, m->fd, m->origin, m->peer, buf_span(&m->bytes));
         m->fd = -1;
         moved_destroy(m);
     }

@@ -15,6 +15,7 @@
 #include "net/inbox.h"
 #include "net/listener.h"
 #include "net/log.h"
+#include "net/peers.h"
 #include "net/waker.h"
 #include "store/clock.h"
 
@@ -29,6 +30,7 @@ struct loop_shared {
     struct loop *loops; /* one for each shard */
     unsigned shards;
     uint32_t connections_max;
+    struct peers peers; /* by address */
     _Atomic uint32_t connections;
     _Atomic bool said_full; /* that connections_max is reached was logged */
     _Atomic bool stopping;

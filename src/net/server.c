@@ -52,6 +52,9 @@ static bool count_connections(struct server *s, uint64_t files, struct error *er
                 (unsigned long long)wanted, (unsigned long long)allowed);
     }
     s->shared.connections_max = (uint32_t)(wanted != 0 && wanted < allowed ? wanted : allowed);
+    uint64_t of_one = s->config->max_connections_per_address;
+    s->shared.peers.connections_max = of_one != 0 ? (uint32_t)of_one : s->shared.connections_max / 2 + 1;
+    s->shared.peers.rate = (uint32_t)s->config->max_connection_rate;
     return true;
 }
 
@@ -367,6 +370,7 @@ enum server_exit server_run(const struct server_options *options) {
         .failed = server_failed,
         .ended = server_loop_ended,
     };
+    peers_init(&s.shared.peers, random_number());
     s.shared.loops = mem_zero(shards, sizeof *s.shared.loops);
     struct error error = {0};
     bool served = server_open_and_serve(&s, shards, &error);
@@ -380,6 +384,7 @@ enum server_exit server_run(const struct server_options *options) {
     server_close_store(&s);
     listeners_close(&s.listeners);
     mem_free(s.shared.loops);
+    peers_deinit(&s.shared.peers);
     reclaim_leave();
     pid_file_close(&s.pid_file);
     if (served) {

@@ -336,6 +336,47 @@ def address_that_never_comes_does_not_hold_up_the_stop():
         check(broker.stop() == 0, broker.log())
 
 
+def knocks(port, source):
+    """A connection from this address on which nothing is said; None when the broker closes it at once."""
+    s = socket.socket()
+    s.bind((source, 0))
+    s.settimeout(5)
+    try:
+        s.connect(('127.0.0.1', port))
+        s.sendall(brokers.PROBE[:19])  # CONNECT without DISCONNECT
+        return s if s.recv(4) else None
+    except OSError:
+        return None
+
+
+@case
+def address_that_takes_all_it_can_leaves_room():
+    """Half of all, or what is configured; the places are given again. One log line says it."""
+    for line, most in (('global_max_connections 40', 21), ('max_connections_per_address 7', 7)):
+        with own_broker(line, 'log_type all') as broker:
+            taken = [knocks(broker.port, '127.0.0.2') for _ in range(60)]
+            kept = [s for s in taken if s]
+            check(len(kept) == most, f'{line}: {len(kept)} connections of one address')
+            serves(broker.port)
+            said = f'127.0.0.2:\\d+ has {most} connections, max_connections_per_address'
+            check(len(re.findall(said, broker.log())) == 1, broker.log())
+            for s in kept:
+                s.close()
+            until(lambda: knocks(broker.port, '127.0.0.2'), 'no place is given again')
+            for s in taken:
+                if s:
+                    s.close()
+
+
+@case
+def address_that_comes_too_often_is_refused():
+    with own_broker('max_connection_rate 2', 'log_type all') as broker:  # 20 at once
+        welcome = sum(bool(knocks(broker.port, '127.0.0.3')) for _ in range(100))
+        check(20 <= welcome <= 30, f'{welcome} of 100')
+        serves(broker.port)
+        check(len(re.findall('connects more often than max_connection_rate, 2 a second', broker.log())) == 1, broker.log())
+
+
 # ---- the service manager ----
 
 
