@@ -113,6 +113,15 @@ static bool ids_left(const struct world *w) {
     return w->replacements_left < w->plan->replacements;
 }
 
+bool calm_at_rest(const struct world *w, int client) {
+    const struct model *m = &w->clients[client];
+    if (world_is_real(w, client) || !model_settled(w, m)) {
+        return false;
+    }
+    const struct conn *c = &w->conns[m->conn];
+    return c->to_broker.len == 0 && c->to_client.len == 0 && !c->paused && !c->want_write;
+}
+
 /* What is not finished, in words; empty when all is. */
 static void unfinished(struct world *w, char *out, size_t bytes) {
     out[0] = '\0';
@@ -125,6 +134,9 @@ static void unfinished(struct world *w, char *out, size_t bytes) {
             peer_describe(w, &w->peers[i], out, bytes);
         } else {
             model_describe(w, &w->clients[i], out, bytes);
+            if (out[0] == '\0' && w->plan->pests && !calm_at_rest(w, (int)i)) {
+                snprintf(out, bytes, "the broker does not read from c%u", i);
+            }
         }
     }
     if (out[0] == '\0' && node_wants_commit(w)) {
@@ -314,6 +326,10 @@ void world_calm(struct world *w) {
     }
     world_trace(w, "---- calm ----");
     w->calm = true;
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) { /* a publisher may have waited for long */
+        struct conn *c = &w->conns[i];
+        c->excused = c->excused || (c->used && world_may_be_overfull(w, c->client));
+    }
     w->node.machine.disk.no_space = false;
     w->node.machine.disk.crash_at = 0;
     w->node.machine.disk.fail_at = 0;

@@ -129,7 +129,7 @@ static void on_connack(struct world *w, struct model *m, const struct mini_packe
     if (p->session_present && (m->asked_clean || m->asked_belief == BELIEF_NONE)) {
         world_fail(w, "session", "c%d: Session Present, though its session has ended", m->index);
     }
-    const bool overfull = world_may_be_overfull(w, m->index);
+    const bool overfull = w->plan->ends_sessions && world_may_be_overfull(w, m->index);
     m->distrusts = m->distrusts || (overfull && m->unanswered && m->asked_belief == BELIEF_SURE);
     m->connecting = false;
     if (!p->session_present && !m->asked_clean && m->asked_belief == BELIEF_SURE && !overfull) {

@@ -157,6 +157,7 @@ void oracle_published(struct world *w, int message, bool may_be_new) {
 void oracle_accepted(struct world *w, int message) {
     struct sim_message *m = message_at(w, message);
     m->state = SIM_MESSAGE_DONE;
+    w->accepted_seen = true;
     if (m->accepted == 0) {
         m->accepted = w->step;
         m->accepted_at = w->now;
@@ -460,19 +461,9 @@ void oracle_check_expiry(struct world *w, int client, int message, const struct 
     }
 }
 
-/* Nothing is under way between it and the broker, which reads what it says. */
-static bool at_rest(const struct world *w, int client) {
-    const struct model *m = &w->clients[client];
-    if (world_is_real(w, client) || !model_settled(w, m)) {
-        return false;
-    }
-    const struct conn *c = &w->conns[m->conn];
-    return c->to_broker.len == 0 && c->to_client.len == 0 && !c->paused && !c->want_write;
-}
-
 void oracle_judge_living(struct world *w) {
     for (unsigned c = 0; c < w->client_count; c++) {
-        if (!at_rest(w, (int)c)) {
+        if (!calm_at_rest(w, (int)c)) {
             continue;
         }
         oracle_judge_retained(w, (int)c);

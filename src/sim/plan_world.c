@@ -107,6 +107,14 @@ static void draw_bounds(struct plan *p, struct prng *r) {
             draw_pest(c, r);
         }
     }
+    if (prng_chance(r, 1, 3)) { /* one absent subscriber alone keeps messages */
+        p->clients[0].durable = false;
+        p->clients[0].wanted_count = 0;
+        for (unsigned i = p->client_count - pests; i < p->client_count; i++) {
+            p->clients[i].habits = (uint16_t)((p->clients[i].habits & ~(1U << PEST_SUBSCRIBES)) | 1U << PEST_LEAVES);
+        }
+    }
+    p->forks = 2;
     plan_faults_rare(p);
     p->weight[ACTION_PEST] = ONE_OF(r, 20, 80);
     p->broker.queue_policy = p->ends_sessions ? QUEUE_END_SESSION : QUEUE_REFUSE;

@@ -363,7 +363,7 @@ static void cut(struct world *w, struct conn *c) {
 }
 
 bool world_may_be_overfull(const struct world *w, int client) {
-    return w->plan->ends_sessions && !world_is_pest(w, client) &&
+    return w->plan->pests && !world_is_pest(w, client) &&
            oracle_waiting(w, client) + SIM_WANTED_MAX > w->plan->broker.queue_messages_max;
 }
 
@@ -419,7 +419,7 @@ static void pass_time(struct world *w) {
         bool connecting = c->used && (!c->client_open || world_conn_of(w, c->client) != (int)i ||
                                       !world_is_connected(w, c->client) || w->plan->clients[c->client].keep_alive != 0);
         c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000) ||
-                     (ms >= 1000 && world_may_be_overfull(w, c->client));
+                     world_may_be_overfull(w, c->client);
     }
     world_time(w);
     if (w->node.up && ms >= 300) {
@@ -568,10 +568,24 @@ static void publish_set(struct world *w) {
     w->node.departed = false;
 }
 
-/* Whether it is asked now what a power cut would leave: in a world with a set when somebody relies on SUBACK. */
+/* Somebody is away whose queue may be full: what is accepted now may have ended its session. */
+static bool somebody_may_end(const struct world *w) {
+    for (unsigned i = 0; i < w->client_count; i++) {
+        if (world_conn_of(w, (int)i) < 0 && world_may_be_overfull(w, (int)i)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether it is asked now what a power cut would leave: in a world with a set when somebody relies on SUBACK, in one
+ * where sessions end when a publisher relies on what may have ended one. */
 static bool forks_now(struct world *w) {
     if (w->forks_left == 0 || !w->node.up) {
         return false;
+    }
+    if (w->plan->ends_sessions) {
+        return w->accepted_seen && somebody_may_end(w) && chance(w->choices, 1, 2);
     }
     return w->plan->set > 0 ? w->suback_seen && chance(w->choices, 1, 2)
                             : w->node.departed && chance(w->choices, 1, 24);
@@ -607,7 +621,7 @@ void world_run(struct world *w) {
         publish_set(w);
     }
     for (unsigned i = 0; i < w->plan->steps && !w->failed; i++) {
-        w->node.departed = w->suback_seen = false;
+        w->node.departed = w->suback_seen = w->accepted_seen = false;
         act_any(w);
         if (forks_now(w)) {
             w->forks_left--;

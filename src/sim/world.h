@@ -37,6 +37,7 @@ struct world {
     bool ticked;         /* in the calm time has passed */
     bool forked;         /* this world asks "what if the power failed" about another one */
     bool expect_refusal; /* queues may be full */
+    bool accepted_seen;  /* in this step a publisher has read that its message is accepted */
     bool suback_seen;    /* in this step a client has read the answer to its SUBSCRIBE */
     struct node node;
     struct conn conns[SIM_CONNS_MAX];
@@ -111,3 +112,5 @@ struct world_option {
 unsigned world_options(struct world *w, struct world_option *out);
 /* Asks what would be left if the power failed at this very moment, and whether that keeps the promise. */
 void world_fork_check(struct world *w);
+/* Nothing is under way between a model and the broker, which reads what it says. */
+bool calm_at_rest(const struct world *w, int client);
