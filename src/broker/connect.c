@@ -99,6 +99,16 @@ static bool connect_store_full(const struct connection *c, const struct packet_c
            map_bytes_get(&c->shard->by_client, p->client_id) == NULL;
 }
 
+/* What a session is and the will that it has are records, too. */
+static bool connect_fits(const struct connection *c, const struct packet_connect *p) {
+    const struct store *store = c->shard->broker->store;
+    struct record session = {.kind = RECORD_SESSION, .session = {.client_id = p->client_id}};
+    struct record will = {
+        .kind = RECORD_WILL,
+        .will = {.parts = {.topic = p->will.topic, .properties = p->will.properties.raw, .payload = p->will.payload}}};
+    return store_takes(store, &session) && (!p->has_will || store_takes(store, &will));
+}
+
 /* ---- which session it gets ---- */
 
 /* The session as it was, after the old connection is gone; NULL when there is none (any more). A connection that is
@@ -258,6 +268,11 @@ void connect_packet(struct connection *c, const struct packet_connect *p) {
         return;
     }
     if (!connect_allowed(c, p)) {
+        return;
+    }
+    if (!connect_fits(c, p)) {
+        connect_refuse(c, p->protocol,
+                       &(struct verdict){REASON_QUOTA_EXCEEDED, "MQTT-4.13.2-1", "its will fits into no journal file"});
         return;
     }
     unsigned owner = p->client_id.len > 0 ? connect_owner(shard->broker, p->client_id) : shard->index;

@@ -24,6 +24,17 @@ static bool publish_is_repeat(const struct connection *c, const struct packet_pu
     return qos_in_holds(&c->session->in, p->packet_id);
 }
 
+/* No record can hold the message and all who would get it. 3.1.1 has no way to say so, and trying again cannot help. */
+static void publish_refused_for_good(struct connection *c, const struct packet_publish *p) {
+    shard_log(c->shard, LOG_WARNING,
+              "a message of %s (%s) to %s is refused: with all of its receivers it fits into no journal file", c->peer,
+              shard_text(c->session->client_id), shard_text(p->topic));
+    if (c->protocol == PROTOCOL_311 && p->qos > 0) {
+        c->shard->counters.publish_refused++;
+        connection_close(c, REASON_QUOTA_EXCEEDED, false);
+    }
+}
+
 /* 3.1.1 has no word for a refusal: its message waits, until expiry.c closes the connection. One of 5.0 waits only where
  * that helps, and is refused when it has waited long enough. */
 static bool publish_waits(const struct connection *c, const struct packet_publish *p,
@@ -161,8 +172,13 @@ void publish_packet(struct connection *c, const struct packet_publish *p) {
         }
         result = publish_route(c, p);
     }
-    if (result.refused) {
+    if (result.never) {
+        publish_refused_for_good(c, p);
+    }
+    if (result.refused && c->state == CONNECTION_LIVE) {
         publish_refused(c, p, &result);
+    }
+    if (result.refused) {
         return;
     }
     shard->counters.publish_received++;

@@ -134,6 +134,13 @@ static lsn_t route_stage(struct route *r) {
     return origin->last_lsn;
 }
 
+/* False when no record can hold the message with all of its targets. */
+static bool route_fits(const struct route *r) {
+    struct record record = {.kind = RECORD_MESSAGE,
+                            .message = {.parts = r->request->parts, .target_count = r->durable_count}};
+    return store_takes(r->shard->broker->store, &record);
+}
+
 /* The broker's lock is held. */
 static void route_retain(struct route *r, struct message *m) {
     struct broker *broker = r->shard->broker;
@@ -249,7 +256,9 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         r.set_retained = route_sets_retained(&r);
     }
     route_plan_all(&r);
-    if (r.refused || (shard->pressure == STORE_FULL && route_needs_message(&r))) {
+    bool needs = !r.refused && route_needs_message(&r);
+    result.never = needs && !route_fits(&r);
+    if (r.refused || result.never || (needs && shard->pressure == STORE_FULL)) {
         route_unreserve(&r);
         result.refused = true;
         result.waits = r.waits;
@@ -273,15 +282,25 @@ void route_forget_retained(struct shard *shard, const struct message *m) {
     message_unref(topic_retained_set(broker->retained, message_topic(m), NULL));
 }
 
-/* A durable session gets a retained message as a message of its own. */
-static struct message *retained_own(struct session *session, struct message *m, uint8_t qos) {
-    struct record_target target = {session->id, qos, true};
-    struct message_parts parts = {.qos = m->qos,
+static struct message_parts retained_parts(const struct message *m) {
+    return (struct message_parts){.qos = m->qos,
                                   .retain = m->retain,
                                   .expires_at = m->expires_at,
                                   .topic = message_topic(m),
                                   .properties = message_properties(m),
                                   .payload = message_payload(m)};
+}
+
+/* A target more than when it was retained can be one too many. */
+static bool retained_fits(const struct session *session, const struct message *m) {
+    struct record record = {.kind = RECORD_MESSAGE, .message = {.parts = retained_parts(m), .target_count = 1}};
+    return !session->durable || store_takes(session->shard->broker->store, &record);
+}
+
+/* A durable session gets a retained message as a message of its own. */
+static struct message *retained_own(struct session *session, struct message *m, uint8_t qos) {
+    struct record_target target = {session->id, qos, true};
+    struct message_parts parts = retained_parts(m);
     struct record record = {
         .kind = RECORD_MESSAGE,
         .message = {.accepted_at = session->shard->wall, .parts = parts, .targets = &target, .target_count = 1}};
@@ -298,7 +317,8 @@ bool route_retained(struct session *session, struct message *m, uint8_t qos) {
         message_unref(m);
         return sent;
     }
-    if (!inlet_reserve(session->inlet, &session->shard->broker->options, message_bytes(m))) {
+    if (!retained_fits(session, m) ||
+        !inlet_reserve(session->inlet, &session->shard->broker->options, message_bytes(m))) {
         message_unref(m);
         return false;
     }

@@ -17,8 +17,9 @@ struct route_request {
 };
 
 struct route_result {
-    bool refused; /* over a limit: nothing has changed */
-    bool waits;   /* refused for now only: the one whose queue is full was asked, and the next try may well succeed */
+    bool refused; /* over a limit: nothing has changed; */
+    bool waits;   /* for now only: the one whose queue is full was asked, and the next try may well succeed; */
+    bool never;   /* or for ever: no record can hold it */
     bool matched; /* somebody subscribed */
     lsn_t lsn;    /* what an answer waits for: the record, or what it relies on; 0: nothing */
 };

@@ -97,7 +97,9 @@ static uint8_t subscribe_refusal(const struct session *session, const struct pac
     if (parsed.share.len > 0) {
         return REASON_SHARED_SUBSCRIPTIONS_NOT_SUPPORTED;
     }
-    if (session->durable && session->shard->pressure == STORE_FULL) {
+    struct record record = {.kind = RECORD_SUBSCRIBED, .subscribed = {.filter = f->filter}};
+    if (session->durable &&
+        (session->shard->pressure == STORE_FULL || !store_takes(session->shard->broker->store, &record))) {
         return REASON_QUOTA_EXCEEDED;
     }
     if (session->subscriptions.count >= session->shard->broker->options.subscriptions_max &&

@@ -58,8 +58,22 @@ static void answers_flush(struct client *c, bool all) {
 
 /* ---- PUBLISH ---- */
 
+/* Asked before anything is taken: it could never be kept. */
+static bool publish_storable(const struct client *c, const struct packet_publish *p) {
+    struct record record = {
+        .kind = RECORD_MESSAGE,
+        .message = {.parts = {.topic = p->topic, .properties = p->properties.raw, .payload = p->payload},
+                    .target_count = 1}};
+    return p->qos == 0 || store_takes(c->store, &record);
+}
+
 static bool publish_allowed(struct client *c, const struct packet_publish *p) {
     const struct receiving *r = &c->receiving;
+    if (!publish_storable(c, p)) {
+        client_wrong(c, &(struct verdict){REASON_PACKET_TOO_LARGE, "MQTT-3.1.2-24",
+                                          "a message that is larger than a file of the store's journal"});
+        return false;
+    }
     if ((p->properties.present & PROPERTY_TOPIC_ALIAS) != 0) {
         client_wrong(c, &(struct verdict){REASON_TOPIC_ALIAS_INVALID, "MQTT-3.3.2-11",
                                           "a topic alias, but our Topic Alias Maximum is 0"});

@@ -59,6 +59,18 @@ static int publish_room(const struct client *c, size_t bytes, struct error *text
     return QUARTET_OK;
 }
 
+/* A message of QoS 0 needs no record. */
+static int publish_fits(const struct client *c, const struct quartet_publication *p, struct error *text) {
+    struct record record = {.kind = RECORD_MESSAGE,
+                            .message = {.parts = {.topic = span_str(p->topic),
+                                                  .properties = buf_span(&c->scratch),
+                                                  .payload = span_of(p->payload, p->payload_bytes)},
+                                        .target_count = 1}};
+    return p->qos == 0 || store_takes(c->store, &record)
+               ? QUARTET_OK
+               : publish_invalid(text, "the message is larger than a file of the store's journal");
+}
+
 static int publish_state(const struct client *c, struct error *text) {
     if (store_failed(c->store)) {
         (void)error_set(text, ERROR_IO, 0, "%s", c->store->error.text);
@@ -129,7 +141,10 @@ int client_publish(struct client *c, const struct quartet_publication *p, uint64
         return error;
     }
     client_properties_encode(&c->scratch, &p->properties);
-    error = publish_room(c, sizeof(struct message) + strlen(p->topic) + c->scratch.len + p->payload_bytes, text);
+    error = publish_fits(c, p, text);
+    error = error != QUARTET_OK
+                ? error
+                : publish_room(c, sizeof(struct message) + strlen(p->topic) + c->scratch.len + p->payload_bytes, text);
     if (error != QUARTET_OK) {
         return error;
     }

@@ -178,6 +178,10 @@ static uint8_t subscription_refused(const struct client *c, const struct subscri
     if (s->want.identifier != 0 && !c->allowed.identifiers) {
         return REASON_SUBSCRIPTION_IDENTIFIERS_NOT_SUPPORTED;
     }
+    struct record record = {.kind = RECORD_SUBSCRIBED, .subscribed = {.filter = subscription_filter(s)}};
+    if (!store_takes(c->store, &record)) {
+        return REASON_QUOTA_EXCEEDED;
+    }
     return s->filter_bytes + 32U > c->allowed.packet_bytes_max ? REASON_PACKET_TOO_LARGE : 0;
 }
 

@@ -232,6 +232,7 @@ static void begin(struct local *l, const struct row_meta *meta) {
     atomic_store(&l->base.durable, last);
     atomic_store(&l->base.folded, last);
     staging_init(&l->staging, meta->chain.next_lsn, frame_bytes_max, l->options.segment_bytes_max);
+    l->base.record_bytes_max = l->staging.record_bytes_max;
 }
 
 /* A new store has its first segment before its table says that it exists, and the other way round nothing is lost. */

@@ -73,15 +73,22 @@ struct store_ops {
 
 struct store {
     const struct store_ops *ops;
-    _Atomic lsn_t durable; /* written by the engine alone */
-    _Atomic lsn_t folded;  /* written by the engine alone */
-    _Atomic bool failed;   /* written by the engine alone, once */
-    struct error error;    /* why; valid once failed is seen true */
+    _Atomic lsn_t durable;     /* written by the engine alone */
+    _Atomic lsn_t folded;      /* written by the engine alone */
+    _Atomic bool failed;       /* written by the engine alone, once */
+    struct error error;        /* why; valid once failed is seen true */
+    uint64_t record_bytes_max; /* of a record that the engine can hold, by record_bytes_max(); 0: any. Constant */
     /* When it was opened: store time and wall clock, as the last CLOCK record and the messages after it say. */
     struct record_clock clock;
 };
 
-/* Takes the record into the log; never blocks, never fails, copies what it needs. Any thread. Returns its lsn. */
+/* True when the engine can hold such a record. Who may stage a long one (a message, a will, a text from outside) asks
+ * before anything has changed, and refuses what it cannot; records of numbers alone always fit. Any thread. */
+static inline bool store_takes(const struct store *store, const struct record *record) {
+    return store->record_bytes_max == 0 || record_bytes_max(record) <= store->record_bytes_max;
+}
+/* Takes the record, which store_takes(), into the log; never blocks, never fails, copies what it needs. Any thread.
+ * Returns its lsn. */
 static inline lsn_t store_stage(struct store *store, const struct record *record) {
     return store->ops->stage(store, record);
 }

@@ -54,6 +54,7 @@ static inline lsn_t fake_stage(struct store *store, const struct record *record)
     struct fake_store *fake = fake_of(store);
     lsn_t lsn = ++fake->last;
     assert_true(lsn < FAKE_RECORDS_MAX);
+    assert_true(store_takes(store, record));
     struct fake_record *r = &fake->records[lsn];
     record_encode(&r->bytes, record);
     if (record->kind == RECORD_MESSAGE) {

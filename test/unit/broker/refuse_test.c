@@ -382,6 +382,111 @@ static void a_full_store_takes_nothing_new(void **state) {
     world_close(w);
 }
 
+/* ---- what no record can hold ---- */
+
+/* A store that takes a message "x" to "t" for three sessions, and not for four. */
+static struct world *world_short(void) {
+    struct world *w = world_small(100);
+    w->store.store.record_bytes_max = 72 + 2 + 3 * 11;
+    return w;
+}
+
+static void sessions_at_t(struct world *w, unsigned char first, unsigned char end) {
+    for (unsigned char i = first; i < end; i++) {
+        struct peer to;
+        char name[8];
+        (void)snprintf(name, sizeof name, "%u", i);
+        joined(&to, w, PROTOCOL_311, name, true);
+        subscribed(&to, "t", 1);
+        peer_close(&to);
+    }
+}
+
+static void a_message_for_too_many_is_refused(void **state) {
+    (void)state;
+    struct world *w = world_short();
+    struct peer from, old, live;
+    sessions_at_t(w, 0, 3);
+    joined(&from, w, PROTOCOL_5, "from", true);
+    joined(&live, w, PROTOCOL_311, "live", false);
+    subscribed(&live, "t", 0); /* needs no record */
+    say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = "t", .payload = "x"});
+    turn(w);
+    expect(&from, "PUBACK id=1 reason=0x00");
+    expect(&live, "PUBLISH qos=0");
+    sessions_at_t(w, 3, 4);
+    lsn_t last = w->store.last;
+    for (uint8_t qos = 1; qos <= 2; qos++) {
+        say_publish(&from, &(struct publishing){.qos = qos, .id = 9, .topic = "t", .payload = "x"});
+        turn(w);
+        expect(&from, qos == 1 ? "PUBACK id=9 reason=0x97" : "PUBREC id=9 reason=0x97");
+    }
+    joined(&old, w, PROTOCOL_311, "old", false);
+    say_publish(&old, &(struct publishing){.qos = 1, .id = 9, .topic = "t", .payload = "x"});
+    say_ping(&old);
+    turn(w);
+    expect(&old, "closed"); /* trying again would not help */
+    assert_non_null(strstr(w->log, "fits into no journal file"));
+    assert_int_equal(w->store.last, last);
+    expect_silence(&live);
+    assert_int_equal(counters(w).publish_refused, 3);
+    say_publish(&from, &(struct publishing){.qos = 0, .topic = "t", .payload = "x"});
+    turn(w);
+    expect(&live, "PUBLISH qos=0");
+    peer_close(&old);
+    peer_close(&from);
+    peer_close(&live);
+    world_close(w);
+}
+
+static void what_is_too_long_for_a_record_is_refused(void **state) {
+    (void)state;
+    struct world *w = world_short();
+    struct peer p, new;
+    char text[64];
+    memset(text, 'a', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    joined(&p, w, PROTOCOL_5, "p", true);
+    lsn_t last = w->store.last;
+    say_subscribe(&p, 5, text, 1);
+    turn(w);
+    expect(&p, "SUBACK id=5 0x97");
+    say_publish(&p, &(struct publishing){.qos = 1, .id = 1, .topic = "t", .payload = text, .retain = true});
+    turn(w);
+    expect(&p, "PUBACK id=1 reason=0x97");
+    peer_open(&new, w, PROTOCOL_5);
+    say_connect(&new, &(struct connecting){.id = "new", .will = text, .expiry_s = 3600});
+    turn(w);
+    expect(&new, "CONNACK new reason=0x97");
+    peer_close(&new);
+    join(&new, w, PROTOCOL_311, text, true);
+    turn(w);
+    expect(&new, "CONNACK new reason=0x03");
+    peer_close(&new);
+    assert_int_equal(w->store.last, last);
+    peer_close(&p);
+    world_close(w);
+}
+
+/* A will that has found more receivers than a record can hold cannot stop the broker. */
+static void a_will_for_too_many_is_given_up(void **state) {
+    (void)state;
+    struct world *w = world_small(100);
+    struct peer p;
+    sessions_at_t(w, 0, 4);
+    peer_open(&p, w, PROTOCOL_311);
+    say_connect(&p, &(struct connecting){.id = "p", .will = "t", .will_qos = 1});
+    durable_all(w);
+    expect(&p, "CONNACK");
+    w->store.store.record_bytes_max = 72 + 2 + 3 * 11;
+    peer_close(&p);
+    turn(w);
+    assert_non_null(strstr(w->log, "the will of p"));
+    assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), 0);
+    assert_true(fake_newest(&w->store, RECORD_WILL_CLEARED) > 0);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_5_0_publisher_is_told),
@@ -396,6 +501,9 @@ int main(void) {
         cmocka_unit_test(a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection),
         cmocka_unit_test(a_busy_store_slows_publishers),
         cmocka_unit_test(a_full_store_takes_nothing_new),
+        cmocka_unit_test(a_message_for_too_many_is_refused),
+        cmocka_unit_test(what_is_too_long_for_a_record_is_refused),
+        cmocka_unit_test(a_will_for_too_many_is_given_up),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -358,6 +358,16 @@ static void a_full_store_makes_the_broker_wait(void **state) {
     app_takes_nothing(peer);
 }
 
+static void a_message_that_no_record_holds_ends_the_connection(void **state) {
+    (void)state;
+    start();
+    peer->fake.store.record_bytes_max = 90;
+    lsn_t last = peer->fake.last;
+    broker_publishes(peer, 1, 1, false, "longer than what fits into 90 bytes with all else");
+    assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x95", 22);
+    assert_int_equal(peer->fake.last, last);
+}
+
 static void qos_0_beyond_the_bound_is_dropped(void **state) {
     (void)state;
     peer->options.inbox_bytes = 1000;
@@ -426,6 +436,7 @@ int main(void) {
         PEER_TEST(a_full_connection_lasts_until_our_flows_have_ended),
         PEER_TEST(a_full_connection_lasts_until_subscribe_is_answered),
         PEER_TEST(a_full_store_makes_the_broker_wait),
+        PEER_TEST(a_message_that_no_record_holds_ends_the_connection),
         PEER_TEST(qos_0_beyond_the_bound_is_dropped),
         PEER_TEST(receive_maximum_is_enforced),
         PEER_TEST(a_deep_inbox_lets_go_of_memory_and_comes_back_in_order),

@@ -54,6 +54,23 @@ static void a_full_outbox_refuses_and_a_drained_one_takes(void **state) {
     assert_int_equal(publish(&p, &id), QUARTET_STORE_FULL);
 }
 
+static void a_publication_that_no_record_holds_is_refused(void **state) {
+    (void)state;
+    peer_create(peer);
+    char body[200] = {0};
+    struct quartet_publication p = {.topic = "t", .payload = body, .payload_bytes = sizeof body, .qos = 1};
+    uint64_t id;
+    peer->fake.store.record_bytes_max = 200;
+    lsn_t last = peer->fake.last;
+    assert_int_equal(publish(&p, &id), QUARTET_INVALID);
+    assert_int_equal(peer->fake.last, last);
+    p.qos = 0; /* needs none */
+    assert_int_equal(publish(&p, &id), QUARTET_OK);
+    p.qos = 1;
+    p.payload_bytes = 100;
+    assert_int_equal(publish(&p, &id), QUARTET_OK);
+}
+
 static void a_sequence_is_taken_once(void **state) {
     (void)state;
     peer->disk_is_slow = true;
@@ -498,6 +515,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         PEER_TEST(publications_that_make_no_sense_are_refused),
         PEER_TEST(a_full_outbox_refuses_and_a_drained_one_takes),
+        PEER_TEST(a_publication_that_no_record_holds_is_refused),
         PEER_TEST(a_sequence_is_taken_once),
         PEER_TEST(a_sequence_of_qos_0_does_not_say_that_others_are_stored),
         PEER_TEST(limits_of_the_broker_are_heeded_and_told),
