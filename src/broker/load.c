@@ -6,6 +6,7 @@
 #include "broker/route.h"
 #include "broker/session.h"
 #include "broker/will.h"
+#include "topic/topic.h"
 
 struct loading {
     struct broker *broker;
@@ -14,11 +15,26 @@ struct loading {
     wall_ms_t now;
     struct message **expired; /* retained messages, each once */
     size_t expired_count;
+    struct error *error;
+    bool failed; /* `error` says why; nothing more is taken */
 };
 
+static void load_fail(struct loading *loading, const char *what, struct span name) {
+    if (!loading->failed) {
+        loading->failed = true;
+        (void)error_set(loading->error, ERROR_DAMAGED, 0,
+                        "the table is damaged: %s (%s); 'quartet store check' tells more, 'quartet store repair' "
+                        "removes it",
+                        what, shard_text(name));
+    }
+}
+
+/* NULL: the store has told of no such session, or the load has failed. */
 static struct session *loading_session(struct loading *loading, session_id_t id) {
-    struct session *session = map64_get(&loading->sessions, id);
-    must(session != NULL);
+    struct session *session = loading->failed ? NULL : map64_get(&loading->sessions, id);
+    if (session == NULL) {
+        load_fail(loading, "what belongs to a session that is not there", SPAN("unknown"));
+    }
     return session;
 }
 
@@ -28,6 +44,12 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
     struct session_parts parts = {
         .client_id = s->client_id, .protocol = s->protocol, .durable = true, .expiry_s = s->expiry_s};
     struct shard *shard = broker->shards[connect_owner(broker, s->client_id)];
+    if (map_bytes_get(&shard->by_client, s->client_id) != NULL || map64_get(&loading->sessions, id) != NULL) {
+        load_fail(loading, "a client has two sessions", s->client_id);
+    }
+    if (loading->failed) {
+        return;
+    }
     /* A machine without a clock may not know how long it ran. */
     wall_ms_t left = s->disconnected_at < loading->now ? s->disconnected_at : loading->now;
     (void)map64_put(&loading->sessions, id, session_restore(shard, id, &parts, left));
@@ -36,20 +58,28 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
 static void load_subscription(void *user, session_id_t id, const struct record_subscribed *s) {
     struct loading *loading = user;
     struct session *session = loading_session(loading, id);
-    if (session_subscribe(session, s->filter, s->options)) {
+    if (session == NULL) {
+        return;
+    }
+    if (!topic_filter_valid(s->filter)) {
+        load_fail(loading, "a subscription is no filter", s->filter);
+    } else if (session_subscribe(session, s->filter, s->options)) {
         topic_trie_add_new(loading->broker->trie, s->filter, session->inlet, s->options);
     }
 }
 
 static void load_held(void *user, session_id_t id, packet_id_t packet_id) {
     struct session *session = loading_session(user, id);
-    if (qos_in_hold(&session->in, packet_id)) {
+    if (session != NULL && qos_in_hold(&session->in, packet_id)) {
         session->shard->counters.held_ids++;
     }
 }
 
 static void load_flight(void *user, session_id_t id, const struct store_flight *f) {
     struct session *session = loading_session(user, id);
+    if (session == NULL) {
+        return;
+    }
     struct flight_parts parts = {
         .message_lsn = f->message_lsn, .target = f->target, .qos = f->qos, .retain = f->retain};
     (void)qos_out_restore(&session->out, f->packet_id, f->released, &parts);
@@ -59,6 +89,9 @@ static void load_flight(void *user, session_id_t id, const struct store_flight *
 static void load_queue(void *user, session_id_t id, uint64_t count, uint64_t bytes) {
     struct loading *loading = user;
     struct session *session = loading_session(loading, id);
+    if (session == NULL) {
+        return;
+    }
     queue_restore(&session->queue, count, loading->end);
     atomic_store(&session->inlet->waiting_messages, count);
     atomic_store(&session->inlet->waiting_bytes, bytes);
@@ -67,6 +100,9 @@ static void load_queue(void *user, session_id_t id, uint64_t count, uint64_t byt
 
 static void load_will(void *user, const struct record_will *w) {
     struct session *session = loading_session(user, w->session_id);
+    if (session == NULL || session->will.message != NULL) {
+        return;
+    }
     session->will = (struct will){message_create(&w->parts), w->expiry_s, w->delay_s};
 }
 
@@ -101,8 +137,11 @@ static void load_disconnect(struct shard *shard, const struct loading *loading) 
 }
 
 bool broker_load(struct broker *broker, wall_ms_t time, struct error *error) {
-    struct loading loading = {
-        .broker = broker, .sessions = map64_of(broker_random(broker)), .end = store_folded(broker->store), .now = time};
+    struct loading loading = {.broker = broker,
+                              .sessions = map64_of(broker_random(broker)),
+                              .end = store_folded(broker->store),
+                              .now = time,
+                              .error = error};
     struct store_sink sink = {.user = &loading,
                               .session = load_session,
                               .subscription = load_subscription,
@@ -111,7 +150,7 @@ bool broker_load(struct broker *broker, wall_ms_t time, struct error *error) {
                               .queue = load_queue,
                               .will = load_will,
                               .retained = load_retained};
-    bool loaded = store_load(broker->store, &sink, error);
+    bool loaded = store_load(broker->store, &sink, error) && !loading.failed;
     for (unsigned i = 0; loaded && i < broker->shard_count; i++) {
         shard_clock(broker->shards[i], 0, time);
         load_disconnect(broker->shards[i], &loading);

@@ -17,8 +17,10 @@ struct audit_fix {
 /* What is known while the walks go on. The values of the maps are numbers + 1, for NULL means absent. */
 struct walk {
     struct audit *audit;
-    struct map64 sessions; /* those whose row is good */
-    struct map64 messages; /* those whose body is good -> references counted */
+    lsn_t last;             /* of the table */
+    struct map64 sessions;  /* those whose row is good */
+    struct map_bytes names; /* client ids -> sessions, the newest of each */
+    struct map64 messages;  /* those whose body is good -> references counted */
 };
 
 static void *number_value(uintptr_t number) {
@@ -58,24 +60,35 @@ static void rows_visit(struct walk *w, enum table_tree tree, row_visit *visit) {
     ops->cursor_close(cursor);
 }
 
-static bool record_good(struct span key, struct span value, enum record_kind kind) {
+static bool record_good(const struct walk *w, enum table_tree tree, struct span key, struct span value) {
     struct record r;
-    return row_checked(key, &value) && record_decode(value, &r) && r.kind == kind;
+    return row_record_read(tree, key, value, w->last, &r);
 }
 
+/* The walk goes from the oldest session to the newest: of two with one client id the later is the one that lives, for a
+ * client that has a session gets no other before that one has ended. */
 static void visit_session(struct walk *w, enum table_tree tree, struct span key, struct span value) {
+    struct record r;
     session_id_t session;
-    if (key.len != 8 || !row_key_session_read(key, &session) || !record_good(key, value, RECORD_SESSION)) {
+    if (!row_record_read(tree, key, value, w->last, &r) || !row_key_session_read(key, &session)) {
         found(w, tree, key, "a session is damaged");
         return;
     }
+    void *old = map_bytes_put(&w->names, r.session.client_id, number_value(session));
     map64_put(&w->sessions, session, number_value(0));
+    if (old != NULL) {
+        struct row_key older;
+        row_key_session(&older, value_number(old));
+        found(w, tree, row_key_span(&older), "the client of this session has a newer one");
+        (void)map64_remove(&w->sessions, value_number(old));
+    }
 }
 
 static void visit_message(struct walk *w, enum table_tree tree, struct span key, struct span value) {
     lsn_t lsn;
     struct message_parts parts;
-    if (!row_key_message_read(key, &lsn) || !row_checked(key, &value) || !record_parts_decode(value, &parts)) {
+    if (!row_key_message_read(key, &lsn) || lsn > w->last || !row_checked(key, &value) ||
+        !record_parts_decode(value, &parts)) {
         found(w, tree, key, "the body of a message is damaged");
         return;
     }
@@ -103,24 +116,27 @@ static bool owned(struct walk *w, enum table_tree tree, struct span key) {
 }
 
 static void visit_subscription(struct walk *w, enum table_tree tree, struct span key, struct span value) {
-    if (owned(w, tree, key) && !record_good(key, value, RECORD_SUBSCRIBED)) {
+    if (owned(w, tree, key) && !record_good(w, tree, key, value)) {
         found(w, tree, key, "a subscription is damaged");
     }
 }
 
 static void visit_held(struct walk *w, enum table_tree tree, struct span key, struct span value) {
+    session_id_t session;
+    packet_id_t packet_id;
     (void)value;
-    if (owned(w, tree, key) && key.len != 10) {
+    if (owned(w, tree, key) && !row_key_packet_read(key, &session, &packet_id)) {
         found(w, tree, key, "a held packet id is damaged");
     }
 }
 
 static void visit_flight(struct walk *w, enum table_tree tree, struct span key, struct span value) {
     struct store_flight flight;
+    session_id_t session;
     if (!owned(w, tree, key)) {
         return;
     }
-    if (key.len != 10 || !row_flight_read(value, &flight)) {
+    if (!row_key_packet_read(key, &session, &flight.packet_id) || !row_flight_read(value, &flight)) {
         found(w, tree, key, "a flow is damaged");
     } else if (!flight.released && !message_refer(w, flight.message_lsn)) {
         found(w, tree, key, "a flow has no message");
@@ -143,22 +159,40 @@ static void visit_queued(struct walk *w, enum table_tree tree, struct span key, 
 }
 
 static void visit_will(struct walk *w, enum table_tree tree, struct span key, struct span value) {
-    if (owned(w, tree, key) && !record_good(key, value, RECORD_WILL)) {
+    if (owned(w, tree, key) && !record_good(w, tree, key, value)) {
         found(w, tree, key, "a will is damaged");
     }
 }
 
 static void visit_position(struct walk *w, enum table_tree tree, struct span key, struct span value) {
     uint64_t sequence;
-    if (owned(w, tree, key) && !row_lsn_read(value, &sequence)) {
+    if (owned(w, tree, key) && (key.len != 8 || !row_lsn_read(value, &sequence))) {
         found(w, tree, key, "the position of a publisher is damaged");
     }
+}
+
+/* False when there is a good body, and it is of another topic. */
+static bool retained_named(const struct walk *w, struct span key, lsn_t lsn) {
+    struct row_key message;
+    struct row_key right;
+    struct span value;
+    struct message_parts parts;
+    row_key_message(&message, lsn);
+    if (map64_get(&w->messages, lsn) == NULL ||
+        !w->audit->table->ops->get(w->audit->txn, TABLE_MESSAGES, row_key_span(&message), &value) ||
+        !row_checked(row_key_span(&message), &value) || !record_parts_decode(value, &parts)) {
+        return true;
+    }
+    row_key_topic(&right, parts.topic);
+    return span_equal(key, row_key_span(&right));
 }
 
 static void visit_retained(struct walk *w, enum table_tree tree, struct span key, struct span value) {
     lsn_t lsn;
     if (!row_lsn_read(value, &lsn)) {
         found(w, tree, key, "a retained message is damaged");
+    } else if (!retained_named(w, key, lsn)) {
+        found(w, tree, key, "a retained message has another topic");
     } else if (!message_refer(w, lsn)) {
         found(w, tree, key, "a retained message has no body");
     }
@@ -200,9 +234,11 @@ static void visit_count(struct walk *w, enum table_tree tree, struct span key, s
     }
 }
 
-bool audit_run(struct audit *audit, struct table *table, struct table_txn *txn, struct buf *out, struct error *error) {
+bool audit_run(struct audit *audit, struct table *table, struct table_txn *txn, const struct row_meta *meta,
+               struct buf *out, struct error *error) {
     *audit = (struct audit){.table = table, .txn = txn, .out = out};
-    struct walk w = {audit, map64_of(0), map64_of(0)};
+    uint64_t seed = meta->chain.salt; /* the texts are the clients' choice */
+    struct walk w = {audit, meta->chain.next_lsn - 1, map64_of(seed), map_bytes_of(seed), map64_of(seed)};
     static const struct {
         enum table_tree tree;
         row_visit *visit;
@@ -216,6 +252,7 @@ bool audit_run(struct audit *audit, struct table *table, struct table_txn *txn, 
         rows_visit(&w, walks[i].tree, walks[i].visit);
     }
     map64_deinit(&w.sessions);
+    map_bytes_deinit(&w.names);
     map64_deinit(&w.messages);
     return table->ops->sound(txn, error);
 }

@@ -66,13 +66,14 @@ static bool check_journal(const struct disk *disk, const struct row_meta *meta, 
     return ok;
 }
 
-static bool check_table(struct table *table, struct buf *out, uint64_t *findings, struct error *error) {
+static bool check_table(struct table *table, const struct row_meta *meta, struct buf *out, uint64_t *findings,
+                        struct error *error) {
     struct table_txn *txn = table->ops->begin(table, false, error);
     if (txn == NULL) {
         return false;
     }
     struct audit audit;
-    bool ok = audit_run(&audit, table, txn, out, error);
+    bool ok = audit_run(&audit, table, txn, meta, out, error);
     *findings += audit.findings;
     audit_deinit(&audit);
     table->ops->abort(txn);
@@ -83,7 +84,7 @@ bool store_local_check(const struct disk *disk, struct table *table, struct buf 
     struct row_meta meta = {.segment = 0};
     bool found = false;
     uint64_t findings = 0;
-    if (!meta_load(table, &meta, &found, error) || !check_table(table, out, &findings, error) ||
+    if (!meta_load(table, &meta, &found, error) || !check_table(table, &meta, out, &findings, error) ||
         !check_journal(disk, &meta, found, out, &findings, error)) {
         return false;
     }

@@ -61,6 +61,7 @@ struct loading {
     struct stream wills;
     struct stream positions;
     struct buf flight_rows; /* struct store_flight of one session */
+    lsn_t last;             /* of the table */
     struct error *error;
 };
 
@@ -69,15 +70,14 @@ static bool row_of(const struct stream *s, session_id_t session) {
     return s->more && s->session <= session;
 }
 
-static bool record_of(const struct stream *s, enum record_kind kind, struct record *record) {
-    struct span value = s->value;
-    return row_checked(s->key, &value) && record_decode(value, record) && record->kind == kind;
+static bool record_of(const struct loading *l, const struct stream *s, struct record *record) {
+    return row_record_read(s->tree, s->key, s->value, l->last, record);
 }
 
 static bool load_sessions(struct loading *l) {
     while (l->sessions.more) {
         struct record r;
-        if (!record_of(&l->sessions, RECORD_SESSION, &r)) {
+        if (!record_of(l, &l->sessions, &r)) {
             return damaged(l->error, TABLE_SESSIONS, l->sessions.key);
         }
         r.session.session_id = l->sessions.session;
@@ -92,7 +92,7 @@ static bool load_sessions(struct loading *l) {
 static bool load_subscriptions(struct loading *l, session_id_t session) {
     while (row_of(&l->subscriptions, session)) {
         struct record r;
-        if (l->subscriptions.session != session || !record_of(&l->subscriptions, RECORD_SUBSCRIBED, &r)) {
+        if (l->subscriptions.session != session || !record_of(l, &l->subscriptions, &r)) {
             return damaged(l->error, TABLE_SUBSCRIPTIONS, l->subscriptions.key);
         }
         l->sink->subscription(l->sink->user, session, &r.subscribed);
@@ -154,7 +154,11 @@ static bool load_queue(struct loading *l, session_id_t session) {
     uint64_t bytes = 0;
     while (row_of(&l->queue, session)) {
         struct row_queued queued;
-        if (l->queue.session != session || !row_queued_read(l->queue.value, &queued)) {
+        session_id_t owner;
+        lsn_t lsn;
+        uint32_t target;
+        if (!row_key_delivery_read(l->queue.key, &owner, &lsn, &target) || owner != session || lsn > l->last ||
+            !row_queued_read(l->queue.value, &queued)) {
             return damaged(l->error, TABLE_QUEUE, l->queue.key);
         }
         count++;
@@ -207,10 +211,12 @@ static bool load_belongings(struct loading *l, struct table *table, struct table
     return true;
 }
 
-static bool load_wills(struct loading *l) {
+/* A will belongs to a session that was loaded. */
+static bool load_wills(struct loading *l, struct table *table, struct table_txn *txn) {
     while (l->wills.more) {
         struct record r;
-        if (!record_of(&l->wills, RECORD_WILL, &r)) {
+        struct span session;
+        if (!record_of(l, &l->wills, &r) || !table->ops->get(txn, TABLE_SESSIONS, l->wills.key, &session)) {
             return damaged(l->error, TABLE_WILLS, l->wills.key);
         }
         l->sink->will(l->sink->user, &r.will);
@@ -228,6 +234,13 @@ static struct message *message_read(struct table *table, struct table_txn *txn, 
     return table->ops->get(txn, TABLE_MESSAGES, row_key_span(&key), &value) ? row_message(lsn, value) : NULL;
 }
 
+/* It is what its topic's key says. */
+static bool retained_named(struct span key, const struct message *m) {
+    struct row_key right;
+    row_key_topic(&right, message_topic(m));
+    return span_equal(key, row_key_span(&right));
+}
+
 static bool load_retained(struct loading *l, struct table *table, struct table_txn *txn) {
     struct table_cursor *cursor = table->ops->cursor_open(txn, TABLE_RETAINED, span_of(NULL, 0));
     struct span key;
@@ -236,9 +249,10 @@ static bool load_retained(struct loading *l, struct table *table, struct table_t
     while (ok && table->ops->cursor_next(cursor, &key, &value)) {
         lsn_t lsn;
         struct message *m = row_lsn_read(value, &lsn) ? message_read(table, txn, lsn) : NULL;
-        if (m != NULL) {
+        if (m != NULL && retained_named(key, m)) {
             l->sink->retained(l->sink->user, m);
         } else {
+            message_unref(m);
             ok = damaged(l->error, TABLE_RETAINED, key);
         }
     }
@@ -254,7 +268,7 @@ static bool load_all(struct loading *l, struct table *table, struct table_txn *t
            stream_open(&l->queue, table, txn, TABLE_QUEUE, l->error) &&
            stream_open(&l->wills, table, txn, TABLE_WILLS, l->error) &&
            stream_open(&l->positions, table, txn, TABLE_POSITIONS, l->error) && load_sessions(l) &&
-           load_belongings(l, table, txn) && load_wills(l) && load_retained(l, table, txn) &&
+           load_belongings(l, table, txn) && load_wills(l, table, txn) && load_retained(l, table, txn) &&
            table->ops->sound(txn, l->error);
 }
 
@@ -264,7 +278,7 @@ bool local_load(struct store *store, const struct store_sink *sink, struct error
     if (txn == NULL) {
         return false;
     }
-    struct loading l = {.sink = sink, .error = error};
+    struct loading l = {.sink = sink, .error = error, .last = store_folded(store)};
     bool ok = load_all(&l, table, txn);
     struct stream *all[] = {&l.sessions, &l.subscriptions, &l.held, &l.flights, &l.queue, &l.wills, &l.positions};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {

@@ -117,10 +117,10 @@ static bool frames_use(struct repair *r, struct error *error) {
 }
 
 /* Audits and fixes until nothing is found: what is removed may have been referred to. */
-static bool table_fix(struct repair *r, struct error *error) {
+static bool table_fix(struct repair *r, const struct row_meta *meta, struct error *error) {
     for (int round = 0; round < AUDIT_ROUNDS; round++) {
         struct audit audit;
-        bool ok = audit_run(&audit, r->table, r->txn, r->out, error) && audit_fix(&audit, error);
+        bool ok = audit_run(&audit, r->table, r->txn, meta, r->out, error) && audit_fix(&audit, error);
         uint64_t findings = audit.findings;
         audit_deinit(&audit);
         if (!ok || findings == 0) {
@@ -140,7 +140,7 @@ static bool repair_all(struct repair *r, struct error *error) {
     fold_deinit(&r->fold);
     struct chain end = {.number = r->next_number, .next_lsn = r->next_lsn};
     struct row_meta meta = local_generation(&r->meta, &end, r->scan.segment_last, r->meta.chain.previous);
-    return ok && table_fix(r, error) && local_meta_put(r->table, r->txn, &meta, error);
+    return ok && table_fix(r, &meta, error) && local_meta_put(r->table, r->txn, &meta, error);
 }
 
 /* Files of another store are not touched; all else that does not fit is told and left aside. */

@@ -97,7 +97,7 @@ bool row_key_packet_read(struct span key, session_id_t *session, packet_id_t *pa
     }
     *session = be64_get(key.ptr);
     *packet_id = be16_get(key.ptr + 8);
-    return true;
+    return *packet_id != 0;
 }
 
 bool row_key_delivery_read(struct span key, session_id_t *session, lsn_t *message_lsn, uint32_t *target) {
@@ -254,6 +254,33 @@ bool row_checked(struct span key, struct span *value) {
     }
     value->len -= ROW_CHECKSUM_BYTES;
     return le64_get(value->ptr + value->len) == row_checksum(key, *value);
+}
+
+static bool session_named(session_id_t session, const struct record *r) {
+    session_id_t named = r->kind == RECORD_SESSION      ? r->session.session_id
+                         : r->kind == RECORD_SUBSCRIBED ? r->subscribed.session_id
+                                                        : r->will.session_id;
+    return named == session || (named == 0 && r->kind == RECORD_SESSION); /* a new one does not know its id yet */
+}
+
+static bool key_names(struct span key, session_id_t session, const struct record *r) {
+    struct row_key right;
+    if (r->kind == RECORD_SUBSCRIBED) {
+        row_key_subscription(&right, session, r->subscribed.filter);
+    } else {
+        row_key_session(&right, session);
+    }
+    return span_equal(key, row_key_span(&right));
+}
+
+bool row_record_read(enum table_tree tree, struct span key, struct span value, lsn_t last, struct record *record) {
+    enum record_kind kind = tree == TABLE_SESSIONS        ? RECORD_SESSION
+                            : tree == TABLE_SUBSCRIPTIONS ? RECORD_SUBSCRIBED
+                                                          : RECORD_WILL;
+    session_id_t session;
+    return row_key_session_read(key, &session) && session != 0 && session <= last && row_checked(key, &value) &&
+           record_decode(value, record) && record->kind == kind && session_named(session, record) &&
+           key_names(key, session, record);
 }
 
 struct message *row_message(lsn_t lsn, struct span value) {

@@ -89,6 +89,9 @@ bool row_queued_read(struct span value, struct row_queued *queued);
 bool row_count_read(struct span value, uint32_t *count);
 bool row_lsn_read(struct span value, lsn_t *lsn);
 
+/* Reads a row of SESSIONS, SUBSCRIPTIONS or WILLS: false when its key or its value is damaged, or when the record is
+ * not of what the key says. `last` is the last lsn of the table: a session of a later one is damage, too. */
+bool row_record_read(enum table_tree tree, struct span key, struct span value, lsn_t last, struct record *record);
 /* True for trees whose values end with a checksum. */
 bool row_has_checksum(enum table_tree tree);
 uint64_t row_checksum(struct span key, struct span value);

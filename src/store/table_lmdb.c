@@ -203,11 +203,10 @@ static bool beyond_tail(struct table_txn *x, enum table_tree tree, MDB_cursor *c
     if (!tail->known) {
         MDB_val k = {0, NULL};
         MDB_val v;
-        if (noted(x, mdb_cursor_get(cursor, &k, &v, MDB_LAST))) {
-            must(k.mv_size <= KEY_MAX);
+        if (noted(x, mdb_cursor_get(cursor, &k, &v, MDB_LAST)) && noted(x, k.mv_size <= KEY_MAX ? 0 : MDB_CORRUPTED)) {
             memcpy(tail->key, k.mv_data, k.mv_size);
+            tail->bytes = k.mv_size;
         }
-        tail->bytes = k.mv_size;
         tail->known = true;
     }
     if (tail->bytes > 0 && compare(key, span_of(tail->key, tail->bytes)) <= 0) {

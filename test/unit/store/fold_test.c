@@ -53,6 +53,7 @@ static void fold_up_to(struct folding *f, lsn_t last) {
     fold_deinit(&fold);
     assert_true(table->ops->commit(txn, &error));
     f->folded = last;
+    atomic_store(&f->local.base.folded, last);
 }
 
 static void fold_made(struct folding *f) {
@@ -65,7 +66,8 @@ static void table_sound(struct folding *f) {
     struct buf out = {NULL, 0, 0};
     struct table *table = f->local.table;
     struct table_txn *txn = table->ops->begin(table, false, &error);
-    assert_true(audit_run(&audit, table, txn, &out, &error));
+    struct row_meta meta = {.chain = {.next_lsn = f->folded + 1}};
+    assert_true(audit_run(&audit, table, txn, &meta, &out, &error));
     if (audit.findings > 0) {
         buf_u8(&out, 0);
         print_error("%s", (char *)out.ptr);
