@@ -134,6 +134,11 @@ static lsn_t route_stage(struct route *r) {
     return origin->last_lsn;
 }
 
+/* A retained message is cleared: that is how a full store gets room. */
+static bool route_makes_room(const struct route *r) {
+    return r->set_retained && r->request->parts.payload.len == 0;
+}
+
 /* False when no record can hold the message with all of its targets. */
 static bool route_fits(const struct route *r) {
     struct record record = {.kind = RECORD_MESSAGE,
@@ -258,7 +263,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
     route_plan_all(&r);
     bool needs = !r.refused && route_needs_message(&r);
     result.never = needs && !route_fits(&r);
-    if (r.refused || result.never || (needs && shard->pressure == STORE_FULL)) {
+    if (r.refused || result.never || (needs && shard->pressure == STORE_FULL && !route_makes_room(&r))) {
         route_unreserve(&r);
         result.refused = true;
         result.waits = r.waits;

@@ -26,6 +26,7 @@ struct store_work {
     _Atomic bool committed_all;   /* the commit thread has done its last */
     _Atomic bool checkpoint_idle; /* the checkpoint thread sleeps until it is rung */
     uint64_t told_bytes;          /* commit thread: journal bytes when the checkpoint thread was last rung */
+    bool said_full;               /* checkpoint thread: it has warned of a full store */
     uint64_t told_files;          /* commit thread: files made when it was last rung for one */
 };
 
@@ -163,6 +164,19 @@ static bool fold(struct store_work *work, bool all) {
     }
 }
 
+/* All is quiet: what is not needed soon is given back. */
+static void rest(struct store_work *work) {
+    enum store_step step;
+    do {
+        step = store_local_rest_step(work->options.store);
+    } while (step == STORE_STEP_MORE);
+    if (step == STORE_STEP_FAILED) {
+        work->options.failed(work->options.user);
+    } else if (work->options.rests != NULL) {
+        work->options.rests(work->options.user);
+    }
+}
+
 /* Waits for more journal: without an end when all that became durable up to `seen` was folded and no more came. */
 static void checkpoint_wait(struct store_work *work, bool look, lsn_t seen) {
     if (!look) {
@@ -173,16 +187,30 @@ static void checkpoint_wait(struct store_work *work, bool look, lsn_t seen) {
     atomic_store(&work->checkpoint_idle, false);
 }
 
+static void say_full(struct store_work *work, bool full) {
+    if (full != work->said_full) {
+        work->options.warned(work->options.user,
+                             full ? "the store is full: publishers are refused until there is room. Retained messages "
+                                    "can be cleared and sessions can end; without a broker 'quartet store' does both; "
+                                    "or free the disk, or raise table_size or store_limit"
+                                  : "the store has room again");
+    }
+    work->said_full = full;
+}
+
 static void *checkpoint_main(void *argument) {
     struct store_work *work = argument;
     lsn_t seen = 0;
     int quiet = 0; /* looks since the last new record */
     while (!atomic_load(&work->committed_all)) {
-        bool full = fold(work, quiet == QUIET_FOLDS);
-        if (quiet == QUIET_RESTS && work->options.rests != NULL) {
-            work->options.rests(work->options.user);
+        /* A full store folds at once: what makes it less full counts only then. */
+        bool short_of_room = store_pressure(work->options.store) == STORE_FULL;
+        bool full = fold(work, quiet == QUIET_FOLDS || short_of_room);
+        say_full(work, short_of_room);
+        if (quiet == QUIET_RESTS || short_of_room) {
+            rest(work);
         }
-        checkpoint_wait(work, full || quiet < QUIET_RESTS, seen);
+        checkpoint_wait(work, full || short_of_room || quiet < QUIET_RESTS, seen);
         lsn_t durable = store_durable(work->options.store);
         quiet = durable != seen ? 0 : quiet <= QUIET_RESTS ? quiet + 1 : quiet;
         seen = durable;

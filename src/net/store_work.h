@@ -20,7 +20,7 @@ struct store_work_options {
     void (*folded)(void *user);    /* checkpoint thread: folded has grown */
     void (*rests)(void *user);     /* checkpoint thread: all is folded and no record has come since; may be NULL */
     void (*failed)(void *user);    /* either: the store has stopped for good; may not return, may be told again */
-    void (*warned)(void *user, const char *sentence); /* commit thread: something that a person should know */
+    void (*warned)(void *user, const char *sentence); /* either: something that a person should know */
 };
 
 /* NULL when the system refuses a thread: nothing has begun. */

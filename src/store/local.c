@@ -183,6 +183,19 @@ uint64_t store_local_journal_bytes(const struct store *store) {
     return atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
 }
 
+uint64_t store_local_disk_bytes(const struct store *store) {
+    struct local *l = container_of(store, struct local, base);
+    uint64_t used;
+    uint64_t bytes = l->table->ops->bytes != NULL ? l->table->ops->bytes(l->table, &used) : 0;
+    lock_take(&l->lock);
+    for (uint32_t i = 0; i < l->segment_count; i++) {
+        enum segment_state state = l->segments[i].state;
+        bytes += state == SEGMENT_ABSENT || state == SEGMENT_CUTTING ? 0 : l->segments[i].bytes;
+    }
+    lock_give(&l->lock);
+    return bytes;
+}
+
 uint64_t store_local_files_made(const struct store *store) {
     const struct local *l = container_of(store, const struct local, base);
     return atomic_load_explicit(&l->files_made, memory_order_relaxed);

@@ -19,12 +19,16 @@
 /* A journal file and what it is used for. Files are never deleted while the store is open: they go round.
  *
  *      ABSENT --> MAKING --> MADE --> SPARE --> ACTIVE --> FULL
- *                                       ^                    |
- *                                       +---- folded --------+
+ *        ^                            ^  |                    |
+ *        +------- CUTTING <-----------|--+                    |
+ *                                     +------- folded --------+
+ *
+ * At rest the space of files that are not needed soon is given back: they are cut to their first block.
  *
  * A file is used only when the table durably says that it exists: so one that is missing at a start is known to be. */
 enum segment_state {
-    SEGMENT_ABSENT = 0, /* no file */
+    SEGMENT_ABSENT = 0, /* no file, or no more than its first block */
+    SEGMENT_CUTTING,    /* its space is being given back */
     SEGMENT_MAKING,     /* being filled with zeros */
     SEGMENT_MADE,       /* filled; waits until the table says that it exists */
     SEGMENT_SPARE,      /* all its space is its own; what it holds is void */
@@ -115,6 +119,12 @@ struct local {
 
 static inline struct local *local_of(struct store *store) {
     return container_of(store, struct local, base);
+}
+
+/* Room that the table needs for folding so much journal, and what may come before the next look: twice what the active
+ * segment holds, for rows have keys and pages are not always full, and as much as one that may begin. */
+static inline uint64_t local_table_keeps(uint64_t journal_bytes, uint64_t active_bytes) {
+    return 2 * journal_bytes + 3 * active_bytes;
 }
 
 /* Segments that are or soon will be spare. */

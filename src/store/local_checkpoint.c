@@ -156,6 +156,7 @@ static void fold_done(struct local *l, const struct row_meta *meta) {
     atomic_fetch_sub_explicit(&l->journal_bytes, cp->end - cp->from, memory_order_relaxed);
     atomic_store_explicit(&l->base.folded, meta->chain.next_lsn - 1, memory_order_release);
     cp->segment = NULL;
+    (void)local_table_reserve(l);
 }
 
 /* The image stays when the table has no space, so that the next try begins here. */
@@ -165,7 +166,7 @@ static enum store_step fold_image(struct local *l) {
     if (fold_commit(l, &meta, &error)) {
         atomic_store_explicit(&l->fold_blocked, false, memory_order_relaxed);
         fold_done(l, &meta);
-        return STORE_STEP_DONE;
+        return store_failed(&l->base) ? STORE_STEP_FAILED : STORE_STEP_DONE;
     }
     if (error.kind == ERROR_NO_SPACE) {
         atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);
@@ -196,4 +197,80 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all) {
         return reserved ? STORE_STEP_IDLE : store_failed(store) ? STORE_STEP_FAILED : STORE_STEP_WAIT;
     }
     return cp->read < cp->end - cp->from ? read_chunk(l) : fold_image(l);
+}
+
+/* ---- at rest ---- */
+
+/* A spare segment that takes more than it must: one beyond the reserve, the longest first, or one that has grown. */
+static struct segment *surplus(struct local *l) {
+    struct segment *longest = NULL;
+    lock_take(&l->lock);
+    for (uint32_t i = 0; i < l->segment_count; i++) {
+        struct segment *s = &l->segments[i];
+        if (s->state == SEGMENT_SPARE && (longest == NULL || s->bytes >= longest->bytes)) {
+            longest = s;
+        }
+    }
+    bool beyond = atomic_load_explicit(&l->spares, memory_order_relaxed) > SEGMENTS_SPARE_MIN;
+    if (longest != NULL && (beyond || longest->bytes > l->options.segment_bytes)) {
+        local_segment_set(l, longest, SEGMENT_CUTTING);
+    } else {
+        longest = NULL;
+    }
+    lock_give(&l->lock);
+    return longest;
+}
+
+/* What it holds is void, and its number is behind what META says: as long as the cut is not synced a crash may bring
+ * the old length back, and that is no harm. The file stays, for one that is missing is damage. */
+static bool surplus_cut(struct local *l, struct segment *s, struct error *error) {
+    bool needed = local_reserve_count(l) < SEGMENTS_SPARE_MIN;
+    uint64_t bytes = needed ? l->options.segment_bytes : BLOCK_BYTES;
+    bool ok = l->disk->cut(l->disk->user, s->file, bytes, error);
+    if (ok && !needed) {
+        l->disk->close(l->disk->user, s->file);
+        s->file = NULL;
+    }
+    lock_take(&l->lock);
+    s->bytes = l->options.segment_bytes;
+    s->made = needed ? bytes : 0;
+    s->synced = s->made;
+    local_segment_set(l, s, needed ? SEGMENT_SPARE : SEGMENT_ABSENT);
+    lock_give(&l->lock);
+    return ok;
+}
+
+/* What the last commit has freed is kept until there is another: so there is one. */
+static bool table_rest(struct local *l, struct error *error) {
+    uint64_t journal = atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
+    uint64_t keeps = local_table_keeps(journal, l->options.segment_bytes);
+    uint64_t used;
+    if (l->table->ops->bytes(l->table, &used) <= used + keeps) {
+        return true;
+    }
+    struct table_txn *txn = l->table->ops->begin(l->table, true, error);
+    if (txn == NULL) {
+        return false;
+    }
+    if (!local_meta_put(l->table, txn, &l->checkpoint.meta, error)) {
+        l->table->ops->abort(txn);
+        return false;
+    }
+    return l->table->ops->commit(txn, error) && l->table->ops->rest(l->table, keeps, error);
+}
+
+enum store_step store_local_rest_step(struct store *store) {
+    struct local *l = local_of(store);
+    struct error error;
+    if (store_failed(store)) {
+        return STORE_STEP_FAILED;
+    }
+    struct segment *s = surplus(l);
+    if (s != NULL) {
+        return surplus_cut(l, s, &error) ? STORE_STEP_MORE : local_fail(l, &error);
+    }
+    if (l->table->ops->rest != NULL && !table_rest(l, &error)) {
+        return error.kind == ERROR_NO_SPACE ? STORE_STEP_WAIT : local_fail(l, &error);
+    }
+    return STORE_STEP_IDLE;
 }

@@ -32,13 +32,11 @@ void local_segment_made(struct local *l, struct segment *s) {
     }
 }
 
-/* Twice what the journal holds: rows have keys, and pages are not always full. Two segments like the active one more
- * are what may come before the next look. */
 bool local_table_reserve(struct local *l) {
     struct error error;
     uint64_t journal = atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
     uint64_t active = atomic_load_explicit(&l->active_bytes, memory_order_relaxed);
-    uint64_t bytes = 2 * (journal + SEGMENTS_SPARE_MIN * active);
+    uint64_t bytes = local_table_keeps(journal, active);
     bool ok = l->table->ops->reserve == NULL || l->table->ops->reserve(l->table, bytes, &error);
     if (!ok && error.kind != ERROR_NO_SPACE) {
         (void)local_fail(l, &error);

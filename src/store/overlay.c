@@ -377,6 +377,17 @@ static bool write_all(struct overlay *o, struct error *error) {
     return ok;
 }
 
+/* Costs as much as there was in the map, also when it was larger once: the end of each session is a flush. */
+static void slots_empty(struct overlay *o) {
+    if (o->used < o->capacity / 8 && o->capacity > CAPACITY_MIN) {
+        mem_free(o->slots);
+        o->slots = NULL;
+        o->capacity = 0;
+    } else if (o->capacity > 0) {
+        memset(o->slots, 0, o->capacity * sizeof *o->slots);
+    }
+}
+
 bool overlay_flush(struct overlay *o, lsn_t flushed, struct error *error) {
     bool ok = o->table->ops->sound(o->txn, error);
     if (ok && o->damaged) {
@@ -384,9 +395,7 @@ bool overlay_flush(struct overlay *o, lsn_t flushed, struct error *error) {
     }
     ok = ok && write_all(o, error);
     free_long_keys(o);
-    if (o->capacity > 0) {
-        memset(o->slots, 0, o->capacity * sizeof *o->slots);
-    }
+    slots_empty(o);
     o->count = 0;
     o->free = 0;
     o->used = 0;

@@ -49,6 +49,11 @@ enum store_step store_local_seal_step(struct store *store);
 /* Checkpoint thread only. `all`: fold also the segment in use, up to what is durable (at a clean stop, when idle). The
  * commit thread may go on meanwhile. */
 enum store_step store_local_checkpoint_step(struct store *store, bool all);
+/* Checkpoint thread only, when nothing was staged for some time and all is folded: gives space back to the disk that
+ * neither the journal nor the table will need soon. MORE: call again; IDLE: done; WAIT: the disk is full. */
+enum store_step store_local_rest_step(struct store *store);
+/* Bytes that journal and table take on the disk. Any thread. */
+uint64_t store_local_disk_bytes(const struct store *store);
 /* True when something is staged that no commit has taken. Any thread. */
 bool store_local_staged(const struct store *store);
 /* A digest of the records that are staged and not durable, on their way or not. Commit thread only: for simulators. */

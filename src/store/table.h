@@ -31,6 +31,11 @@ struct table_ops {
     /* Sees to it that the next transactions find room for so many bytes on the disk, as far as that can be known. Any
      * thread. ERROR_NO_SPACE: there is no room. NULL: the table needs none. */
     bool (*reserve)(struct table *t, uint64_t bytes, struct error *error);
+    /* Gives back to the disk what no row uses, but for `keep` bytes of it: for a quiet moment, by the thread that
+     * writes. An error changes nothing. NULL: there is nothing to give back. */
+    bool (*rest)(struct table *t, uint64_t keep, struct error *error);
+    /* Bytes that the table takes on the disk; `used`: those of them that rows use. Any thread. NULL: none. */
+    uint64_t (*bytes)(struct table *t, uint64_t *used);
     /* A read transaction sees the last commit; a write transaction sees its own changes too. NULL with an error. */
     struct table_txn *(*begin)(struct table *t, bool write, struct error *error);
     /* Durable when it returns true. On false nothing has changed. Ends the transaction either way. Fails when any
@@ -57,7 +62,9 @@ struct table {
     const struct table_ops *ops;
 };
 
-/* LMDB in the file `path`/table.mdb. `bytes_max` bounds the map (address space, not memory). */
+/* LMDB in the file `path`/table.mdb. From three quarters of `bytes_max` on reserve() finds no room; what is under way
+ * then, and all that makes rows fewer, still has it, for the map is larger than `bytes_max` by as much as address space
+ * allows. A file of which most is free is made anew, small. */
 struct table *table_lmdb_open(const char *path, uint64_t bytes_max, struct error *error);
 
 /* A table in memory that outlives its user, so that the simulator can "restart" on it: open, close, open again sees

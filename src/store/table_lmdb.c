@@ -2,7 +2,9 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <lmdb.h>
+#include <stdatomic.h>
 #include <stdio.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
@@ -11,12 +13,18 @@
 #include "base/must.h"
 #include "store/table.h"
 #include "store/table_pages.h"
+#include "store/table_space.h"
 
 #define FILE_NAME "table.mdb"
 #define MAKING_NAME "table.making" /* while it is made */
 
-enum { READERS_MAX = 512, KEY_MAX = 511 };
+enum { READERS_MAX = 512, KEY_MAX = 511, STAT_BLOCK = 512 };
 #define WHOLE_BYTES_MAX (1ULL << 30) /* of a table: the start looks at all of its pages up to this size */
+#define HEADROOM_BYTES (4ULL << 30)  /* of the map, at most, */
+#define HEADROOM_TIMES 64            /* and at most so many times what the table may hold */
+#define ROOM_MIN (64ULL << 20)       /* of the map, beyond the file, when there is little address space */
+#define REST_BYTES_MIN (8ULL << 20)  /* less is not worth a hole */
+#define COPY_BYTES_MIN (64ULL << 20) /* a shorter file is not made anew */
 #define SPACE_MIN (8ULL << 20)       /* with less, a short write is taken for what it is */
 
 static const char *const tree_names[TABLE_TREES] = {
@@ -30,6 +38,8 @@ struct lmdb_table {
     struct table base;
     MDB_env *env;
     MDB_dbi trees[TABLE_TREES];
+    uint64_t bytes_max;
+    _Atomic unsigned readers; /* transactions that read */
 };
 
 /* Where a tree of a write transaction ends: no key of it is greater. Keys beyond it are appended, which fills pages
@@ -114,8 +124,10 @@ static void lmdb_close(struct table *t) {
 static struct table_txn *lmdb_begin(struct table *t, bool write, struct error *error) {
     struct table_txn *x = mem_zero(1, sizeof *x);
     x->table = of(t);
+    atomic_fetch_add(&x->table->readers, write ? 0 : 1);
     int code = mdb_txn_begin(x->table->env, NULL, write ? 0 : MDB_RDONLY, &x->txn);
     if (code != 0) {
+        atomic_fetch_sub(&x->table->readers, write ? 0 : 1);
         mem_free(x);
         fail(error, "begin a transaction in", code);
         return NULL;
@@ -136,8 +148,10 @@ static void release(struct table_txn *x) {
 }
 
 static void lmdb_abort(struct table_txn *x) {
+    bool reads = x->tails == NULL;
     release(x);
     mdb_txn_abort(x->txn);
+    atomic_fetch_sub(&x->table->readers, reads ? 1 : 0);
     mem_free(x);
 }
 
@@ -161,9 +175,11 @@ static bool lmdb_commit(struct table_txn *x, struct error *error) {
         lmdb_abort(x);
         return false;
     }
-    const struct lmdb_table *table = x->table;
+    struct lmdb_table *table = x->table;
+    bool reads = x->tails == NULL;
     release(x);
     int code = mdb_txn_commit(x->txn);
+    atomic_fetch_sub(&table->readers, reads ? 1 : 0);
     mem_free(x);
     if (code == 0) {
         return true;
@@ -289,28 +305,6 @@ static void lmdb_cursor_close(struct table_cursor *c) {
     mem_free(c);
 }
 
-/* Pages inside the file that no tree uses: what LMDB's own tree number 0 lists, a count before each list. */
-static uint64_t pages_free(const struct lmdb_table *t) {
-    MDB_txn *txn;
-    MDB_cursor *cursor;
-    uint64_t pages = 0;
-    if (mdb_txn_begin(t->env, NULL, MDB_RDONLY, &txn) != 0) {
-        return 0;
-    }
-    if (mdb_cursor_open(txn, 0, &cursor) == 0) {
-        MDB_val key;
-        MDB_val list;
-        while (mdb_cursor_get(cursor, &key, &list, MDB_NEXT) == 0) {
-            size_t count = 0;
-            memcpy(&count, list.mv_data, list.mv_size < sizeof count ? list.mv_size : sizeof count);
-            pages += count;
-        }
-        mdb_cursor_close(cursor);
-    }
-    mdb_txn_abort(txn);
-    return pages;
-}
-
 /* 0, or the number of the error. A file system that cannot reserve is taken as it is. */
 static int reserve_blocks(int file, uint64_t from, uint64_t bytes) {
     int code;
@@ -320,30 +314,87 @@ static int reserve_blocks(int file, uint64_t from, uint64_t bytes) {
     return code == EOPNOTSUPP || code == ENOSYS ? 0 : code == EFBIG ? ENOSPC : code;
 }
 
-/* Blocks behind the end of the file become the table's, so that a full disk cannot cut its writes short. When the disk
- * has not so many, free pages inside the file count too. */
-static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
+/* Bytes of the file up to its last page, and of those the ones that no tree uses. */
+struct space {
+    mdb_filehandle_t file;
+    uint64_t end;
+    uint64_t free;
+    uint64_t page_bytes;
+};
+
+static int space_of(struct lmdb_table *t, struct space *s) {
     MDB_envinfo info;
     MDB_stat stat;
-    mdb_filehandle_t file;
-    int code = mdb_env_get_fd(of(t)->env, &file);
-    code = code != 0 ? code : mdb_env_info(of(t)->env, &info);
-    code = code != 0 ? code : mdb_env_stat(of(t)->env, &stat);
+    int code = mdb_env_get_fd(t->env, &s->file);
+    code = code != 0 ? code : mdb_env_info(t->env, &info);
+    code = code != 0 ? code : mdb_env_stat(t->env, &stat);
+    if (code == 0) {
+        s->page_bytes = stat.ms_psize;
+        s->end = ((uint64_t)info.me_last_pgno + 1) * s->page_bytes;
+        atomic_fetch_add(&t->readers, 1);
+        s->free = table_space_free(t->env) * s->page_bytes;
+        atomic_fetch_sub(&t->readers, 1);
+        s->free = s->free < s->end ? s->free : s->end;
+    }
+    return code;
+}
+
+/* Of the file's bytes those that are holes: the disk has them no more. */
+static uint64_t hole_bytes(mdb_filehandle_t file) {
+    struct stat status;
+    if (fstat(file, &status) != 0) {
+        return 0;
+    }
+    uint64_t there = (uint64_t)status.st_blocks * STAT_BLOCK;
+    return (uint64_t)status.st_size > there ? (uint64_t)status.st_size - there : 0;
+}
+
+/* Free pages inside the file are room; for the rest blocks behind its end become the table's, so that a full disk
+ * cannot cut its writes short. */
+static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
+    struct space s;
+    int code = space_of(of(t), &s);
     if (code != 0) {
         return fail(error, "look at", code);
     }
-    uint64_t used = ((uint64_t)info.me_last_pgno + 1) * stat.ms_psize;
-    code = reserve_blocks(file, used, bytes);
-    if (code == ENOSPC || code == EDQUOT) {
-        uint64_t inside = pages_free(of(t)) * stat.ms_psize;
-        code = inside >= bytes ? 0 : reserve_blocks(file, used, bytes - inside);
+    uint64_t limit = of(t)->bytes_max - of(t)->bytes_max / 4;
+    if (s.end - s.free > limit) {
+        return error_set(error, ERROR_NO_SPACE, 0,
+                         "the table holds %llu bytes: more than three quarters of table_size, which is %llu",
+                         (unsigned long long)(s.end - s.free), (unsigned long long)of(t)->bytes_max);
     }
+    uint64_t holes = hole_bytes(s.file);
+    uint64_t inside = s.free > holes ? s.free - holes : 0;
+    code = inside >= bytes ? 0 : reserve_blocks(s.file, s.end, bytes - inside);
     return code == 0 || fail(error, "reserve room for", code);
+}
+
+/* What is kept is counted by reserve() as room. No reader may look at what an older commit refers to. */
+static bool lmdb_rest(struct table *t, uint64_t keep, struct error *error) {
+    struct space s;
+    int code = space_of(of(t), &s);
+    if (code == 0 && atomic_load(&of(t)->readers) == 0 && s.free > keep + hole_bytes(s.file) + REST_BYTES_MIN) {
+        code = table_space_punch(of(t)->env, keep / s.page_bytes);
+    }
+    return code == 0 || fail(error, "give back what is free of", code);
+}
+
+static uint64_t lmdb_bytes(struct table *t, uint64_t *used) {
+    struct space s = {.end = 0};
+    struct stat status;
+    *used = 0;
+    if (space_of(of(t), &s) != 0 || fstat(s.file, &status) != 0) {
+        return 0;
+    }
+    *used = s.end - s.free;
+    return (uint64_t)status.st_blocks * STAT_BLOCK;
 }
 
 static const struct table_ops lmdb_ops = {
     .close = lmdb_close,
     .reserve = lmdb_reserve,
+    .rest = lmdb_rest,
+    .bytes = lmdb_bytes,
     .begin = lmdb_begin,
     .commit = lmdb_commit,
     .abort = lmdb_abort,
@@ -373,17 +424,47 @@ static int open_trees(struct lmdb_table *t) {
     return mdb_txn_commit(txn);
 }
 
-static int open_env(struct lmdb_table *t, const char *file, uint64_t bytes_max) {
+static int open_env_with(struct lmdb_table *t, const char *file, uint64_t map_bytes) {
     int code = mdb_env_create(&t->env);
     if (code != 0) {
         t->env = NULL;
         return code;
     }
-    code = mdb_env_set_mapsize(t->env, bytes_max);
+    code = mdb_env_set_mapsize(t->env, map_bytes);
     code = code != 0 ? code : mdb_env_set_maxdbs(t->env, TABLE_TREES);
     code = code != 0 ? code : mdb_env_set_maxreaders(t->env, READERS_MAX);
     code = code != 0 ? code : mdb_env_open(t->env, file, MDB_NOSUBDIR | MDB_NOTLS, 0600);
     return code != 0 ? code : open_trees(t);
+}
+
+/* Beyond the table and a quarter of it: for what is under way when it is full, and for what makes it less. */
+static uint64_t headroom(uint64_t bytes_max) {
+    uint64_t most = HEADROOM_BYTES;
+    return bytes_max < most / HEADROOM_TIMES ? bytes_max * HEADROOM_TIMES : most;
+}
+
+/* The map is not memory, but address space, of which there may be little: then it takes half of what is allowed, and
+ * less while even that is refused; the file fits at least, or what is in it cannot be read. */
+static int open_env(struct lmdb_table *t, const char *file, uint64_t bytes_max) {
+    struct stat status;
+    struct rlimit limit;
+    uint64_t file_bytes = stat(file, &status) == 0 ? (uint64_t)status.st_size : 0;
+    uint64_t least = file_bytes + ROOM_MIN;
+    uint64_t bytes = (bytes_max > file_bytes ? bytes_max : file_bytes) + bytes_max / 4 + headroom(bytes_max);
+    if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY && limit.rlim_cur / 2 < bytes) {
+        bytes = limit.rlim_cur / 2;
+    }
+    t->bytes_max = bytes_max;
+    for (;;) {
+        bytes = bytes > least ? bytes : least;
+        int code = open_env_with(t, file, bytes);
+        if (code != ENOMEM || bytes == least) {
+            return code;
+        }
+        mdb_env_close(t->env);
+        t->env = NULL;
+        bytes /= 2;
+    }
 }
 
 /* The name of a file in the folder of the store, for the caller to free. */
@@ -428,14 +509,47 @@ static bool is_missing(const char *file) {
     return lstat(file, &status) == 0 ? status.st_size == 0 : errno == ENOENT;
 }
 
+/* A long file of which most is free is made anew, and then is to be opened again: `*made`. A copy that fails, as on a
+ * full disk, has changed nothing. 0, or the number of the error. */
+static int make_anew(struct lmdb_table *t, const char *folder, const char *file, bool *made) {
+    struct space s;
+    *made = false;
+    if (space_of(t, &s) != 0 || s.end < COPY_BYTES_MIN || s.free < s.end / 4 * 3) {
+        return 0;
+    }
+    char *making = path_of(folder, MAKING_NAME);
+    int code = 0;
+    if (table_space_copy(t->env, making) == 0) {
+        *made = true;
+        code = rename_for_good(folder, making, file);
+    }
+    mem_free(making);
+    return code;
+}
+
+/* What a cut has left of a file that was being made. */
+static void forget_making(const char *folder) {
+    char *making = path_of(folder, MAKING_NAME);
+    (void)unlink(making);
+    mem_free(making);
+}
+
 /* LMDB sees only a file whose pages it can follow without harm. */
 static bool open_file(struct lmdb_table *t, const char *folder, const char *file, uint64_t bytes_max,
                       struct error *error) {
+    forget_making(folder);
     if (is_missing(file) ? !make_file(folder, file, bytes_max, error)
                          : !table_pages_check(file, WHOLE_BYTES_MAX, error)) {
         return false;
     }
     int code = open_env(t, file, bytes_max);
+    bool made = false;
+    code = code != 0 ? code : make_anew(t, folder, file, &made);
+    if (code == 0 && made) {
+        mdb_env_close(t->env);
+        t->env = NULL;
+        code = open_env(t, file, bytes_max);
+    }
     return code == 0 || fail(error, "open", code);
 }
 

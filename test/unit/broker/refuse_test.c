@@ -382,6 +382,41 @@ static void a_full_store_takes_nothing_new(void **state) {
     world_close(w);
 }
 
+/* Clearing what is retained makes room, so it must not need any. What is not there cannot be cleared. */
+static void a_full_store_lets_retained_messages_be_cleared(void **state) {
+    (void)state;
+    struct world *w = world_small(100);
+    struct peer p;
+    joined(&p, w, PROTOCOL_5, "p", true);
+    subscribed(&p, "other/#", 1);
+    for (packet_id_t id = 1; id <= 2; id++) {
+        say_publish(&p, &(struct publishing){
+                            .qos = 1, .id = id, .topic = id == 1 ? "r" : "other/r", .payload = "x", .retain = true});
+        turn(w);
+    }
+    expect(&p, "PUBACK id=1 reason=0x10");
+    expect(&p, "PUBLISH qos=1");
+    expect(&p, "PUBACK id=2 reason=0x00");
+    w->store.pressure = STORE_FULL;
+    turn(w);
+    say_publish(&p, &(struct publishing){.qos = 1, .id = 3, .topic = "r", .payload = "y", .retain = true});
+    turn(w);
+    expect(&p, "PUBACK id=3 reason=0x97");
+    say_publish(&p, &(struct publishing){.qos = 2, .id = 4, .topic = "r", .retain = true});
+    turn(w);
+    expect(&p, "PUBREC id=4 reason=0x10");
+    say_publish(&p, &(struct publishing){.qos = 1, .id = 5, .topic = "other/r", .retain = true});
+    turn(w);
+    expect(&p, "PUBACK id=5 reason=0x00");
+    lsn_t last = w->store.last;
+    say_publish(&p, &(struct publishing){.qos = 1, .id = 6, .topic = "r", .retain = true});
+    turn(w);
+    expect(&p, "PUBACK id=6 reason=0x10"); /* it is clear already */
+    assert_int_equal(w->store.last, last);
+    peer_close(&p);
+    world_close(w);
+}
+
 /* ---- what no record can hold ---- */
 
 /* A store that takes a message "x" to "t" for three sessions, and not for four. */
@@ -501,6 +536,7 @@ int main(void) {
         cmocka_unit_test(a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection),
         cmocka_unit_test(a_busy_store_slows_publishers),
         cmocka_unit_test(a_full_store_takes_nothing_new),
+        cmocka_unit_test(a_full_store_lets_retained_messages_be_cleared),
         cmocka_unit_test(a_message_for_too_many_is_refused),
         cmocka_unit_test(what_is_too_long_for_a_record_is_refused),
         cmocka_unit_test(a_will_for_too_many_is_given_up),

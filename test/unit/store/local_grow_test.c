@@ -123,7 +123,7 @@ static void the_table_reserves_room_for_long_files(void **state) {
     r.table->ops = &ops;
     stage_long(&r);
     run_commit(&r);
-    assert_true(reserved >= 4ULL * (LONG + SMALL));
+    assert_true(reserved >= 3ULL * (LONG + SMALL));
     run_deinit(&r);
 }
 

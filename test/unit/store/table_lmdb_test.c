@@ -82,19 +82,162 @@ static void a_full_map_is_no_space_and_changes_nothing(void **state) {
     memset(large, 7, sizeof large);
     struct table_txn *x = t->ops->begin(t, true, &error);
     bool ok = true;
-    for (uint8_t i = 1; i < 100 && ok; i++) {
-        ok = t->ops->put(x, TABLE_MESSAGES, span_of(&i, 1), span_of(large, sizeof large), &error);
+    for (uint16_t i = 1; i < 1000 && ok; i++) { /* the map is some 65 times as long as what is asked for */
+        uint8_t key[2] = {(uint8_t)(i >> 8), (uint8_t)i};
+        ok = t->ops->put(x, TABLE_MESSAGES, span_of(key, 2), span_of(large, sizeof large), &error);
     }
     assert_false(ok);
     assert_int_equal(error.kind, ERROR_NO_SPACE);
     assert_false(t->ops->commit(x, &error));
     assert_int_equal(error.kind, ERROR_NO_SPACE);
     x = t->ops->begin(t, false, &error);
-    assert_false(t->ops->get(x, TABLE_MESSAGES, SPAN("\x01"), &value));
+    assert_false(t->ops->get(x, TABLE_MESSAGES, span_of("\0\x01", 2), &value));
     t->ops->abort(x);
     x = t->ops->begin(t, true, &error);
     assert_true(t->ops->put(x, TABLE_MESSAGES, SPAN("\x01"), SPAN("v"), &error));
     assert_true(t->ops->commit(x, &error));
+    t->ops->close(t);
+    temporary_remove(temporary);
+}
+
+/* ---- space ---- */
+
+enum { ROW_BYTES = 100000, ROWS = 400 };
+
+static void rows_put(struct table *t, uint16_t first, uint16_t end) {
+    static uint8_t large[ROW_BYTES];
+    struct error error;
+    struct table_txn *x = t->ops->begin(t, true, &error);
+    for (uint16_t i = first; i < end; i++) {
+        uint8_t key[2] = {(uint8_t)(i >> 8), (uint8_t)i};
+        memset(large, (int)i, sizeof large);
+        assert_true(t->ops->put(x, TABLE_MESSAGES, span_of(key, 2), span_of(large, sizeof large), &error));
+    }
+    assert_true(t->ops->commit(x, &error));
+}
+
+static void rows_remove(struct table *t, uint16_t first, uint16_t end) {
+    struct error error;
+    struct table_txn *x = t->ops->begin(t, true, &error);
+    for (uint16_t i = first; i < end; i++) {
+        uint8_t key[2] = {(uint8_t)(i >> 8), (uint8_t)i};
+        assert_true(t->ops->remove(x, TABLE_MESSAGES, span_of(key, 2), &error));
+    }
+    assert_true(t->ops->commit(x, &error));
+}
+
+static void rows_there(struct table *t, uint16_t first, uint16_t end) {
+    struct error error;
+    struct span value;
+    struct table_txn *x = t->ops->begin(t, false, &error);
+    for (uint16_t i = 0; i < ROWS; i++) {
+        uint8_t key[2] = {(uint8_t)(i >> 8), (uint8_t)i};
+        bool there = t->ops->get(x, TABLE_MESSAGES, span_of(key, 2), &value);
+        assert_int_equal(there, i >= first && i < end);
+        if (there) {
+            assert_int_equal(value.len, ROW_BYTES);
+            assert_true(value.ptr[0] == (uint8_t)i && value.ptr[ROW_BYTES - 1] == (uint8_t)i);
+        }
+    }
+    t->ops->abort(x);
+}
+
+/* Nothing is under way, and a commit has passed since: so a store rests. */
+static void rest(struct table *t, uint64_t keep) {
+    struct error error;
+    for (int i = 0; i < 2; i++) {
+        struct table_txn *x = t->ops->begin(t, true, &error);
+        assert_true(t->ops->put(x, TABLE_META, SPAN("k"), SPAN("v"), &error));
+        assert_true(t->ops->commit(x, &error));
+    }
+    assert_true(t->ops->rest(t, keep, &error));
+}
+
+static uint64_t file_length(void) {
+    struct stat status;
+    char path[128];
+    temporary_path(path, sizeof path, "table.mdb");
+    assert_int_equal(stat(path, &status), 0);
+    return (uint64_t)status.st_size;
+}
+
+static void what_is_free_is_given_back(void **state) {
+    (void)state;
+    (void)temporary_make();
+    uint64_t used;
+    struct table *t = again(NULL);
+    for (uint16_t i = 0; i < ROWS; i += 50) {
+        rows_put(t, i, i + 50);
+    }
+    assert_true(t->ops->bytes(t, &used) > 40000000);
+    assert_true(used > 40000000);
+    for (uint16_t i = 0; i < 390; i += 39) {
+        rows_remove(t, i, i + 39);
+    }
+    assert_true(t->ops->bytes(t, &used) > 40000000);
+    assert_true(used < 4000000);
+    struct error error;
+    struct table_txn *reader = t->ops->begin(t, false, &error);
+    rest(t, 0); /* not while somebody reads */
+    assert_true(t->ops->bytes(t, &used) > 40000000);
+    t->ops->abort(reader);
+    rest(t, 10000000);
+    assert_in_range(t->ops->bytes(t, &used), 10000000, 20000000);
+    rest(t, 0);
+    assert_true(t->ops->bytes(t, &used) < 6000000);
+    rows_there(t, 390, ROWS);
+    t = again(t);
+    rows_there(t, 390, ROWS);
+    rows_put(t, 0, 390); /* into the holes */
+    rows_there(t, 0, ROWS);
+    t = again(t);
+    rows_there(t, 0, ROWS);
+    t->ops->close(t);
+    temporary_remove(temporary);
+}
+
+static void a_long_file_that_is_mostly_free_is_made_anew(void **state) {
+    (void)state;
+    (void)temporary_make();
+    struct table *t = again(NULL);
+    rows_put(t, 0, ROWS);
+    rows_remove(t, 0, 300);
+    rows_put(t, 0, 300);
+    rows_put(t, 0, ROWS); /* all of it once more: the file is twice as long as what it holds */
+    assert_true(file_length() > 64000000);
+    rows_remove(t, 0, 390);
+    t = again(t);
+    assert_true(file_length() < 4000000);
+    rows_there(t, 390, ROWS);
+    rows_put(t, 0, 20);
+    t = again(t);
+    rows_remove(t, 390, ROWS);
+    rows_there(t, 0, 20);
+    t->ops->close(t);
+    temporary_remove(temporary);
+}
+
+/* From three quarters on there is no more room, but for what makes the rows fewer; then there is room again. */
+static void a_full_table_takes_what_makes_it_less(void **state) {
+    (void)state;
+    (void)temporary_make();
+    struct error error;
+    struct table *t = again(NULL);
+    uint16_t rows = 0;
+    for (; t->ops->reserve(t, 1 << 20, &error); rows += 20) {
+        rows_put(t, rows, rows + 20);
+        assert_true(rows < 2000);
+    }
+    assert_int_equal(error.kind, ERROR_NO_SPACE);
+    assert_non_null(strstr(error.text, "table_size"));
+    assert_in_range(rows, MAP_BYTES / ROW_BYTES / 2, MAP_BYTES / ROW_BYTES * 4 / 5);
+    rows_put(t, rows, rows + 300); /* what is under way */
+    t = again(t);
+    assert_false(t->ops->reserve(t, 1 << 20, &error));
+    for (uint16_t i = 0; i < rows + 280; i += 20) {
+        rows_remove(t, i, i + 20);
+    }
+    assert_true(t->ops->reserve(t, 1 << 20, &error));
     t->ops->close(t);
     temporary_remove(temporary);
 }
@@ -156,6 +299,9 @@ int main(void) {
         cmocka_unit_test(random_transactions),
         cmocka_unit_test(rows_in_order_are_appended),
         cmocka_unit_test(a_full_map_is_no_space_and_changes_nothing),
+        cmocka_unit_test(what_is_free_is_given_back),
+        cmocka_unit_test(a_long_file_that_is_mostly_free_is_made_anew),
+        cmocka_unit_test(a_full_table_takes_what_makes_it_less),
         cmocka_unit_test(the_file_is_for_nobody_else),
         cmocka_unit_test(what_is_no_table_is_refused),
         cmocka_unit_test(a_table_whose_making_was_cut_short_is_made_anew),
