@@ -5,6 +5,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/connection.h"
+#include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/state.h"
 
@@ -89,6 +90,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     list_init(&shard->deep);
     list_init(&shard->overfull);
     list_init(&shard->heirs);
+    list_init(&shard->busy);
     return shard;
 }
 
@@ -107,6 +109,8 @@ struct broker *broker_create(const struct broker_options *options, const struct 
     broker->owner_seed = broker_random(broker);
     broker->trie = topic_trie_create(broker_random(broker), outside->reclaim, outside->user);
     broker->retained = topic_retained_create(broker_random(broker));
+    broker->retained_dues = map64_of(broker_random(broker));
+    atomic_init(&broker->retained_next, INT64_MAX);
     broker->shard_count = shards;
     broker->rings = mem_zero((size_t)shards * shards, sizeof *broker->rings);
     for (unsigned i = 0; i < shards * shards; i++) {
@@ -116,6 +120,21 @@ struct broker *broker_create(const struct broker_options *options, const struct 
         broker->shards[i] = shard_create(broker, i);
     }
     return broker;
+}
+
+static void shard_forget_sessions(struct shard *shard) {
+    size_t count = 0;
+    size_t at = 0;
+    uint64_t id;
+    void *session;
+    struct session **all = mem_alloc(shard->by_id.count * sizeof(struct session *));
+    while (map64_next(&shard->by_id, &at, &id, &session)) {
+        all[count++] = session;
+    }
+    for (size_t i = 0; i < count; i++) {
+        session_forget(all[i]);
+    }
+    mem_free(all);
 }
 
 static void shard_destroy(struct shard *shard) {
@@ -129,13 +148,9 @@ static void shard_destroy(struct shard *shard) {
             connection_destroy(c);
         }
     }
-    while (shard->by_id.count > 0) {
-        size_t at = 0;
-        uint64_t id;
-        void *session;
-        (void)map64_next(&shard->by_id, &at, &id, &session);
-        session_forget(session);
-    }
+    shard_forget_sessions(shard);
+    heap_deinit(&shard->due);
+    heap_deinit(&shard->connections_due);
     for (size_t i = 0; i < shard->late_count; i++) {
         message_unref(shard->late[i].message);
     }
@@ -167,6 +182,7 @@ void broker_destroy(struct broker *broker) {
         shard_destroy(broker->shards[i]);
     }
     topic_retained_destroy(broker->retained, retained_release);
+    retained_deinit(broker);
     mem_free(broker->rings);
     lock_deinit(&broker->lock);
     mem_free(broker);

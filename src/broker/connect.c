@@ -249,6 +249,8 @@ static void connect_accept(struct connection *c, const struct packet_connect *p,
     c->state = CONNECTION_LIVE;
     session->connection = c;
     connect_limits(c, p);
+    expiry_arm(session);
+    expiry_watch(c);
     if (p->has_will) {
         will_set(session, &p->will);
     }

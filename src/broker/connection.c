@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "broker/expiry.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
 
@@ -38,6 +39,7 @@ struct connection *connection_create(struct shard *shard, const char *peer) {
     c->opened_at = c->received_at = shard->now;
     c->packet_bytes_max = UINT32_MAX;
     list_init(&c->heirs);
+    expiry_watch(c);
     shard->counters.connections++;
     return c;
 }
@@ -52,6 +54,8 @@ void connection_destroy(struct connection *c) {
     list_remove(&c->dirty_link);
     list_remove(&c->gated_link);
     list_remove(&c->pause_link);
+    list_remove(&c->busy_link);
+    heap_remove(&shard->connections_due, &c->due);
     takeover_pass_on(c);
     outbox_deinit(&c->out);
     buf_deinit(&c->in);
@@ -89,7 +93,7 @@ struct buf *connection_begin(struct connection *c, lsn_t after) {
 
 void connection_commit(struct connection *c) {
     outbox_appended(&c->out);
-    c->busy = true;
+    connection_used(c);
     connection_mark_dirty(c);
 }
 
@@ -135,6 +139,7 @@ static void connection_detach(struct connection *c, uint8_t wish, bool graceful)
     c->state = CONNECTION_CLOSING;
     c->wish = wish;
     list_remove(&c->pause_link);
+    heap_remove(&c->shard->connections_due, &c->due);
     buf_deinit(&c->in);
     struct session *session = c->session;
     c->session = NULL;

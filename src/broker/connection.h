@@ -30,3 +30,10 @@ void connection_ack_waits(struct connection *c, lsn_t after);
 void connection_acks_left(struct connection *c, lsn_t durable);
 
 void connection_mark_dirty(struct connection *c);
+/* It keeps its buffers for a while. */
+static inline void connection_used(struct connection *c) {
+    c->busy = true;
+    if (!link_linked(&c->busy_link)) {
+        list_push_back(&c->shard->busy, &c->busy_link);
+    }
+}

@@ -1,60 +1,136 @@
 #include "broker/expiry.h"
 
-#include "base/mem.h"
 #include "broker/connection.h"
+#include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/will.h"
 
-/* Buffers of a connection that was quiet since the last tick are given back. */
+enum {
+    EXPIRE_SLICE = 2000,  /* sessions and their subscriptions that end in one turn */
+    LOOK_AGAIN_MS = 1000, /* at a connection that is late and may be so for now */
+};
+
+/* ---- connections ---- */
+
 static void connection_rest(struct connection *c) {
-    if (!c->busy) {
-        outbox_shrink(&c->out);
-        qos_in_shrink(&c->counted);
-        if (c->session != NULL) {
-            qos_in_shrink(&c->session->in);
-        }
+    outbox_shrink(&c->out);
+    qos_in_shrink(&c->counted);
+    if (c->session != NULL) {
+        qos_in_shrink(&c->session->in);
     }
-    c->busy = false;
 }
 
-void expiry_connection(struct connection *c) {
-    struct shard *shard = c->shard;
-    mono_ms_t quiet_ms = shard->now - c->received_at;
-    connection_rest(c);
-    if (c->state == CONNECTION_NEW) {
-        if (shard->now - c->opened_at >= shard->broker->options.connect_timeout_ms) {
-            shard_log(shard, LOG_NOTICE, "closing %s: no CONNECT in time", c->peer);
-            connection_abort(c);
+/* Buffers of connections that were quiet since the last tick are given back. */
+static void expiry_rest(struct shard *shard) {
+    struct link *next;
+    for (struct link *l = shard->busy.next; l != &shard->busy; l = next) {
+        struct connection *c = container_of(l, struct connection, busy_link);
+        next = l->next;
+        if (c->busy) {
+            c->busy = false;
+        } else {
+            list_remove(l);
+            connection_rest(c);
         }
-        return;
+    }
+}
+
+/* A 3.1.1 publish that waits for room does so for so long. */
+static mono_ms_t connection_refused_until(const struct connection *c) {
+    bool waits = c->protocol == PROTOCOL_311 && c->refused_since != 0;
+    return waits ? c->refused_since + c->shard->broker->options.refuse_close_ms : INT64_MAX;
+}
+
+/* A packet that was begun must be whole by then. */
+static mono_ms_t connection_packet_until(const struct connection *c) {
+    bool begun = c->begun_at != 0 && c->in.len > 0;
+    return begun ? c->begun_at + c->shard->broker->options.packet_timeout_ms : INT64_MAX;
+}
+
+/* When time alone may close it; INT64_MAX: never. */
+static mono_ms_t connection_due(const struct connection *c) {
+    if (c->state == CONNECTION_NEW) {
+        return c->opened_at + c->shard->broker->options.connect_timeout_ms;
     }
     if (c->state != CONNECTION_LIVE) {
-        return;
+        return INT64_MAX;
     }
-    if (c->protocol == PROTOCOL_311 && (c->pause & PAUSE_REFUSED) != 0 && c->refused_since != 0 &&
-        shard->now - c->refused_since >= shard->broker->options.refuse_close_ms) {
+    mono_ms_t refused_until = connection_refused_until(c);
+    mono_ms_t quiet_until = c->keep_alive_ms > 0 ? c->received_at + (mono_ms_t)c->keep_alive_ms + 1 : INT64_MAX;
+    mono_ms_t packet_until = connection_packet_until(c);
+    mono_ms_t at = refused_until < quiet_until ? refused_until : quiet_until;
+    return at < packet_until ? at : packet_until;
+}
+
+void expiry_watch(struct connection *c) {
+    mono_ms_t at = connection_due(c);
+    if (at == INT64_MAX) {
+        heap_remove(&c->shard->connections_due, &c->due);
+    } else {
+        heap_set(&c->shard->connections_due, &c->due, at);
+    }
+}
+
+void expiry_begun(struct connection *c) {
+    mono_ms_t at = connection_packet_until(c);
+    if (c->state == CONNECTION_LIVE && (c->due.place == 0 || c->due.at > at)) {
+        heap_set(&c->shard->connections_due, &c->due, at);
+    }
+}
+
+static void expiry_connection(struct connection *c) {
+    struct shard *shard = c->shard;
+    mono_ms_t quiet_ms = shard->now - c->received_at;
+    if (c->state == CONNECTION_NEW) {
+        shard_log(shard, LOG_NOTICE, "closing %s: no CONNECT in time", c->peer);
+        connection_abort(c);
+    } else if ((c->pause & PAUSE_REFUSED) != 0 && shard->now >= connection_refused_until(c)) {
         shard_log(shard, LOG_WARNING, "closing %s (%s): its message was over a limit for too long", c->peer,
                   shard_text(c->session->client_id));
         connection_close(c, REASON_QUOTA_EXCEEDED, false);
-        return;
-    }
-    if (c->pause == 0 && c->in.len > 0 && c->begun_at != 0 &&
-        shard->now - c->begun_at >= shard->broker->options.packet_timeout_ms) {
+    } else if (c->pause == 0 && shard->now >= connection_packet_until(c)) {
         shard_log(shard, LOG_NOTICE, "closing %s (%s): a packet was begun and not finished in time", c->peer,
                   shard_text(c->session->client_id));
         connection_close(c, REASON_IMPLEMENTATION_SPECIFIC_ERROR, false);
-        return;
-    }
-    if (c->keep_alive_ms > 0 && (c->pause & ~(unsigned)PAUSE_OUTPUT) == 0 && quiet_ms > (mono_ms_t)c->keep_alive_ms) {
+    } else if (c->keep_alive_ms > 0 && (c->pause & ~(unsigned)PAUSE_OUTPUT) == 0 &&
+               quiet_ms > (mono_ms_t)c->keep_alive_ms) {
         shard_log(shard, LOG_NOTICE, "closing %s (%s): no packet came within the keep alive", c->peer,
                   shard_text(c->session->client_id));
         connection_close(c, REASON_KEEP_ALIVE_TIMEOUT, false);
-        return;
-    }
-    if (broker_mutant(shard, MUTANT_R7)) {
-        session_resend_now(c->session);
     }
 }
+
+static void mutant_resend(struct shard *shard) {
+    for (uint32_t i = 0; i < shard->slot_count; i++) {
+        struct connection *c = shard->slots[i].connection;
+        if (c != NULL && c->state == CONNECTION_LIVE) {
+            session_resend_now(c->session);
+        }
+    }
+}
+
+/* A deadline is looked at when it comes, not moved with each packet: most have moved on by then. */
+static void expiry_connections(struct shard *shard) {
+    struct heap_node *node;
+    while ((node = heap_due(&shard->connections_due, shard->now)) != NULL) {
+        struct connection *c = container_of(node, struct connection, due);
+        mono_ms_t at = connection_due(c);
+        if (at <= shard->now) {
+            expiry_connection(c);
+            at = shard->now + LOOK_AGAIN_MS;
+        }
+        if (c->state == CONNECTION_CLOSING || at == INT64_MAX) {
+            heap_remove(&shard->connections_due, node);
+        } else {
+            heap_set(&shard->connections_due, node, at);
+        }
+    }
+    if (broker_mutant(shard, MUTANT_R7)) {
+        mutant_resend(shard);
+    }
+}
+
+/* ---- sessions ---- */
 
 static int64_t session_away_ms(const struct session *s) {
     return s->shard->wall - s->disconnected_at;
@@ -78,26 +154,63 @@ static void expiry_will(struct session *s) {
     }
 }
 
-void expiry_sessions(struct shard *shard) {
-    struct session **expired = NULL;
-    size_t count = 0;
+void expiry_arm(struct session *s) {
+    int64_t at = INT64_MAX;
+    if (s->connection == NULL && s->expiry_s != SESSION_NEVER_EXPIRES) {
+        at = s->disconnected_at + (int64_t)s->expiry_s * 1000;
+    }
+    if (s->connection == NULL && s->will.message != NULL) {
+        int64_t will_at = s->disconnected_at + (int64_t)s->will.delay_s * 1000;
+        at = will_at < at ? will_at : at;
+    }
+    if (at == INT64_MAX) {
+        heap_remove(&s->shard->due, &s->due);
+    } else {
+        heap_set(&s->shard->due, &s->due, at);
+    }
+}
+
+static void mutant_forget_held(struct shard *shard) {
     size_t at = 0;
     uint64_t id;
     void *value;
     while (map64_next(&shard->by_id, &at, &id, &value)) {
         struct session *s = value;
-        if (broker_mutant(shard, MUTANT_R2)) {
-            shard->counters.held_ids -= s->in.count;
-            qos_in_deinit(&s->in);
-        }
-        expiry_will(s);
+        shard->counters.held_ids -= s->in.count;
+        qos_in_deinit(&s->in);
+    }
+}
+
+/* True when more is due. */
+static bool expiry_sessions(struct shard *shard) {
+    struct heap_node *node;
+    size_t points = 0;
+    while (points < EXPIRE_SLICE && (node = heap_due(&shard->due, shard->wall)) != NULL) {
+        struct session *s = container_of(node, struct session, due);
+        points += 1 + s->subscriptions.count;
         if (expiry_due(s)) {
-            expired = mem_resize(expired, (count + 1) * sizeof(struct session *));
-            expired[count++] = s;
+            expiry_session_end(s);
+        } else {
+            expiry_will(s);
+            expiry_arm(s);
         }
     }
-    for (size_t i = 0; i < count; i++) {
-        expiry_session_end(expired[i]);
+    return heap_due(&shard->due, shard->wall) != NULL;
+}
+
+void expiry_tick(struct shard *shard) {
+    expiry_connections(shard);
+    expiry_rest(shard);
+    if (broker_mutant(shard, MUTANT_R2)) {
+        mutant_forget_held(shard);
     }
-    mem_free(expired);
+    if (expiry_sessions(shard)) {
+        shard->expiring = true;
+    }
+}
+
+void expiry_go_on(struct shard *shard) {
+    bool sessions = shard->expiring && expiry_sessions(shard);
+    bool retained = shard->index == 0 && retained_expire(shard);
+    shard->expiring = sessions || retained;
 }

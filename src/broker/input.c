@@ -3,6 +3,7 @@
 #include "broker/acks.h"
 #include "broker/connect.h"
 #include "broker/connection.h"
+#include "broker/expiry.h"
 #include "broker/publish.h"
 #include "broker/subscribe.h"
 #include "broker/takeover.h"
@@ -223,7 +224,7 @@ void input_feed(struct connection *c, struct span bytes) {
     if (c->state == CONNECTION_CLOSING || bytes.len == 0) {
         return;
     }
-    c->busy = true;
+    connection_used(c);
     bytes = input_complete(c, bytes);
     size_t used = c->in.len == 0 ? input_process(c, bytes) : 0;
     if (c->state != CONNECTION_CLOSING && used < bytes.len) {
@@ -231,6 +232,7 @@ void input_feed(struct connection *c, struct span bytes) {
     }
     if (c->in.len > 0 && c->begun_at == 0) {
         c->begun_at = c->shard->now;
+        expiry_begun(c);
     }
     input_pass(c);
 }
@@ -250,7 +252,10 @@ void input_continue(struct connection *c) {
     }
     buf_drop_front(&in, used);
     c->in = in;
-    c->begun_at = c->begun_at != 0 ? c->begun_at : c->shard->now;
+    if (c->begun_at == 0) {
+        c->begun_at = c->shard->now;
+    }
+    expiry_begun(c);
     input_pass(c);
 }
 

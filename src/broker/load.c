@@ -1,9 +1,9 @@
 /* The start: sessions, subscriptions, flows and queues come back from the store, and wills whose connection the stop
  * has ended are published. */
-#include "base/mem.h"
 #include "base/must.h"
 #include "broker/connect.h"
-#include "broker/route.h"
+#include "broker/expiry.h"
+#include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/will.h"
 #include "topic/topic.h"
@@ -13,8 +13,6 @@ struct loading {
     struct map64 sessions; /* id -> session */
     lsn_t end;             /* the last record that there is */
     wall_ms_t now;
-    struct message **expired; /* retained messages, each once */
-    size_t expired_count;
     struct error *error;
     bool failed; /* `error` says why; nothing more is taken */
 };
@@ -41,8 +39,11 @@ static struct session *loading_session(struct loading *loading, session_id_t id)
 static void load_session(void *user, session_id_t id, const struct record_session *s) {
     struct loading *loading = user;
     struct broker *broker = loading->broker;
-    struct session_parts parts = {
-        .client_id = s->client_id, .protocol = s->protocol, .durable = true, .expiry_s = s->expiry_s};
+    uint32_t max_s = broker->options.session_expiry_max_s; /* also for those that were there before it */
+    struct session_parts parts = {.client_id = s->client_id,
+                                  .protocol = s->protocol,
+                                  .durable = true,
+                                  .expiry_s = s->expiry_s < max_s ? s->expiry_s : max_s};
     struct shard *shard = broker->shards[connect_owner(broker, s->client_id)];
     if (map_bytes_get(&shard->by_client, s->client_id) != NULL || map64_get(&loading->sessions, id) != NULL) {
         load_fail(loading, "a client has two sessions", s->client_id);
@@ -108,22 +109,10 @@ static void load_will(void *user, const struct record_will *w) {
 
 static void load_retained(void *user, struct message *m) {
     struct loading *loading = user;
-    message_unref(topic_retained_set(loading->broker->retained, message_topic(m), m));
-    if (m->expires_at != 0 && m->expires_at <= loading->now) {
-        loading->expired = mem_resize(loading->expired, (loading->expired_count + 1) * sizeof(struct message *));
-        loading->expired[loading->expired_count++] = m;
-    }
+    retained_set(loading->broker, message_topic(m), m);
 }
 
-/* Retained messages that have expired leave the store, too. */
-static void load_forget_expired(struct loading *loading, bool loaded) {
-    for (size_t i = 0; loaded && i < loading->expired_count; i++) {
-        route_forget_retained(loading->broker->shards[0], loading->expired[i]);
-    }
-    mem_free(loading->expired);
-}
-
-/* Sessions that were connected when the broker stopped: their connection has ended now. */
+/* Sessions that were connected when the broker stopped: their connection has ended now. The others go on being away. */
 static void load_disconnect(struct shard *shard, const struct loading *loading) {
     size_t at = 0;
     uint64_t id;
@@ -132,6 +121,8 @@ static void load_disconnect(struct shard *shard, const struct loading *loading) 
         struct session *session = value;
         if (session->shard == shard && session->disconnected_at == 0) {
             session_disconnected(session, false);
+        } else if (session->shard == shard) {
+            expiry_arm(session);
         }
     }
 }
@@ -155,7 +146,6 @@ bool broker_load(struct broker *broker, wall_ms_t time, struct error *error) {
         shard_clock(broker->shards[i], 0, time);
         load_disconnect(broker->shards[i], &loading);
     }
-    load_forget_expired(&loading, loaded);
     map64_deinit(&loading.sessions);
     return loaded;
 }

@@ -1,6 +1,7 @@
 #include "broker/publish.h"
 
 #include "broker/connection.h"
+#include "broker/expiry.h"
 #include "broker/input.h"
 #include "broker/overfull.h"
 #include "broker/route.h"
@@ -49,6 +50,7 @@ static void publish_refused(struct connection *c, const struct packet_publish *p
     if (publish_waits(c, p, result)) { /* it is tried again, and counted when it is accepted */
         if (c->refused_since == 0) {
             c->refused_since = shard->now;
+            expiry_watch(c);
             shard->counters.publish_refused++;
             shard_log(shard, LOG_WARNING, "%s (%s) waits: a queue or the store is full", c->peer,
                       shard_text(c->session->client_id));

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/overfull.h"
+#include "broker/retained.h"
 #include "broker/session.h"
 
 /* One subscription that takes the message. */
@@ -153,7 +154,7 @@ static void route_retain(struct route *r, struct message *m) {
     if (value == NULL) {
         broker->cleared_lsn = m->lsn;
     }
-    message_unref(topic_retained_set(broker->retained, message_topic(m), value));
+    retained_set(broker, message_topic(m), value);
 }
 
 /* ---- mail ---- */
@@ -275,16 +276,6 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         lock_give(&broker->lock);
     }
     return result;
-}
-
-void route_forget_retained(struct shard *shard, const struct message *m) {
-    struct broker *broker = shard->broker;
-    struct record record = {.kind = RECORD_MESSAGE,
-                            .message = {.set_retained = true,
-                                        .accepted_at = shard->wall,
-                                        .parts = {.retain = true, .topic = message_topic(m)}}};
-    broker->cleared_lsn = store_stage(broker->store, &record);
-    message_unref(topic_retained_set(broker->retained, message_topic(m), NULL));
 }
 
 static struct message_parts retained_parts(const struct message *m) {

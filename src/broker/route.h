@@ -28,8 +28,6 @@ struct route_result route_message(struct shard *shard, const struct route_reques
 /* Gives a retained message to one session: its own MESSAGE record when the session is durable. Takes a reference.
  * False: the session's queue or outbox is full. */
 bool route_retained(struct session *session, struct message *m, uint8_t qos);
-/* Removes an expired retained message, which may be freed by it. The broker's lock is held. */
-void route_forget_retained(struct shard *shard, const struct message *m);
 /* Mail that found its ring full is tried again. */
 void route_send_late(struct shard *shard);
 void route_send_mail(struct shard *shard, unsigned to, const struct mail *mail);

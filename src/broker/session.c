@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/connection.h"
+#include "broker/expiry.h"
 #include "broker/will.h"
 
 /* ---- life ---- */
@@ -82,6 +83,7 @@ void session_forget(struct session *s) {
     shard->counters.held_ids -= s->in.count;
     shard->counters.sessions--;
     list_remove(&s->deep_link);
+    heap_remove(&shard->due, &s->due);
     list_remove(&s->overfull_link);
     s->inlet->session = NULL;
     broker->outside.reclaim(broker->outside.user, s->inlet, inlet_free);
@@ -165,6 +167,7 @@ void session_disconnected(struct session *s, bool graceful) {
         session_end(s, MUTANT_B8);
     } else {
         (void)session_stage_state(s);
+        expiry_arm(s);
     }
 }
 

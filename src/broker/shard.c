@@ -140,6 +140,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     }
     shard_let_go(shard);
     (void)overfull_work(shard);
+    expiry_go_on(shard);
     if (!list_empty(&shard->paused)) {
         shard_resume_paused(shard);
     }
@@ -209,12 +210,7 @@ void shard_stop(struct shard *shard) {
 
 void shard_tick(struct shard *shard) {
     must(shard->in_turn);
-    for (uint32_t i = 0; i < shard->slot_count; i++) {
-        if (shard->slots[i].connection != NULL) {
-            expiry_connection(shard->slots[i].connection);
-        }
-    }
-    expiry_sessions(shard);
+    expiry_tick(shard);
 }
 
 /* ---- out ---- */
@@ -277,7 +273,8 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
 struct turn_result shard_turn_end(struct shard *shard) {
     must(shard->in_turn);
     struct turn_result result = {.wake = shard->wake_set,
-                                 .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull),
+                                 .again =
+                                     !list_empty(&shard->paused) || !list_empty(&shard->overfull) || shard->expiring,
                                  .late = shard->late_count > 0};
     shard->in_turn = false;
     shard->wake_set = 0;

@@ -9,6 +9,7 @@
 
 #include <stdarg.h>
 
+#include "base/heap.h"
 #include "base/list.h"
 #include "base/lock.h"
 #include "base/map.h"
@@ -75,6 +76,7 @@ struct session {
     uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
     uint8_t protocol;          /* of the last CONNECT */
     bool durable;
+    struct heap_node due;      /* in shard.due while the client is away: its expiry, or its will */
     struct link deep_link;     /* in shard.deep: its queue is deeper than the window of memory */
     uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
     struct link overfull_link; /* in shard.overfull: a publisher of this shard found its queue full */
@@ -130,6 +132,8 @@ struct connection {
     struct link dirty_link;
     struct link gated_link; /* in shard.gated: its outbox waits for the disk */
     struct link pause_link; /* in shard.paused */
+    struct link busy_link;  /* in shard.busy */
+    struct heap_node due;   /* in shard.connections_due */
     struct link heirs;      /* connections whose CONNECT takes the session from this one, in order */
     struct link heir_link;  /* in another's heirs, or in shard.heirs */
 };
@@ -165,15 +169,19 @@ struct shard {
     enum store_pressure pressure; /* as last asked */
     struct connection_slot *slots;
     uint32_t slot_count, slot_capacity, slot_free;
-    struct map_bytes by_client; /* client id -> session */
-    struct map64 by_id;         /* session id -> session */
-    struct link dirty;          /* connections to look at */
-    struct link gated;          /* connections whose outbox waits for the disk */
-    struct link paused;         /* connections that are not read from */
-    struct link deep;           /* sessions whose queue is deeper than the window of memory */
-    struct link heirs;          /* connections whose CONNECT has waited and goes on */
-    struct link overfull;       /* sessions whose full queue this shard's own publishers have met */
-    uint64_t *overfull_ended;   /* hashes of client ids whose sessions were ended for that, a ring; NULL: none yet */
+    struct map_bytes by_client;  /* client id -> session */
+    struct map64 by_id;          /* session id -> session */
+    struct link dirty;           /* connections to look at */
+    struct link gated;           /* connections whose outbox waits for the disk */
+    struct link paused;          /* connections that are not read from */
+    struct link deep;            /* sessions whose queue is deeper than the window of memory */
+    struct link heirs;           /* connections whose CONNECT has waited and goes on */
+    struct link busy;            /* connections that were used since the last tick but one */
+    struct heap due;             /* sessions whose client is away, by store time */
+    struct heap connections_due; /* what connections must have said by then; they may have said it meanwhile */
+    bool expiring;               /* more is due than one turn has done */
+    struct link overfull;        /* sessions whose full queue this shard's own publishers have met */
+    uint64_t *overfull_ended;    /* hashes of client ids whose sessions were ended for that, a ring; NULL: none yet */
     uint32_t overfull_ended_at;
     mono_ms_t retried_at;  /* when refused publishes were tried last */
     lsn_t ended_lsn;       /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
@@ -203,8 +211,11 @@ struct broker {
     struct lock lock; /* writers of the trie; all use of the retained index */
     struct topic_trie *trie;
     struct topic_retained *retained;
-    _Atomic lsn_t overfull_lsn; /* of the last SESSION_END of a session whose queue was full */
-    lsn_t cleared_lsn;          /* of the last record that cleared a retained message; under the lock */
+    _Atomic lsn_t overfull_lsn;    /* of the last SESSION_END of a session whose queue was full */
+    struct heap retained_due;      /* deadlines of retained messages */
+    struct map64 retained_dues;    /* the message -> its deadline */
+    _Atomic int64_t retained_next; /* the first of them; INT64_MAX: none. Read without the lock */
+    lsn_t cleared_lsn;             /* of the last record that cleared a retained message; under the lock */
     unsigned shard_count;
     struct shard *shards[SHARDS_MAX];
     struct ring *rings; /* [from * shard_count + to] */

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "broker/connection.h"
+#include "broker/retained.h"
 #include "broker/route.h"
 #include "broker/session.h"
 #include "topic/topic.h"
@@ -30,14 +31,12 @@ static bool retained_collect(void *user, void *value) {
     return true;
 }
 
-/* Takes those out, from number `begin` on, that have expired: out of the list and out of the index, whose lock is held.
- */
-static void retained_expire(struct shard *shard, struct retained_list *list, size_t begin) {
+/* Takes those out, from number `begin` on, that have expired. */
+static void retained_skip(const struct shard *shard, struct retained_list *list, size_t begin) {
     size_t kept = begin;
     for (size_t i = begin; i < list->count; i++) {
         struct message *m = list->items[i];
-        if (m->expires_at != 0 && m->expires_at <= shard->wall) {
-            route_forget_retained(shard, m);
+        if (!retained_fresh(m, shard->wall)) {
             message_unref(m);
         } else {
             list->items[kept] = m;
@@ -82,7 +81,7 @@ static void subscribe_enter(struct session *session, const struct packet_filter 
         list->current_qos = f->qos;
         size_t begin = list->count;
         topic_retained_match(broker->retained, f->filter, retained_collect, list);
-        retained_expire(session->shard, list, begin);
+        retained_skip(session->shard, list, begin);
     }
     lock_give(&broker->lock);
 }

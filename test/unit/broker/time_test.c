@@ -266,26 +266,68 @@ static void a_waiting_message_expires(void **state) {
     world_close(w);
 }
 
-static void an_expired_retained_message_is_removed_when_it_is_met(void **state) {
+static void is_cleared(struct world *w, lsn_t lsn, const char *topic) {
+    struct record record = fake_record_of(&w->store, lsn);
+    assert_int_equal(record.kind, RECORD_MESSAGE);
+    assert_true(record.message.set_retained && record.message.parts.payload.len == 0);
+    assert_true(span_equal(record.message.parts.topic, span_str(topic)));
+}
+
+static void an_expired_retained_message_is_removed(void **state) {
     (void)state;
-    struct world *w = world_of(1);
+    struct world *w = world_of(2);
     struct peer p;
     w->at_once = true;
     joined(&p, w, PROTOCOL_5, "p", false);
     say_publish(&p, &(struct publishing){.topic = "r/1", .payload = "x", .retain = true, .expiry_s = 5});
     say_publish(&p, &(struct publishing){.topic = "r/2", .payload = "x", .retain = true});
-    later(w, 6000);
+    say_publish(&p, &(struct publishing){.topic = "r/3", .payload = "x", .retain = true, .expiry_s = 5});
+    say_publish(&p, &(struct publishing){.topic = "r/3", .payload = "y", .retain = true, .expiry_s = 50});
+    say_publish(&p, &(struct publishing){.topic = "r/4", .payload = "x", .retain = true, .expiry_s = 5});
+    say_publish(&p, &(struct publishing){.topic = "r/4", .retain = true});
+    later(w, 4999);
     lsn_t last = w->store.last;
+    later(w, 1); /* nobody subscribes meanwhile */
+    assert_int_equal(w->store.last, last + 1);
+    is_cleared(w, last + 1, "r/1");
     subscribed(&p, "r/+", 0);
-    expect(&p, "PUBLISH qos=0 retain topic=\"r/2\"");
+    expect(&p, "PUBLISH qos=0 retain");
+    expect(&p, "PUBLISH qos=0 retain");
     expect_silence(&p);
-    assert_int_equal(w->store.last, last + 1);
-    struct record record = fake_record_of(&w->store, last + 1);
-    assert_true(record.message.set_retained && record.message.parts.payload.len == 0);
-    assert_true(span_equal(record.message.parts.topic, SPAN("r/1")));
+    later(w, 45000);
+    is_cleared(w, last + 2, "r/3");
+    assert_int_equal(w->store.last, last + 2);
+    peer_close(&p);
+    world_close(w);
+}
+
+enum { MANY_RETAINED = 1800 };
+
+/* Not more in one turn than it may take; nobody gets what only waits to be cleared. */
+static void many_expire_in_slices(void **state) {
+    (void)state;
+    struct world *w = world_of(1);
+    struct peer p;
+    char topic[20];
+    w->at_once = true;
+    joined(&p, w, PROTOCOL_5, "p", false);
+    for (int i = 0; i < MANY_RETAINED; i++) {
+        (void)snprintf(topic, sizeof topic, "r/%d", i);
+        say_publish(&p, &(struct publishing){.topic = topic, .payload = "x", .retain = true, .expiry_s = 5});
+    }
+    lsn_t last = w->store.last;
+    w->now += 5000;
+    w->wall += 5000;
+    turn_begin(w, 0);
+    assert_in_range(w->store.last, last + 1, last + MANY_RETAINED / 2);
     subscribed(&p, "r/#", 0);
-    expect(&p, "PUBLISH qos=0 retain topic=\"r/2\"");
-    assert_int_equal(w->store.last, last + 1);
+    expect_silence(&p);
+    for (int i = 0; w->store.last < last + MANY_RETAINED; i++) {
+        assert_true(turn_end(w, 0).again && i < 10);
+        turn_begin(w, 0);
+    }
+    assert_false(turn_end(w, 0).again);
+    turn_begin(w, 0);
     peer_close(&p);
     world_close(w);
 }
@@ -294,7 +336,7 @@ static void load_expired(const struct store_sink *sink, void *user) {
     const struct world *w = user;
     for (int i = 0; i < 2; i++) {
         struct message_parts parts = {.retain = true,
-                                      .expires_at = w->wall + (i == 0 ? -1 : 1),
+                                      .expires_at = w->wall + (i == 0 ? -1 : 1000),
                                       .topic = i == 0 ? SPAN("old") : SPAN("new"),
                                       .payload = SPAN("x")};
         sink->retained(sink->user, message_create(&parts));
@@ -308,7 +350,50 @@ static void expired_retained_messages_leave_the_store_at_the_start(void **state)
     w->store.load_user = w;
     world_open(w, 1);
     assert_int_equal(w->store.last, 1);
-    assert_true(span_equal(fake_record_of(&w->store, 1).message.parts.topic, SPAN("old")));
+    is_cleared(w, 1, "old");
+    world_close(w);
+}
+
+/* One that has expired, and the wills of clients whose connection the stop has ended: on its topic, and on others. */
+static void load_expired_and_wills(const struct store_sink *sink, void *user) {
+    const struct world *w = user;
+    for (session_id_t id = 1; id <= 3; id++) {
+        struct record_session session = {.client_id = id == 1   ? SPAN("a")
+                                                      : id == 2 ? SPAN("b")
+                                                                : SPAN("c"),
+                                         .expiry_s = 100,
+                                         .protocol = 5};
+        sink->session(sink->user, id, &session);
+    }
+    for (session_id_t id = 1; id <= 3; id++) {
+        struct record_will will = {
+            .session_id = id,
+            .parts = {.retain = true, .topic = id == 3 ? SPAN("other") : SPAN("topic"), .payload = SPAN("offline")}};
+        sink->will(sink->user, &will);
+    }
+    struct message_parts parts = {
+        .retain = true, .expires_at = w->wall - 1, .topic = SPAN("topic"), .payload = SPAN("online")};
+    sink->retained(sink->user, message_create(&parts));
+}
+
+static void a_will_takes_the_place_of_an_expired_message_at_the_start(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer p;
+    w->at_once = true;
+    w->store.load = load_expired_and_wills;
+    w->store.load_user = w;
+    world_open(w, 1);
+    joined(&p, w, PROTOCOL_311, "p", false);
+    subscribed(&p, "#", 0);
+    for (int i = 0; i < 2; i++) {
+        expect(&p, "PUBLISH qos=0 retain");
+    }
+    expect_silence(&p);
+    tick(w, 1000);
+    subscribed(&p, "topic", 0);
+    expect(&p, "PUBLISH qos=0 retain topic=\"topic\" bytes=7");
+    peer_close(&p);
     world_close(w);
 }
 
@@ -400,7 +485,9 @@ int main(void) {
         cmocka_unit_test(a_takeover_publishes_the_will_unless_it_is_delayed),
         cmocka_unit_test(wills_survive_the_broker),
         cmocka_unit_test(a_waiting_message_expires),
-        cmocka_unit_test(an_expired_retained_message_is_removed_when_it_is_met),
+        cmocka_unit_test(an_expired_retained_message_is_removed),
+        cmocka_unit_test(many_expire_in_slices),
+        cmocka_unit_test(a_will_takes_the_place_of_an_expired_message_at_the_start),
         cmocka_unit_test(expired_retained_messages_leave_the_store_at_the_start),
         cmocka_unit_test(a_silent_client_is_closed),
         cmocka_unit_test(a_pause_is_not_held_against_the_client),

@@ -1,0 +1,20 @@
+/* The retained messages that all shards share, and the one place where they expire. Private to this folder.
+ *
+ * A message that expires has its deadline here exactly as long as the index has the message: whoever replaces or clears
+ * it goes through retained_set(). Those that are due are cleared by one shard, some in each turn, and their clearing is
+ * recorded (B10); until then nobody is given them any more (retained_fresh). Thread: the broker's lock is held, or no
+ * shard runs yet. */
+#pragma once
+
+#include "broker/state.h"
+
+/* Sets the retained message of a topic (takes a reference), or clears it (NULL). */
+void retained_set(struct broker *broker, struct span topic, struct message *m);
+/* False when it has expired and only waits to be cleared. */
+static inline bool retained_fresh(const struct message *m, wall_ms_t time) {
+    return m->expires_at == 0 || m->expires_at > time;
+}
+/* Clears some of those that have expired; takes the lock. True when there are more. */
+bool retained_expire(struct shard *shard);
+/* Frees what keeps the deadlines. */
+void retained_deinit(struct broker *broker);
