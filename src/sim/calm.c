@@ -20,7 +20,8 @@ static bool calm_conn(struct world *w, int at) {
         world_act(w, ACTION_MOVED, at);
     } else if (c->broker == BROKER_END_OPEN && c->to_broker.len > 0 && !c->paused && !c->closing) {
         world_act(w, ACTION_TO_BROKER, at);
-    } else if (c->broker == BROKER_END_OPEN && c->to_broker.fin) {
+    } else if (c->broker == BROKER_END_OPEN && c->to_broker.fin &&
+               ((c->to_broker.len == 0 && !c->paused) || c->closing)) {
         world_act(w, ACTION_BROKER_SEES_END, at);
     } else if (c->client_open && c->to_client.len > 0 && (!world_is_pest(w, c->client) || pest_reads(w, c))) {
         world_act(w, ACTION_TO_CLIENT, at);

@@ -109,7 +109,7 @@ static void judge_ending(struct world *w, struct model *m, const struct mini_pac
         if (bye.will >= 0) {
             oracle_will_cancelled(w, bye.will);
         }
-        if (bye.ends_session && p->session_present) {
+        if (bye.ends_session && p->session_present && !m->unanswered) {
             world_fail(w, "session", "c%d: Session Present, though it had ended it with DISCONNECT", m->index);
         }
     }

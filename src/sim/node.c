@@ -101,6 +101,7 @@ static void conns_lost(struct world *w) {
 static wall_ms_t node_time(struct world *w) {
     const wall_ms_t now = clock_now(&w->node.clock, w->node.machine.store, w->wall, w->now);
     wallclock_judge(w, now, false);
+    wallclock_seen(w);
     return now;
 }
 
@@ -293,12 +294,14 @@ static void conn_reads(struct world *w, struct conn *c, size_t bytes) {
     }
 }
 
-/* The client is back on another connection: what has arrived of this one is read at once. */
+/* The client is back on another connection: what has arrived of this one is read at once. In a world with wills that is
+ * all; in others a part of it may still be on its way. */
 static void conn_drain(struct world *w, struct conn *c) {
     struct shard *shard = broker_shard(w->node.broker, c->shard);
     uint8_t copy[SIM_PIPE_BYTES];
     const size_t all = c->to_broker.len;
-    const size_t bytes = choose(w->choices, 2) == 0 ? all : choose(w->choices, (uint32_t)all + 1);
+    const bool whole = w->plan->wills || choose(w->choices, 2) == 0;
+    const size_t bytes = whole ? all : choose(w->choices, (uint32_t)all + 1);
     memcpy(copy, c->to_broker.bytes, bytes);
     pipe_drop_front(&c->to_broker, bytes);
     conn_reads(w, c, bytes);
@@ -500,7 +503,11 @@ bool node_wants_commit(const struct world *w) {
 
 bool node_commit(struct world *w) {
     const bool did = machine_commit(&w->node.machine);
-    return node_alive(w) && did;
+    const bool alive = node_alive(w);
+    if (alive && !machine_wants_commit(&w->node.machine)) {
+        wallclock_noted(w);
+    }
+    return alive && did;
 }
 
 bool node_checkpoint(struct world *w, bool all) {
@@ -529,6 +536,7 @@ struct shard_counters node_counters(const struct world *w) {
 void node_fork(struct world *to, const struct world *from, enum sim_power how) {
     struct node *n = &to->node;
     memset(n, 0, sizeof *n);
+    n->starts = from->node.starts;
     machine_fork(&n->machine, &from->node.machine, to->choices, how);
     places_clear(n);
     absence_down(to);

@@ -146,6 +146,7 @@ static void draw_wills(struct plan *p, struct prng *r) {
     p->weight[ACTION_DISCONNECT] = ONE_OF(r, 0, 4, 12);
     p->weight[ACTION_CUT] = ONE_OF(r, 0, 4, 12);
     p->broker.queue_messages_max = p->refusals ? ONE_OF(r, 6, 12) : 100000;
+    p->broker.queue_policy = QUEUE_REFUSE;
 }
 
 void plan_draw_world(struct plan *p, uint64_t seed, enum plan_world world) {

@@ -41,8 +41,10 @@ static void time_taken(struct world *w, int64_t ms) {
         w->clients[i].ended_at -= w->clients[i].ended_at != 0 ? ms : 0;
     }
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        w->conns[i].opened_at -= ms;
         w->conns[i].end.at -= w->conns[i].end.at != 0 ? ms : 0;
     }
+    world_time(w);
 }
 
 static void judge_start(struct world *w, wall_ms_t store) {
@@ -57,6 +59,7 @@ static void judge_start(struct world *w, wall_ms_t store) {
     if (more > 0) {
         time_taken(w, more);
     }
+    k->ahead_seen = k->back_seen = 0;
     k->time_lost = k->time_lost || more < -TOLERANCE_MS;
 }
 
@@ -76,6 +79,14 @@ void wallclock_judge(struct world *w, wall_ms_t store, bool starts) {
     k->at = w->now;
 }
 
+void wallclock_seen(struct world *w) {
+    w->clock.ahead_seen = w->clock.ahead;
+    w->clock.back_seen = w->clock.back;
+}
+
 void wallclock_noted(struct world *w) {
-    w->clock.ahead = w->clock.back = 0;
+    struct wallclock *k = &w->clock;
+    k->ahead -= k->ahead_seen;
+    k->back -= k->back_seen;
+    k->ahead_seen = k->back_seen = 0;
 }

@@ -16,12 +16,13 @@ struct world;
 #define SIM_WALL_BEGIN 1700000000000
 
 struct wallclock {
-    bool set;        /* the broker has been given a time */
-    wall_ms_t store; /* the last */
-    mono_ms_t at;    /* when */
-    int64_t ahead;   /* steps forward that may not be noted on the disk */
-    int64_t back;    /* steps back */
-    bool time_lost;  /* store time is behind real time */
+    bool set;                      /* the broker has been given a time */
+    wall_ms_t store;               /* the last */
+    mono_ms_t at;                  /* when */
+    int64_t ahead;                 /* steps forward that may not be noted on the disk */
+    int64_t back;                  /* steps back */
+    int64_t ahead_seen, back_seen; /* of them, those that the broker has seen: their record is staged */
+    bool time_lost;                /* store time is behind real time */
 };
 
 /* Somebody sets the clock: forward or back by up to days, or right. */
@@ -30,5 +31,6 @@ void wallclock_step(struct world *w);
 void wallclock_forgotten(struct world *w);
 /* The broker is given this time; `starts`: its first since the start of the process. */
 void wallclock_judge(struct world *w, wall_ms_t store, bool starts);
-/* All steps until now are noted on the disk. */
+/* The broker looks at the wall clock; all that is staged is on the disk. */
+void wallclock_seen(struct world *w);
 void wallclock_noted(struct world *w);

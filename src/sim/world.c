@@ -154,7 +154,8 @@ static void options_of_conn(struct options *o, int at) {
     if (up && c->broker == BROKER_END_MOVING) {
         option(o, ACTION_MOVED, at);
     }
-    if (broker_open && c->to_broker.fin && (c->to_broker.len == 0 || c->closing)) {
+    const bool reads = !c->paused || !o->w->plan->wills; /* else it may not see the end yet */
+    if (broker_open && c->to_broker.fin && ((c->to_broker.len == 0 && reads) || c->closing)) {
         option(o, ACTION_BROKER_SEES_END, at);
     }
     if (c->client_open && c->to_client.fin && c->to_client.len == 0) {

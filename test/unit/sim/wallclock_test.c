@@ -73,6 +73,7 @@ static void a_step_is_excused_until_it_is_noted(void **state) {
     expect(w, true);
     w = world();
     w->clock.ahead = DAY;
+    wallclock_seen(w);
     wallclock_noted(w);
     wallclock_judge(w, 5 * SECOND + DAY, true);
     expect(w, false);
