@@ -49,6 +49,7 @@ struct conn {
     bool want_write;    /* the broker's outbox had more than there was space for */
     mono_ms_t close_at; /* while closing: patience ends */
     mono_ms_t opened_at;
+    mono_ms_t unread_ms;  /* for so long something of the client's has been on its way: half a packet may have come */
     size_t received;      /* bytes that the broker has read */
     size_t connect_bytes; /* of its CONNECT */
     bool connect_clean;   /* which starts clean */

@@ -419,7 +419,9 @@ static void pass_time(struct world *w) {
         struct conn *c = &w->conns[i];
         bool connecting = c->used && (!c->client_open || world_conn_of(w, c->client) != (int)i ||
                                       !world_is_connected(w, c->client) || w->plan->clients[c->client].keep_alive != 0);
-        c->excused = c->excused || (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000) ||
+        c->unread_ms = c->used && c->to_broker.len > 0 ? c->unread_ms + ms : 0;
+        c->excused = c->excused || c->unread_ms >= w->plan->broker.packet_timeout_ms - 1000 ||
+                     (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000) ||
                      world_may_be_overfull(w, c->client);
     }
     world_time(w);
