@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """Attacks one broker after the other, while well-behaved clients are measured.
 
-  test/hostile/run.py [--short] [--broker BINARY] [--conf LINE]... [--disk] [--list] [--keep] [ATTACK...]
+  test/hostile/run.py [--short | --stage] [--p99 MS] [--broker BINARY] [--conf LINE]... [--disk] [--list] [--keep]
+                      [ATTACK...]
 
 ATTACK is an attack's name or a part of it. Each gets a broker with default options and, where it knows them, with
 `memory_limit 512M` and `store_limit 2G`. Before it and during it a publisher and a subscriber at QoS 2 from another
@@ -9,7 +10,7 @@ address send 125 messages a second, and newcomers connect. One line for each:
 
   NAME  p99 and max in ms (before the attack, under it)  lost dup  memory and disk at their peak  what is left afterwards
 
-It fails when p99 is over 50 ms, or over twice what it was before the attack on a machine that is that busy; when a
+It fails when p99 is over 50 ms (--p99), or over twice what it was before the attack on a machine that is that busy; when a
 message is lost, doubled, refused or stuck, a connection of the well-behaved is cut, a newcomer waits for more than a
 second; when memory or disk go over their limits, the broker dies or does not stop cleanly; or when it is not back at
 rest a while after the attackers have gone and their sessions were ended. Exit status 0 only if all passed."""
@@ -37,6 +38,10 @@ MEMORY_MB, DISK_MB = 512, 2048
 P99_MS, ENTRY_MS = 50, 1000
 REST_MEMORY_MB, REST_DISK_MB = 64, 40  # above what they were before the attack
 REST_SECONDS, REST_SECONDS_SHORT = 60, 8
+
+# Attacks that the broker stands, one of each kind, in a minute and a half. docs/hostile.md has the others.
+STAGE = ('connection_churn', 'half_connects', 'takeover_storm', 'giant_connects', 'garbage', 'publish_flood', 'held_ids',
+         'wrong_acks', 'absent_subscriber')
 
 
 def kept_files():
@@ -221,7 +226,7 @@ class Trial:
             time.sleep(.1)
 
     def judge(self, calm, storm, totals, watch):
-        most = max(P99_MS, 2 * calm['p99'])
+        most = max(self.a.p99, 2 * calm['p99'])
         self.fault(storm['p99'] > most, f'p99 {storm["p99"]:.0f} ms')
         self.fault(storm['entry'] > ENTRY_MS, f'a newcomer waited {storm["entry"]:.0f} ms or was not served')
         for key, words in (('lost', 'lost'), ('dup', 'doubled'), ('refused', 'refused'), ('stuck', 'never accepted'),
@@ -258,12 +263,16 @@ class Trial:
 
 
 def chosen(a):
+    if a.stage:
+        return list(STAGE)
     return [n for n in attacks.ATTACKS if not a.attack or any(part in n for part in a.attack)]
 
 
 def main():
     p = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     p.add_argument('--short', action='store_true', help='a few seconds for each attack')
+    p.add_argument('--stage', action='store_true', help='the short form of those that the broker stands, and no others')
+    p.add_argument('--p99', type=float, default=P99_MS, help='milliseconds, the bound of the latency; %(default)s')
     p.add_argument('--broker', default=os.path.join(os.environ.get('QUARTET_BUILD', brokers.ROOT + '/build/release'),
                                                     'bin/quartetd'), help='another quartetd')
     p.add_argument('--conf', action='append', default=[], help='a configuration line')
@@ -276,6 +285,7 @@ def main():
         for name in chosen(a):
             print(f'{name:26} {" ".join(attacks.ATTACKS[name].__doc__.split())}')
         return 0
+    a.short = a.short or a.stage
     a.broker = os.path.abspath(a.broker)
     kept_files()
     if not a.disk:
@@ -289,6 +299,9 @@ def main():
         trial = Trial(a, name, lines)
         print(trial.run(), flush=True)
         passed, failed = passed + (not trial.wrong), failed + bool(trial.wrong)
+    for name in attacks.ATTACKS if a.stage else ():
+        if name not in STAGE:
+            print(f'not among them: {name}')
     print(f'summary: passed={passed} failed={failed}')
     return 0 if not failed else 1
 
