@@ -161,7 +161,8 @@ void conn_end(struct conn *c) {
 static ssize_t conn_receive(struct conn *c) {
     struct loop *loop = loop_of(c);
     c->readable = false;
-    ssize_t got = recv(c->fd, loop->scratch, LOOP_SCRATCH_BYTES, 0);
+    ssize_t got = recv(c->fd, loop->scratch, loop->read_bytes, 0);
+    c->eager = got == (ssize_t)loop->read_bytes;
     if (got > 0 && !lingering(c)) {
         shard_bytes(loop->shard, c->handle, span_of(loop->scratch, (size_t)got));
     }
@@ -328,7 +329,8 @@ static bool conn_drain(struct conn *c) {
     }
     if (c->drained >= DRAIN_BYTES_MAX) {
         shard_drained(loop->shard, c->handle);
-    } else if (!link_linked(&c->turn_link)) {
+    } else {
+        list_remove(&c->turn_link);
         list_push_back(&loop->draining, &c->turn_link);
         loop->more = true;
     }

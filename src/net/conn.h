@@ -24,6 +24,7 @@ struct conn {
     bool failed : 1;      /* the socket has an error: read what is left, then close */
     bool hung_up : 1;     /* the peer has shut down its side, seen while we did not read */
     bool blocked : 1;     /* the socket took less than it was offered */
+    bool eager : 1;       /* the last read took all that it may: more is there */
     bool disk_waiter : 1; /* counted in loop->disk_waiters */
 };
 

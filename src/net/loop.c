@@ -23,7 +23,8 @@
 #define PAUSED_LOOK_MS 10    /* while a connection is not read from: the broker tries again */
 #define STOP_AFTER_MS 5000   /* for outboxes to become empty at a stop */
 #define STOP_LOOK_MS 50
-#define RING_AFTER_NS 300000 /* of a turn: what it has staged goes on its way to the disk */
+#define RING_AFTER_NS 300000  /* of a turn: what it has staged goes on its way to the disk */
+#define READ_UNTIL_NS 1500000 /* of a turn: then those who have sent much wait for the next one */
 
 static void loop_again(uv_idle_t *idle) {
     (void)idle;
@@ -229,14 +230,49 @@ static void loop_ring(struct loop *loop) {
     }
 }
 
+/* How much each gets in the next turn, when as many are ready then as were in this one. */
+static size_t loop_share(size_t ready) {
+    size_t share = LOOP_TURN_BYTES / (ready + 1);
+    return share > LOOP_SCRATCH_BYTES     ? LOOP_SCRATCH_BYTES
+           : share < LOOP_SHARE_BYTES_MIN ? LOOP_SHARE_BYTES_MIN
+                                          : share;
+}
+
+/* What the events of one connection ask for. */
+static void loop_read_one(struct loop *loop, struct conn *c) {
+    conn_events(c);
+    if (loop->staged && uv_hrtime() - loop->began_ns > RING_AFTER_NS) {
+        loop_ring(loop);
+    }
+}
+
+/* First those who have sent a little, then the others for as long as a turn may take; who is left is first the next
+ * time. */
 static void loop_read(struct loop *loop) {
     struct link *l;
+    struct link eager;
+    list_init(&eager);
+    size_t ready = 0;
     while ((l = list_pop_front(&loop->ready)) != NULL) {
-        conn_events(container_of(l, struct conn, turn_link));
-        if (loop->staged && uv_hrtime() - loop->began_ns > RING_AFTER_NS) {
-            loop_ring(loop);
+        struct conn *c = container_of(l, struct conn, turn_link);
+        ready++;
+        if (c->eager) {
+            list_push_back(&eager, l);
+        } else {
+            loop_read_one(loop, c);
         }
     }
+    while ((l = list_pop_front(&eager)) != NULL) {
+        loop_read_one(loop, container_of(l, struct conn, turn_link));
+        if (uv_hrtime() - loop->began_ns > READ_UNTIL_NS) {
+            break;
+        }
+    }
+    while ((l = list_pop_front(&eager)) != NULL) {
+        list_push_back(&loop->ready, l);
+        loop->more = true;
+    }
+    loop->read_bytes = loop_share(ready);
 }
 
 static void loop_tick(struct loop *loop) {
@@ -424,6 +460,7 @@ void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index) {
     list_init(&loop->ending);
     inbox_init(&loop->inbox);
     loop->scratch = mem_alloc(LOOP_SCRATCH_BYTES);
+    loop->read_bytes = LOOP_SCRATCH_BYTES;
     must(uv_loop_init(&loop->uv) == 0);
     must(uv_check_init(&loop->uv, &loop->check) == 0);
     must(uv_idle_init(&loop->uv, &loop->again) == 0);

@@ -72,6 +72,7 @@ struct loop {
     struct link draining; /* connections to be read on in the next turn, to their end */
     struct link ending;   /* connections that end at a deadline, by deadline */
     uint8_t *scratch;     /* what is read goes here first */
+    size_t read_bytes;    /* most that one connection gets read in this turn */
     mono_ms_t now;
     mono_ms_t next_tick;
     mono_ms_t stop_at;         /* while stopping: when to give up */
@@ -85,8 +86,11 @@ struct loop {
     bool stopping;
 };
 
-/* How much one recv takes, and so what one connection gets read in one turn. */
-#define LOOP_SCRATCH_BYTES (256U * 1024)
+/* Most that one recv takes, and so what one connection gets read in one turn; when many are ready they share so much,
+ * so that one who waits for an answer waits for a part of what all others send. */
+#define LOOP_SCRATCH_BYTES (64U * 1024)
+#define LOOP_TURN_BYTES (256U * 1024)
+#define LOOP_SHARE_BYTES_MIN (8U * 1024)
 
 /* The wall clock, and the one that nobody can set and that counts sleep. */
 wall_ms_t loop_wall(void);
