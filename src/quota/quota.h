@@ -1,0 +1,102 @@
+/* Accounts: who has taken how much of what is bounded, and who is over what.
+ *
+ *     all ─┬─ owner "192.0.2.7" ─┬─ a session, a connection: numbers of their own, what they took is given back
+ *          │                     └─ ...
+ *          └─ owner "unix"
+ *
+ * Whoever takes something of a peer's reserves it before anything changes: on the whole path from the owner up, or not
+ * at all. What is given back is what was taken, so that after a drain every account is zero. An owner is whoever the
+ * sum is held against: the address of a peer, until there are users. It has no more than a share of everything, so that
+ * nobody is refused because of somebody else.
+ *
+ * Thread: accounts are shared by all shards; numbers are atomic and relaxed. Two that reserve at one time may both be
+ * refused the last piece, never both get it. Limits: one account for each owner that has anything; it goes with its
+ * last reference. Does not know: packets, sessions, time, what the rows mean. Durability: none, what is durable is
+ * reserved again when it is loaded. */
+#pragma once
+
+#include <stdatomic.h>
+
+#include "base/span.h"
+
+/*      name, what it counts */
+#define QUOTA_ROWS(ROW)                                                                                                \
+    ROW(CONNECTIONS, "connections")                                                                                    \
+    ROW(SESSIONS, "sessions")                                                                                          \
+    ROW(SUBSCRIPTIONS, "subscriptions")                                                                                \
+    ROW(KEPT_BYTES, "bytes of memory for sessions and subscriptions")                                                  \
+    ROW(RETAINED, "retained messages")                                                                                 \
+    ROW(RETAINED_BYTES, "bytes of memory for retained messages")                                                       \
+    ROW(INPUT_BYTES, "bytes that were received and wait")                                                              \
+    ROW(OUTPUT_BYTES, "bytes that wait to be sent")
+
+enum quota_row {
+#define QUOTA_ENUM(name, text) QUOTA_##name,
+    QUOTA_ROWS(QUOTA_ENUM)
+#undef QUOTA_ENUM
+        QUOTA_ROW_COUNT
+};
+
+enum quota_level { QUOTA_OWNER, QUOTA_ALL, QUOTA_LEVEL_COUNT };
+
+/* What may be taken at most; 0: no bound. */
+struct quota_limits {
+    uint64_t most[QUOTA_LEVEL_COUNT][QUOTA_ROW_COUNT];
+};
+
+struct account {
+    struct account *parent; /* NULL: it is everybody's */
+    const uint64_t *most;   /* [row] */
+    enum quota_level level;
+    _Atomic uint64_t taken[QUOTA_ROW_COUNT];
+    _Atomic uint64_t refused[QUOTA_ROW_COUNT]; /* reservations that this account has refused, by row */
+};
+
+/* So much of one row. */
+struct quota_need {
+    enum quota_row row;
+    uint64_t amount;
+};
+
+/* What a refused reservation was over. */
+struct quota_over {
+    enum quota_row row;
+    enum quota_level level;
+};
+
+struct quota;
+
+/* Makes the accounts of one broker; copies the limits. `seed` is for hash places. */
+struct quota *quota_create(const struct quota_limits *limits, uint64_t seed);
+/* Frees all accounts, whatever is taken. */
+void quota_destroy(struct quota *q);
+struct account *quota_all(struct quota *q);
+/* The account of an owner, made when there is none; `name` is copied. One reference for the caller. */
+struct account *quota_owner(struct quota *q, struct span name);
+/* Gives a reference back; the account goes with the last one. NULL is allowed. */
+void quota_owner_unref(struct quota *q, struct account *owner);
+struct span quota_owner_name(const struct account *owner);
+
+/* Takes all needs on the whole path, or nothing: false, and `over` (may be NULL) says what was over. */
+bool quota_reserve(struct account *account, const struct quota_need *needs, size_t count, struct quota_over *over);
+/* The same for what is there already and cannot be refused any more: what the store brought back. */
+void quota_take(struct account *account, const struct quota_need *needs, size_t count);
+/* Gives back what was taken. More than that is an error of ours. */
+void quota_give(struct account *account, const struct quota_need *needs, size_t count);
+uint64_t quota_taken(const struct account *account, enum quota_row row);
+
+/* Of one row; the common case. */
+static inline bool quota_reserve_one(struct account *account, enum quota_row row, uint64_t amount,
+                                     struct quota_over *over) {
+    return quota_reserve(account, &(struct quota_need){row, amount}, 1, over);
+}
+static inline void quota_give_one(struct account *account, enum quota_row row, uint64_t amount) {
+    quota_give(account, &(struct quota_need){row, amount}, 1);
+}
+
+/* Calls `visit` for every owner, for a person who wants to see who is over what. The lock of the owners is held. */
+void quota_each_owner(struct quota *q, void (*visit)(void *user, const struct account *owner), void *user);
+const char *quota_row_text(enum quota_row row);
+const char *quota_level_text(enum quota_level level);
+/* The owner in the text of a peer: its address without the port; "unix" for a UNIX socket. A view into `peer`. */
+struct span quota_owner_of(struct span peer);
