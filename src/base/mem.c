@@ -1,9 +1,35 @@
 #include "base/mem.h"
 
 #include <malloc.h>
+#include <stdatomic.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+enum { OWN_BYTES_MAX = 64 * 1024, CHUNK_BYTES = 8 /* of the allocator, for each allocation */ };
+
+/* What there is of allocations is one number for the process, whoever asks: no structure could carry it through every
+ * call. */
+static _Atomic int64_t live_bytes;
+static _Thread_local int64_t own_bytes; /* of this thread's, what live_bytes does not have yet */
+
+static void mem_count(int64_t bytes) {
+    own_bytes += bytes;
+    if (own_bytes > OWN_BYTES_MAX || own_bytes < -OWN_BYTES_MAX) {
+        (void)atomic_fetch_add_explicit(&live_bytes, own_bytes, memory_order_relaxed);
+        own_bytes = 0;
+    }
+}
+
+static int64_t mem_size(void *memory) {
+    return (int64_t)malloc_usable_size(memory) + CHUNK_BYTES;
+}
+
+size_t mem_live(void) {
+    int64_t bytes = atomic_load_explicit(&live_bytes, memory_order_relaxed);
+    return bytes > 0 ? (size_t)bytes : 0;
+}
 
 static _Noreturn void mem_exhausted(size_t bytes) {
     (void)fprintf(stderr, "out of memory: %zu bytes were refused by the system\n", bytes);
@@ -15,6 +41,7 @@ void *mem_alloc(size_t bytes) {
     if (memory == NULL) {
         mem_exhausted(bytes);
     }
+    mem_count(mem_size(memory));
     return memory;
 }
 
@@ -23,14 +50,17 @@ void *mem_zero(size_t count, size_t bytes) {
     if (memory == NULL) {
         mem_exhausted(count * bytes);
     }
+    mem_count(mem_size(memory));
     return memory;
 }
 
 void *mem_resize(void *old, size_t bytes) {
+    int64_t before = old != NULL ? mem_size(old) : 0;
     void *memory = realloc(old, bytes > 0 ? bytes : 1);
     if (memory == NULL) {
         mem_exhausted(bytes);
     }
+    mem_count(mem_size(memory) - before);
     return memory;
 }
 
@@ -44,6 +74,9 @@ void *mem_copy(const void *from, size_t bytes) {
 }
 
 void mem_free(void *memory) {
+    if (memory != NULL) {
+        mem_count(-mem_size(memory));
+    }
     free(memory);
 }
 

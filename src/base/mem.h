@@ -16,5 +16,8 @@ void *mem_resize(void *old, size_t bytes) __attribute__((returns_nonnull, alloc_
 void *mem_copy(const void *from, size_t bytes) __attribute__((malloc, returns_nonnull));
 /* Frees what the functions above returned; NULL is allowed. */
 void mem_free(void *memory);
+/* Bytes that are allocated and not freed, with what the allocator adds to each: of the whole process, counted since its
+ * start. Each thread keeps up to 64 KiB to itself, so that the count costs nothing; the sum is wrong by no more. */
+size_t mem_live(void);
 /* Gives what was freed back to the system, which the allocator else keeps for the next need; takes milliseconds. */
 void mem_give_back(void);

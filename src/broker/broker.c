@@ -4,6 +4,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "broker/admit.h"
 #include "broker/connection.h"
 #include "broker/retained.h"
 #include "broker/session.h"
@@ -33,6 +34,7 @@ struct broker_options broker_options_default(void) {
         .keep_alive_max_s = UINT16_MAX,
         .session_expiry_max_s = SESSION_NEVER_EXPIRES,
         .refuse_close_ms = 30000,
+        .owner_share = 50,
         .subscriptions_max = 10000,
         .allow_zero_length_client_id = true,
         .log_level = LOG_INFO,
@@ -91,6 +93,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     list_init(&shard->overfull);
     list_init(&shard->heirs);
     list_init(&shard->busy);
+    list_init(&shard->starved);
     return shard;
 }
 
@@ -105,6 +108,8 @@ struct broker *broker_create(const struct broker_options *options, const struct 
     }
     broker->outside = *outside;
     broker->store = store;
+    struct quota_limits limits = admit_limits(options);
+    broker->quota = quota_create(&limits, outside->seed);
     lock_init(&broker->lock);
     broker->owner_seed = broker_random(broker);
     broker->trie = topic_trie_create(broker_random(broker), outside->reclaim, outside->user);
@@ -184,6 +189,7 @@ void broker_destroy(struct broker *broker) {
     topic_retained_destroy(broker->retained, retained_release);
     retained_deinit(broker);
     mem_free(broker->rings);
+    quota_destroy(broker->quota);
     lock_deinit(&broker->lock);
     mem_free(broker);
 }

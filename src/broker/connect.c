@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 
+#include "broker/admit.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/overfull.h"
@@ -134,7 +135,17 @@ static struct session *connect_existing(struct shard *shard, struct span client_
     return session;
 }
 
-static struct session *connect_clean(struct session *old, const struct session_parts *parts) {
+/* One for which nothing was reserved takes the place of another. */
+static struct session *connect_create(struct connection *c, const struct session_parts *parts, bool reserved) {
+    struct session_parts own = *parts;
+    own.owner = quota_owner_again(c->shard->broker->quota, c->owner);
+    if (!reserved) {
+        admit_session_anyway(own.owner, &own.taken);
+    }
+    return session_create(c->shard, &own);
+}
+
+static struct session *connect_clean(struct connection *c, struct session *old, const struct session_parts *parts) {
     struct shard *shard = old->shard;
     struct qos_in kept = {NULL, 0};
     if (broker_mutant(shard, MUTANT_R3)) {
@@ -143,26 +154,27 @@ static struct session *connect_clean(struct session *old, const struct session_p
         old->in = (struct qos_in){NULL, 0};
     }
     session_end(old, MUTANT_B8);
-    struct session *session = session_create(shard, parts);
+    struct session *session = connect_create(c, parts, false);
     session->in = kept;
     shard->counters.held_ids += kept.count;
     return session;
 }
 
 static struct session *connect_session(struct connection *c, const struct packet_connect *p,
-                                       const struct session_parts *parts, bool *present) {
+                                       const struct session_parts *parts, bool reserved, bool *present) {
     struct session *session = connect_existing(c->shard, parts->client_id);
     *present = false;
     if (session == NULL) {
-        return session_create(c->shard, parts);
+        return connect_create(c, parts, reserved);
     }
     if (p->clean_start) {
-        return connect_clean(session, parts);
+        return connect_clean(c, session, parts);
     }
     *present = true;
     session->protocol = parts->protocol;
     session->expiry_s = parts->expiry_s;
     session->disconnected_at = 0;
+    admit_session_resumed(session, c->owner, parts->taken.will_bytes);
     (void)session_stage_state(session);
     if (!p->has_will) {
         will_clear(session); /* one that its delay has kept */
@@ -237,13 +249,30 @@ static void connect_limits(struct connection *c, const struct packet_connect *p)
     }
 }
 
+/* False: over a bound. `reserved`: a session that did not exist has its place now. */
+static bool connect_reserve(struct connection *c, const struct packet_connect *p, struct span client_id,
+                            const struct session_taken *cost, bool *reserved) {
+    const char *why = NULL;
+    *reserved = map_bytes_get(&c->shard->by_client, client_id) == NULL;
+    if (*reserved && !admit_session(c, cost, &why)) {
+        connect_refuse(c, p->protocol, &(struct verdict){REASON_QUOTA_EXCEEDED, "MQTT-4.13.2-1", why});
+        return false;
+    }
+    return true;
+}
+
 static void connect_accept(struct connection *c, const struct packet_connect *p, struct span client_id,
                            struct span assigned) {
     struct session_parts parts = {
         .client_id = client_id, .protocol = p->protocol, .expiry_s = connect_expiry(c->shard->broker, p)};
     parts.durable = parts.expiry_s > 0;
+    parts.taken = admit_session_cost(client_id, p);
     bool present = false;
-    struct session *session = connect_session(c, p, &parts, &present);
+    bool reserved = false;
+    if (!connect_reserve(c, p, client_id, &parts.taken, &reserved)) {
+        return;
+    }
+    struct session *session = connect_session(c, p, &parts, reserved, &present);
     c->protocol = p->protocol;
     c->session = session;
     c->state = CONNECTION_LIVE;

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "broker/admit.h"
 #include "broker/expiry.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
@@ -41,6 +42,10 @@ struct connection *connection_create(struct shard *shard, const char *peer) {
     list_init(&c->heirs);
     expiry_watch(c);
     shard->counters.connections++;
+    if (!admit_connection(c)) {
+        shard_log(shard, LOG_NOTICE, "closing %s: its address has too many connections", c->peer);
+        connection_abort(c);
+    }
     return c;
 }
 
@@ -61,6 +66,7 @@ void connection_destroy(struct connection *c) {
     buf_deinit(&c->in);
     qos_in_deinit(&c->counted);
     mem_free(c->ack_waits);
+    admit_connection_end(c);
     mem_free(c->peer);
     mem_free(c);
     shard->counters.connections--;
@@ -93,6 +99,7 @@ struct buf *connection_begin(struct connection *c, lsn_t after) {
 
 void connection_commit(struct connection *c) {
     outbox_appended(&c->out);
+    admit_output_more(c);
     connection_used(c);
     connection_mark_dirty(c);
 }
@@ -141,6 +148,7 @@ static void connection_detach(struct connection *c, uint8_t wish, bool graceful)
     list_remove(&c->pause_link);
     heap_remove(&c->shard->connections_due, &c->due);
     buf_deinit(&c->in);
+    (void)admit_input(c);
     struct session *session = c->session;
     c->session = NULL;
     /* Only MUTANT_B9 leaves a session that has another connection by now. */
@@ -167,6 +175,7 @@ void connection_close(struct connection *c, uint8_t reason, bool graceful) {
 
 void connection_abort(struct connection *c) {
     outbox_deinit(&c->out);
+    admit_output_less(c, true);
     list_remove(&c->gated_link);
     if (c->state == CONNECTION_CLOSING) {
         c->wish = CONN_ABORT;

@@ -1,5 +1,6 @@
 #include "broker/expiry.h"
 
+#include "broker/admit.h"
 #include "broker/connection.h"
 #include "broker/retained.h"
 #include "broker/session.h"
@@ -14,6 +15,7 @@ enum {
 
 static void connection_rest(struct connection *c) {
     outbox_shrink(&c->out);
+    admit_output_less(c, true);
     qos_in_shrink(&c->counted);
     if (c->session != NULL) {
         qos_in_shrink(&c->session->in);

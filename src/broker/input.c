@@ -1,6 +1,7 @@
 #include "broker/input.h"
 
 #include "broker/acks.h"
+#include "broker/admit.h"
 #include "broker/connect.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
@@ -78,6 +79,13 @@ static void input_pause_full(struct connection *c) {
     }
 }
 
+/* Much is staged: whoever stages more waits for the disk; what makes room goes on. */
+static void input_pause_busy(struct connection *c, enum packet_type type) {
+    if (c->shard->pressure == STORE_BUSY && (type == PACKET_SUBSCRIBE || type == PACKET_UNSUBSCRIBE)) {
+        input_pause(c, PAUSE_STORE);
+    }
+}
+
 /* Processes whole packets; returns how many bytes were used. Stops at a pause, at the end of the connection, and where
  * it must move. A PUBLISH that is refused for now sets PAUSE_REFUSED and stays. */
 static size_t input_process(struct connection *c, struct span in) {
@@ -112,6 +120,7 @@ static size_t input_process(struct connection *c, struct span in) {
         c->begun_at = 0;
         used += frame.bytes;
         input_pause_full(c);
+        input_pause_busy(c, packet.type);
     }
     return used;
 }
@@ -220,6 +229,15 @@ static void input_pass(struct connection *c) {
 
 /* ---- from outside ---- */
 
+/* What waits is counted; who makes too much of it wait is closed. */
+static void input_count(struct connection *c) {
+    if (c->state != CONNECTION_CLOSING && !admit_input(c)) {
+        shard_log(c->shard, LOG_WARNING, "closing %s (%s): too many bytes of its address wait for the rest of a packet",
+                  c->peer, c->session != NULL ? shard_text(c->session->client_id) : "no session");
+        connection_close(c, REASON_QUOTA_EXCEEDED, false);
+    }
+}
+
 void input_feed(struct connection *c, struct span bytes) {
     if (c->state == CONNECTION_CLOSING || bytes.len == 0) {
         return;
@@ -235,6 +253,7 @@ void input_feed(struct connection *c, struct span bytes) {
         expiry_begun(c);
     }
     input_pass(c);
+    input_count(c);
 }
 
 void input_continue(struct connection *c) {
@@ -248,15 +267,14 @@ void input_continue(struct connection *c) {
     c->looked = c->looked > used ? c->looked - used : 0;
     if (c->state == CONNECTION_CLOSING || used == in.len) {
         buf_deinit(&in);
-        return;
+    } else {
+        buf_drop_front(&in, used);
+        c->in = in;
+        c->begun_at = c->begun_at != 0 ? c->begun_at : c->shard->now;
+        expiry_begun(c);
+        input_pass(c);
     }
-    buf_drop_front(&in, used);
-    c->in = in;
-    if (c->begun_at == 0) {
-        c->begun_at = c->shard->now;
-    }
-    expiry_begun(c);
-    input_pass(c);
+    input_count(c);
 }
 
 void input_pause(struct connection *c, enum pause why) {

@@ -31,6 +31,9 @@ struct broker_options {
     uint32_t session_expiry_max_s;    /* default SESSION_NEVER_EXPIRES */
     int64_t refuse_close_ms;          /* a publisher to a full queue waits for so long; then its message is refused
                                          (5.0), or its connection is closed (3.1.1); default 30,000 */
+    uint64_t memory_limit;            /* bytes that may be allocated by everything together; default 0: no bound */
+    uint32_t owner_share;             /* percent of each sum that one owner may have; default 50 */
+    uint32_t owner_connections_max;   /* connections of one owner; default 0: no bound */
     uint32_t subscriptions_max;       /* of one session; default 10,000 */
     bool allow_zero_length_client_id; /* default true */
     unsigned log_level;               /* enum log_level: what is worth a line; default LOG_INFO */

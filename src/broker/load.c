@@ -1,6 +1,7 @@
 /* The start: sessions, subscriptions, flows and queues come back from the store, and wills whose connection the stop
  * has ended are published. */
 #include "base/must.h"
+#include "broker/admit.h"
 #include "broker/connect.h"
 #include "broker/expiry.h"
 #include "broker/retained.h"
@@ -51,6 +52,9 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
     if (loading->failed) {
         return;
     }
+    parts.owner = quota_owner(broker->quota, s->owner);
+    parts.taken = admit_session_cost(s->client_id, NULL);
+    admit_session_anyway(parts.owner, &parts.taken);
     /* A machine without a clock may not know how long it ran. */
     wall_ms_t left = s->disconnected_at < loading->now ? s->disconnected_at : loading->now;
     (void)map64_put(&loading->sessions, id, session_restore(shard, id, &parts, left));
@@ -66,6 +70,7 @@ static void load_subscription(void *user, session_id_t id, const struct record_s
         load_fail(loading, "a subscription is no filter", s->filter);
     } else if (session_subscribe(session, s->filter, s->options)) {
         topic_trie_add_new(loading->broker->trie, s->filter, session->inlet, s->options);
+        admit_subscription_anyway(session, s->filter);
     }
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "broker/admit.h"
 
 enum { EXPIRE_SLICE = 500 }; /* in one turn */
 
@@ -32,6 +33,12 @@ static void due_drop(struct broker *broker, const struct message *m) {
 
 void retained_set(struct broker *broker, struct span topic, struct message *m) {
     struct message *old = topic_retained_set(broker->retained, topic, m);
+    if (old != NULL) {
+        admit_retained_end(broker, old);
+    }
+    if (m != NULL) {
+        admit_retained_taken(broker, m);
+    }
     if (old != NULL && old->expires_at != 0) {
         due_drop(broker, old);
     }

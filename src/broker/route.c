@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "broker/admit.h"
 #include "broker/overfull.h"
 #include "broker/retained.h"
 #include "broker/session.h"
@@ -244,6 +245,25 @@ static void route_carry_out(struct route *r, struct route_result *result) {
     message_unref(m);
 }
 
+/* Whether store and memory have room for what is kept of it. What waits may go on waiting for memory, which comes back
+ * by itself. */
+static bool route_admit(struct route *r) {
+    struct shard *shard = r->shard;
+    const struct message_parts *parts = &r->request->parts;
+    if (route_needs_message(r) && shard->pressure == STORE_FULL && !route_makes_room(r)) {
+        return false;
+    }
+    if (parts->qos > 0 && r->count > 0 && shard->memory == MEMORY_FULL) {
+        r->waits = true;
+        return false;
+    }
+    if (!r->set_retained || parts->payload.len == 0) {
+        return true;
+    }
+    const struct message *old = topic_retained_get(shard->broker->retained, parts->topic);
+    return admit_retained(shard, r->bytes, parts->topic, old);
+}
+
 /* Who is answered relies on the end of a session that was in the way: else a crash could bring it back without the
  * message. */
 static void route_answer_later(const struct shard *shard, struct route_result *result) {
@@ -264,7 +284,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
     route_plan_all(&r);
     bool needs = !r.refused && route_needs_message(&r);
     result.never = needs && !route_fits(&r);
-    if (r.refused || result.never || (needs && shard->pressure == STORE_FULL && !route_makes_room(&r))) {
+    if (r.refused || result.never || !route_admit(&r)) {
         route_unreserve(&r);
         result.refused = true;
         result.waits = r.waits;

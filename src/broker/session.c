@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "broker/admit.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/will.h"
@@ -16,6 +17,8 @@ static struct session *session_alloc(struct shard *shard, const struct session_p
     s->protocol = parts->protocol;
     s->durable = parts->durable;
     s->expiry_s = parts->expiry_s;
+    s->owner = parts->owner;
+    s->taken = parts->taken;
     s->subscriptions = map_bytes_of(shard->map_seed);
     qos_out_init(&s->out, shard->map_seed, broker->options.packet_ids_max, broker->options.mutant);
     s->inlet = mem_zero(1, sizeof *s->inlet);
@@ -85,6 +88,8 @@ void session_forget(struct session *s) {
     list_remove(&s->deep_link);
     heap_remove(&shard->due, &s->due);
     list_remove(&s->overfull_link);
+    list_remove(&s->starved_link);
+    admit_session_end(s);
     s->inlet->session = NULL;
     broker->outside.reclaim(broker->outside.user, s->inlet, inlet_free);
     size_t at = 0;
@@ -150,7 +155,8 @@ lsn_t session_stage_state(struct session *s) {
                                         .client_id = s->client_id,
                                         .expiry_s = s->expiry_s,
                                         .disconnected_at = s->disconnected_at,
-                                        .protocol = s->protocol}};
+                                        .protocol = s->protocol,
+                                        .owner = quota_owner_name(s->owner)}};
     return session_stage(s, &record);
 }
 
@@ -242,7 +248,7 @@ static bool session_deliver_qos0(struct session *s, const struct message *m, boo
     if (s->connection == NULL) {
         return true;
     }
-    if (outbox_bytes(&s->connection->out) > bytes_max) {
+    if (outbox_bytes(&s->connection->out) > bytes_max || !admit_output_room(s->connection)) {
         shard->counters.qos0_dropped++;
         return false;
     }
@@ -293,8 +299,19 @@ static void session_begin_flight(struct session *s, struct delivery *d) {
     session_send_flight(s, f, session_stage(s, &record));
 }
 
-static bool session_may_send(const struct session *s) {
-    return s->connection != NULL && outbox_bytes(&s->connection->out) <= s->shard->broker->options.outbox_bytes_max;
+/* One that waits for others' outboxes is tried again next turn. */
+static bool session_may_send(struct session *s) {
+    if (s->connection == NULL || outbox_bytes(&s->connection->out) > s->shard->broker->options.outbox_bytes_max) {
+        return false;
+    }
+    /* An empty outbox takes one more, so that nobody waits for ever. */
+    if (outbox_bytes(&s->connection->out) > 0 && !admit_output_room(s->connection)) {
+        if (!link_linked(&s->starved_link)) {
+            list_push_back(&s->shard->starved, &s->starved_link);
+        }
+        return false;
+    }
+    return true;
 }
 
 static bool message_expired(const struct message *m, wall_ms_t wall) {

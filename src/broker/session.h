@@ -9,6 +9,8 @@ struct session_parts {
     uint8_t protocol;
     bool durable;
     uint32_t expiry_s;
+    struct account *owner;      /* one reference, which the session takes over */
+    struct session_taken taken; /* and what was reserved of it */
 };
 
 /* Opens a new session: recorded when durable (B7). */

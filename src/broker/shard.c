@@ -3,6 +3,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "broker/admit.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/input.h"
@@ -102,6 +103,7 @@ void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     shard->now = now;
     shard->wall = time;
     shard->pressure = store_pressure(shard->broker->store);
+    shard->memory = (uint8_t)admit_memory(&shard->broker->options);
     if (shard->late_count == 0) {
         atomic_store(&shard->settled, store_durable(shard->broker->store));
     }
@@ -124,6 +126,19 @@ static void shard_told_durable(struct shard *shard, lsn_t lsn) {
     }
 }
 
+/* Deliveries that waited for room in the outboxes of others. */
+static void shard_feed_starved(struct shard *shard) {
+    struct link starved;
+    if (list_empty(&shard->starved)) {
+        return;
+    }
+    list_init(&starved);
+    list_splice(&starved, &shard->starved);
+    for (struct link *l; (l = list_pop_front(&starved)) != NULL;) {
+        session_pump(container_of(l, struct session, starved_link));
+    }
+}
+
 void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t durable) {
     must(!shard->in_turn);
     shard->in_turn = true;
@@ -141,6 +156,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     shard_let_go(shard);
     (void)overfull_work(shard);
     expiry_go_on(shard);
+    shard_feed_starved(shard);
     if (!list_empty(&shard->paused)) {
         shard_resume_paused(shard);
     }
@@ -242,6 +258,7 @@ void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
     struct connection *c = connection_find(shard, conn);
     must(shard->in_turn && c != NULL);
     outbox_sent(&c->out, bytes);
+    admit_output_less(c, false);
     if (c->session != NULL && bytes > 0) {
         c->session->progress_at = shard->now;
     }
@@ -273,8 +290,8 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
 struct turn_result shard_turn_end(struct shard *shard) {
     must(shard->in_turn);
     struct turn_result result = {.wake = shard->wake_set,
-                                 .again =
-                                     !list_empty(&shard->paused) || !list_empty(&shard->overfull) || shard->expiring,
+                                 .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) ||
+                                          !list_empty(&shard->starved) || shard->expiring,
                                  .late = shard->late_count > 0};
     shard->in_turn = false;
     shard->wake_set = 0;

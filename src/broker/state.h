@@ -17,6 +17,7 @@
 #include "broker/broker.h"
 #include "packet/packet.h"
 #include "packet/property.h"
+#include "quota/quota.h"
 #include "session/outbox.h"
 #include "session/qos_in.h"
 #include "session/qos_out.h"
@@ -59,12 +60,21 @@ struct will {
     uint32_t delay_s;        /* from the connection's end to its publication, when the session lasts so long */
 };
 
+/* What a session has taken of its owner's account, besides itself. */
+struct session_taken {
+    uint64_t kept_bytes; /* will included */
+    uint32_t will_bytes;
+    uint32_t subscriptions;
+};
+
 struct session {
     session_id_t id;
     struct shard *shard;
     struct connection *connection; /* NULL while the client is away */
     struct conn_handle left;       /* its connection before: it may still be sending what was in its outbox */
     struct inlet *inlet;
+    struct account *owner; /* one reference */
+    struct session_taken taken;
     struct span client_id; /* owned */
     struct qos_in in;
     struct qos_out out;
@@ -77,6 +87,7 @@ struct session {
     uint8_t protocol;          /* of the last CONNECT */
     bool durable;
     struct heap_node due;      /* in shard.due while the client is away: its expiry, or its will */
+    struct link starved_link;  /* in shard.starved */
     struct link deep_link;     /* in shard.deep: its queue is deeper than the window of memory */
     uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
     struct link overfull_link; /* in shard.overfull: a publisher of this shard found its queue full */
@@ -106,8 +117,12 @@ struct connection {
     struct buf in;           /* received and not processed */
     size_t looked;           /* PAUSE_REFUSED: of `in`, what nothing may be taken out of any more */
     struct outbox out;
-    lsn_t answered_lsn; /* what its CONNACK waits for */
-    char *peer;         /* owned */
+    lsn_t answered_lsn;    /* what its CONNACK waits for */
+    char *peer;            /* owned */
+    struct account *owner; /* one reference */
+    size_t input_taken;    /* of its account: for `in` */
+    size_t output_taken;   /* for `out` */
+    bool counted_open;     /* it has taken its place among its owner's connections */
     mono_ms_t opened_at;
     mono_ms_t received_at;     /* when the last whole packet came; when it was opened before */
     mono_ms_t begun_at;        /* when the first bytes of the packet came that is not whole yet; 0: none */
@@ -167,6 +182,8 @@ struct shard {
     bool in_turn;                 /* between shard_turn_begin() and shard_turn_end() */
     lsn_t durable;                /* as last told */
     enum store_pressure pressure; /* as last asked */
+    uint8_t memory;               /* enum memory_pressure, as last looked at */
+    struct link starved;          /* sessions whose deliveries wait for room in their owner's outboxes */
     struct connection_slot *slots;
     uint32_t slot_count, slot_capacity, slot_free;
     struct map_bytes by_client;  /* client id -> session */
@@ -208,7 +225,8 @@ struct broker {
     struct broker_outside outside;
     uint64_t owner_seed; /* which shard a client id belongs to; nothing else comes from it, for that can be seen */
     struct store *store;
-    struct lock lock; /* writers of the trie; all use of the retained index */
+    struct quota *quota; /* of owners and of all */
+    struct lock lock;    /* writers of the trie; all use of the retained index */
     struct topic_trie *trie;
     struct topic_retained *retained;
     _Atomic lsn_t overfull_lsn;    /* of the last SESSION_END of a session whose queue was full */

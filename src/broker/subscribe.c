@@ -1,6 +1,7 @@
 #include "broker/subscribe.h"
 
 #include "base/mem.h"
+#include "broker/admit.h"
 #include "broker/connection.h"
 #include "broker/retained.h"
 #include "broker/route.h"
@@ -86,8 +87,8 @@ static void subscribe_enter(struct session *session, const struct packet_filter 
     lock_give(&broker->lock);
 }
 
-/* 0 when the filter may be subscribed, else the reason for the SUBACK. */
-static uint8_t subscribe_refusal(const struct session *session, const struct packet_filter *f) {
+/* 0 when the filter may be subscribed, and then a new one has its place; else the reason for the SUBACK. */
+static uint8_t subscribe_refusal(struct session *session, const struct packet_filter *f) {
     struct topic_filter parsed;
     enum topic_filter_status status = topic_filter_parse(f->filter, &parsed);
     if (status != TOPIC_FILTER_OK) {
@@ -101,8 +102,9 @@ static uint8_t subscribe_refusal(const struct session *session, const struct pac
         (session->shard->pressure == STORE_FULL || !store_takes(session->shard->broker->store, &record))) {
         return REASON_QUOTA_EXCEEDED;
     }
-    if (session->subscriptions.count >= session->shard->broker->options.subscriptions_max &&
-        session_subscription(session, f->filter) == NULL) {
+    if (session_subscription(session, f->filter) == NULL &&
+        (session->subscriptions.count >= session->shard->broker->options.subscriptions_max ||
+         !admit_subscription(session, f->filter))) {
         return REASON_QUOTA_EXCEEDED;
     }
     return 0;
@@ -160,6 +162,7 @@ static uint8_t unsubscribe_one(struct session *session, struct span filter) {
     struct record record = {.kind = RECORD_UNSUBSCRIBED, .unsubscribed = {session->id, filter}};
     (void)session_stage(session, &record);
     (void)session_unsubscribe(session, filter);
+    admit_subscription_end(session, filter);
     return REASON_SUCCESS;
 }
 

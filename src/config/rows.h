@@ -26,6 +26,9 @@
     ROW(max_user_properties, COUNT, 0, 65535, 64, "most user properties in one packet")                                \
     ROW(max_subscribe_filters, COUNT, 1, 65535, 1000, "most filters in one SUBSCRIBE or UNSUBSCRIBE")                  \
     ROW(max_subscriptions, COUNT, 1, 10000000, 10000, "most subscriptions of one session")                             \
+    ROW(memory_limit, BYTES, 0, 1048576 * CONFIG_GIB, 0,                                                               \
+        "bytes of memory for everything together; 0: half of what there is")                                           \
+    ROW(max_owner_share, COUNT, 1, 100, 50, "percent of that which the clients of one address may have")               \
     ROW(receive_maximum, COUNT, 1, 65535, 256, "QoS 1 and 2 messages in flight from one client")                       \
     ROW(max_inflight_messages, COUNT, 0, 65535, 1024, "QoS 1 and 2 messages in flight to one client; 0: 65,535")       \
     ROW(max_queued_messages, COUNT, 0, 1000000000000, 1000000, "messages that wait in one session; 0: no limit")       \
@@ -132,7 +135,6 @@
     ROW(max_qos, "all of QoS 0, 1 and 2 are always offered")                                                           \
     ROW(max_topic_alias, "the number of topic aliases is fixed")                                                       \
     ROW(max_inflight_bytes, "see max_inflight_messages and outbox_size")                                               \
-    ROW(memory_limit, "memory is bounded by the limits of connections, queues and packets")                            \
     ROW(message_size_limit, "see max_packet_size, which counts the whole packet")                                      \
     ROW(queue_qos0_messages, "QoS 0 messages are not kept for absent clients")                                         \
     ROW(retain_available, "retained messages are always available")                                                    \

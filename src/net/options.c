@@ -1,6 +1,7 @@
 #include "net/options.h"
 
 #include "broker/broker.h"
+#include "net/memory.h"
 #include "record/record.h"
 
 /* 0 in the configuration stands for "no limit". */
@@ -46,6 +47,8 @@ struct broker_options options_broker(const struct config *config) {
     }
     o.refuse_close_ms = (int64_t)config->refuse_timeout;
     o.subscriptions_max = (uint32_t)config->max_subscriptions;
+    o.memory_limit = or_most(config->memory_limit, memory_there_is() / 2);
+    o.owner_share = (uint32_t)config->max_owner_share;
     o.allow_zero_length_client_id = config->allow_zero_length_clientid;
     o.log_level = log_level_of(config->log_types);
     return o;

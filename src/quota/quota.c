@@ -74,6 +74,14 @@ struct account *quota_owner(struct quota *q, struct span name) {
     return &owner->account;
 }
 
+struct account *quota_owner_again(struct quota *q, struct account *account) {
+    lock_take(&q->lock);
+    must(owner_of(account)->references > 0);
+    owner_of(account)->references++;
+    lock_give(&q->lock);
+    return account;
+}
+
 void quota_owner_unref(struct quota *q, struct account *account) {
     if (account == NULL) {
         return;
@@ -156,6 +164,15 @@ void quota_give(struct account *account, const struct quota_need *needs, size_t 
 
 uint64_t quota_taken(const struct account *account, enum quota_row row) {
     return atomic_load_explicit(&account->taken[row], memory_order_relaxed);
+}
+
+bool quota_has_room(const struct account *account, enum quota_row row) {
+    for (const struct account *a = account; a != NULL; a = a->parent) {
+        if (a->most[row] != 0 && quota_taken(a, row) >= a->most[row]) {
+            return false;
+        }
+    }
+    return true;
 }
 
 /* ---- for people ---- */

@@ -73,10 +73,14 @@ void quota_destroy(struct quota *q);
 struct account *quota_all(struct quota *q);
 /* The account of an owner, made when there is none; `name` is copied. One reference for the caller. */
 struct account *quota_owner(struct quota *q, struct span name);
+/* One more reference to an owner that somebody holds. */
+struct account *quota_owner_again(struct quota *q, struct account *owner);
 /* Gives a reference back; the account goes with the last one. NULL is allowed. */
 void quota_owner_unref(struct quota *q, struct account *owner);
 struct span quota_owner_name(const struct account *owner);
 
+/* Whether anything more of a row may be taken; costs two loads. */
+bool quota_has_room(const struct account *account, enum quota_row row);
 /* Takes all needs on the whole path, or nothing: false, and `over` (may be NULL) says what was over. */
 bool quota_reserve(struct account *account, const struct quota_need *needs, size_t count, struct quota_over *over);
 /* The same for what is there already and cannot be refused any more: what the store brought back. */

@@ -73,7 +73,8 @@ static uint8_t *put_session(uint8_t *at, const struct record_session *s) {
     at = put_leb(at, s->expiry_s);
     at = put_leb(at, (uint64_t)s->disconnected_at);
     *at++ = s->protocol;
-    return put_text(at, s->client_id);
+    at = put_text(at, s->client_id);
+    return s->owner.len > 0 ? put_text(at, s->owner) : at;
 }
 
 static uint8_t *put_end(uint8_t *at, const struct record_end *e) {
@@ -166,7 +167,7 @@ size_t record_bytes_max(const struct record *record) {
     } else if (record->kind == RECORD_WILL) {
         variable = parts_bytes(&record->will.parts);
     } else if (record->kind == RECORD_SESSION) {
-        variable = record->session.client_id.len;
+        variable = record->session.client_id.len + record->session.owner.len;
     } else if (record->kind == RECORD_SUBSCRIBED) {
         variable = record->subscribed.filter.len;
     } else if (record->kind == RECORD_UNSUBSCRIBED) {
@@ -234,6 +235,11 @@ static void take_session(struct reader *r, struct record_session *s) {
     s->disconnected_at = (wall_ms_t)reader_leb(r);
     s->protocol = reader_u8(r);
     s->client_id = take_text(r);
+    s->owner = span_of(NULL, 0);
+    if (reader_left(r) > 0) {
+        s->owner = take_text(r);
+        r->failed = r->failed || s->owner.len == 0; /* one that is not known is not written */
+    }
 }
 
 static void take_clock(struct reader *r, struct record_clock *c) {

@@ -44,6 +44,7 @@ struct record_session {
     uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES or seconds after the connection ended */
     wall_ms_t disconnected_at; /* 0: connected */
     uint8_t protocol;          /* of the last CONNECT */
+    struct span owner;         /* against whom its sums are held; empty: not known (and not there in old records) */
 };
 
 struct record_end {

@@ -62,6 +62,9 @@ static void print_session(struct buf *out, const struct record_session *s) {
         print(out, " expiry=%" PRIu32 "s", s->expiry_s);
     }
     print(out, " disconnected_at=%" PRId64 " protocol=%u", s->disconnected_at, s->protocol);
+    if (s->owner.len > 0) {
+        print_text(out, "owner", s->owner);
+    }
 }
 
 static void print_clock(struct buf *out, const struct record_clock *c) {

@@ -189,11 +189,21 @@ static void the_owner_in_a_peer(void **state) {
     static const struct {
         const char *peer, *owner;
     } cases[] = {
-        {"192.0.2.7:1883", "192.0.2.7"}, {"192.0.2.7", "192.0.2.7"},       {"[2001:db8::1]:80", "2001:db8::1"},
-        {"2001:db8::1", "2001:db8::1"},  {"unix:pid=7,uid=0", "unix"},     {"unix", "unix"},
-        {"peer", "peer"},                {"sim:12", "sim"},                {"", ""},
-        {":", ":"},                      {"host:", "host:"},               {"[half", "[half"},
-        {"10.0.0.1:x1", "10.0.0.1:x1"},  {"unix:pid=1,uid=1000", "unix"}, {"[]:1", ""},
+        {"192.0.2.7:1883", "192.0.2.7"},
+        {"192.0.2.7", "192.0.2.7"},
+        {"[2001:db8::1]:80", "2001:db8::1"},
+        {"2001:db8::1", "2001:db8::1"},
+        {"unix:pid=7,uid=0", "unix"},
+        {"unix", "unix"},
+        {"peer", "peer"},
+        {"sim:12", "sim"},
+        {"", ""},
+        {":", ":"},
+        {"host:", "host:"},
+        {"[half", "[half"},
+        {"10.0.0.1:x1", "10.0.0.1:x1"},
+        {"unix:pid=1,uid=1000", "unix"},
+        {"[]:1", ""},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
         struct span owner = quota_owner_of(span_str(cases[i].peer));

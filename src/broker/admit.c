@@ -1,0 +1,256 @@
+#include "broker/admit.h"
+
+#include "base/mem.h"
+
+enum {
+    SESSION_BYTES = 1024,     /* a session, its inlet, its places in maps, its first buffers */
+    SUBSCRIPTION_BYTES = 256, /* a subscription, its place in the session's map and its entry in the trie */
+    LEVEL_BYTES = 160,        /* a level of a filter or topic in a tree, besides its text */
+    WILL_BYTES = 128,         /* a will, besides its texts */
+    WILL_PROPERTIES = 16384,  /* a will with user properties: as large as a CONNECT may be */
+    OUTPUT_PORTION = 4096,    /* outboxes are counted in these, so that a packet costs no atomic */
+    OUTPUT_KEPT = 4,          /* so many portions stay taken until a quiet moment */
+    PARTS = 16,               /* of memory_limit: what the shares below are counted in */
+    PARTS_BUSY = 12,          /* used: nothing new is kept */
+    PARTS_FULL = 14,          /* used: no message that waits either */
+    PARTS_KEPT = 12,          /* for sessions and subscriptions */
+    PARTS_RETAINED = 8,
+    PARTS_INPUT = 2,
+    PARTS_OUTPUT = 4,
+};
+
+struct quota_limits admit_limits(const struct broker_options *options) {
+    struct quota_limits limits = {{{0}}};
+    const uint64_t part = options->memory_limit / PARTS;
+    uint64_t *all = limits.most[QUOTA_ALL];
+    uint64_t *owner = limits.most[QUOTA_OWNER];
+    all[QUOTA_KEPT_BYTES] = part * PARTS_KEPT;
+    all[QUOTA_RETAINED_BYTES] = part * PARTS_RETAINED;
+    all[QUOTA_INPUT_BYTES] = part * PARTS_INPUT;
+    all[QUOTA_OUTPUT_BYTES] = part * PARTS_OUTPUT;
+    for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
+        owner[row] = all[row] / 100 * options->owner_share;
+    }
+    owner[QUOTA_CONNECTIONS] = options->owner_connections_max;
+    return limits;
+}
+
+enum memory_pressure admit_memory(const struct broker_options *options) {
+    const uint64_t part = options->memory_limit / PARTS;
+    if (options->memory_limit == 0) {
+        return MEMORY_EASY;
+    }
+    const uint64_t used = mem_live();
+    return used > part * PARTS_FULL ? MEMORY_FULL : used > part * PARTS_BUSY ? MEMORY_BUSY : MEMORY_EASY;
+}
+
+/* ---- sessions ---- */
+
+static uint32_t will_cost(const struct packet_connect *p) {
+    if (p == NULL || !p->has_will) {
+        return 0;
+    }
+    size_t properties = p->will.properties.user_property_count > 0 ? WILL_PROPERTIES : 0;
+    return (uint32_t)(WILL_BYTES + p->will.topic.len + p->will.payload.len + properties);
+}
+
+struct session_taken admit_session_cost(struct span client_id, const struct packet_connect *p) {
+    struct session_taken cost = {.will_bytes = will_cost(p)};
+    cost.kept_bytes = SESSION_BYTES + client_id.len + cost.will_bytes;
+    return cost;
+}
+
+enum { SESSION_NEEDS = 3 };
+
+static void session_needs(const struct session_taken *taken, struct quota_need needs[SESSION_NEEDS]) {
+    needs[0] = (struct quota_need){QUOTA_SESSIONS, 1};
+    needs[1] = (struct quota_need){QUOTA_KEPT_BYTES, taken->kept_bytes};
+    needs[2] = (struct quota_need){QUOTA_SUBSCRIPTIONS, taken->subscriptions};
+}
+
+static const char *over_text(const struct quota_over *over) {
+    return over->level == QUOTA_OWNER ? "its address has its share of the memory for sessions"
+                                      : "the memory for sessions is taken";
+}
+
+bool admit_session(const struct connection *c, const struct session_taken *cost, const char **why) {
+    struct quota_need needs[SESSION_NEEDS];
+    struct quota_over over;
+    if (c->shard->memory != MEMORY_EASY) {
+        *why = "memory is short: no new session";
+        return false;
+    }
+    session_needs(cost, needs);
+    if (!quota_reserve(c->owner, needs, SESSION_NEEDS, &over)) {
+        *why = over_text(&over);
+        return false;
+    }
+    return true;
+}
+
+void admit_session_anyway(struct account *owner, const struct session_taken *cost) {
+    struct quota_need needs[SESSION_NEEDS];
+    session_needs(cost, needs);
+    quota_take(owner, needs, SESSION_NEEDS);
+}
+
+void admit_session_resumed(struct session *s, struct account *owner, uint32_t will_bytes) {
+    struct quota *quota = s->shard->broker->quota;
+    struct quota_need needs[SESSION_NEEDS];
+    struct account *before = s->owner;
+    session_needs(&s->taken, needs);
+    quota_give(before, needs, SESSION_NEEDS);
+    s->taken.kept_bytes += will_bytes;
+    s->taken.kept_bytes -= s->taken.will_bytes;
+    s->taken.will_bytes = will_bytes;
+    s->owner = quota_owner_again(quota, owner);
+    admit_session_anyway(s->owner, &s->taken);
+    quota_owner_unref(quota, before);
+}
+
+void admit_session_end(struct session *s) {
+    struct quota_need needs[SESSION_NEEDS];
+    session_needs(&s->taken, needs);
+    quota_give(s->owner, needs, SESSION_NEEDS);
+    quota_owner_unref(s->shard->broker->quota, s->owner);
+}
+
+/* ---- subscriptions ---- */
+
+static uint64_t levels_cost(struct span text) {
+    uint64_t levels = 1;
+    for (size_t i = 0; i < text.len; i++) {
+        levels += text.ptr[i] == '/';
+    }
+    return levels * LEVEL_BYTES + text.len;
+}
+
+static void filter_needs(struct span filter, struct quota_need needs[2]) {
+    needs[0] = (struct quota_need){QUOTA_SUBSCRIPTIONS, 1};
+    needs[1] = (struct quota_need){QUOTA_KEPT_BYTES, SUBSCRIPTION_BYTES + filter.len + levels_cost(filter)};
+}
+
+bool admit_subscription(struct session *s, struct span filter) {
+    struct quota_need needs[2];
+    filter_needs(filter, needs);
+    if (s->shard->memory != MEMORY_EASY || !quota_reserve(s->owner, needs, 2, NULL)) {
+        return false;
+    }
+    s->taken.subscriptions++;
+    s->taken.kept_bytes += needs[1].amount;
+    return true;
+}
+
+void admit_subscription_anyway(struct session *s, struct span filter) {
+    struct quota_need needs[2];
+    filter_needs(filter, needs);
+    quota_take(s->owner, needs, 2);
+    s->taken.subscriptions++;
+    s->taken.kept_bytes += needs[1].amount;
+}
+
+void admit_subscription_end(struct session *s, struct span filter) {
+    struct quota_need needs[2];
+    filter_needs(filter, needs);
+    quota_give(s->owner, needs, 2);
+    s->taken.subscriptions--;
+    s->taken.kept_bytes -= needs[1].amount;
+}
+
+/* ---- retained messages ---- */
+
+static uint64_t retained_cost(size_t bytes, struct span topic) {
+    return bytes + levels_cost(topic);
+}
+
+static void retained_needs(const struct message *m, struct quota_need needs[2]) {
+    needs[0] = (struct quota_need){QUOTA_RETAINED, 1};
+    needs[1] = (struct quota_need){QUOTA_RETAINED_BYTES, retained_cost(message_bytes(m), message_topic(m))};
+}
+
+/* The lock is held, so that what has room now has it still when the message is set. */
+bool admit_retained(struct shard *shard, size_t bytes, struct span topic, const struct message *old) {
+    struct account *all = quota_all(shard->broker->quota);
+    size_t before = old != NULL ? message_bytes(old) : 0;
+    if (old != NULL && bytes <= before) {
+        return true;
+    }
+    struct quota_need needs[] = {{QUOTA_RETAINED, old == NULL},
+                                 {QUOTA_RETAINED_BYTES, old == NULL ? retained_cost(bytes, topic) : bytes - before}};
+    if (shard->memory != MEMORY_EASY || !quota_reserve(all, needs, 2, NULL)) {
+        return false;
+    }
+    quota_give(all, needs, 2);
+    return true;
+}
+
+void admit_retained_taken(struct broker *broker, const struct message *m) {
+    struct quota_need needs[2];
+    retained_needs(m, needs);
+    quota_take(quota_all(broker->quota), needs, 2);
+}
+
+void admit_retained_end(struct broker *broker, const struct message *old) {
+    struct quota_need needs[2];
+    retained_needs(old, needs);
+    quota_give(quota_all(broker->quota), needs, 2);
+}
+
+/* ---- connections ---- */
+
+bool admit_connection(struct connection *c) {
+    struct quota *quota = c->shard->broker->quota;
+    c->owner = quota_owner(quota, quota_owner_of(span_str(c->peer)));
+    c->counted_open = quota_reserve_one(c->owner, QUOTA_CONNECTIONS, 1, NULL);
+    return c->counted_open;
+}
+
+void admit_connection_end(struct connection *c) {
+    struct quota_need needs[] = {{QUOTA_CONNECTIONS, c->counted_open},
+                                 {QUOTA_INPUT_BYTES, c->input_taken},
+                                 {QUOTA_OUTPUT_BYTES, c->output_taken}};
+    quota_give(c->owner, needs, sizeof needs / sizeof *needs);
+    quota_owner_unref(c->shard->broker->quota, c->owner);
+}
+
+bool admit_input(struct connection *c) {
+    size_t now = c->in.capacity;
+    size_t before = c->input_taken;
+    if (now < before) {
+        quota_give_one(c->owner, QUOTA_INPUT_BYTES, before - now);
+    } else if (now > before && !quota_reserve_one(c->owner, QUOTA_INPUT_BYTES, now - before, NULL)) {
+        return false;
+    }
+    c->input_taken = now;
+    return true;
+}
+
+/* Bodies that are not copied are shared, and counted by the memory that there is. */
+static size_t output_bytes(const struct connection *c) {
+    size_t bytes = c->out.bytes.len - c->out.taken;
+    return (bytes + OUTPUT_PORTION - 1) / OUTPUT_PORTION * OUTPUT_PORTION;
+}
+
+void admit_output_more(struct connection *c) {
+    if (c->out.bytes.len - c->out.taken > c->output_taken) {
+        size_t now = output_bytes(c);
+        quota_take(c->owner, &(struct quota_need){QUOTA_OUTPUT_BYTES, now - c->output_taken}, 1);
+        c->output_taken = now;
+    }
+}
+
+void admit_output_less(struct connection *c, bool rest) {
+    const size_t kept = rest ? 0 : (size_t)OUTPUT_KEPT * OUTPUT_PORTION;
+    if (c->output_taken > kept) {
+        size_t now = output_bytes(c);
+        now = now > kept ? now : kept;
+        if (now < c->output_taken) {
+            quota_give_one(c->owner, QUOTA_OUTPUT_BYTES, c->output_taken - now);
+            c->output_taken = now;
+        }
+    }
+}
+
+bool admit_output_room(const struct connection *c) {
+    return c->shard->memory != MEMORY_FULL && quota_has_room(c->owner, QUOTA_OUTPUT_BYTES);
+}

@@ -1,0 +1,60 @@
+/* Admission: what a peer takes is reserved before anything changes, in one call for each packet. Private to this
+ * folder.
+ *
+ *     CONNECT       a session, its memory and its will's        refused: CONNACK 0x97 (3.1.1: 3)
+ *     SUBSCRIBE     a subscription and its memory, each filter  refused: 0x97 in SUBACK (3.1.1: 0x80)
+ *     PUBLISH       a retained message: see route.c             refused: 0x97, or it waits
+ *     any bytes     what was received and waits                 refused: the connection is closed
+ *     answers       what waits to be sent                       never refused; deliveries wait, QoS 0 is dropped
+ *
+ * Acknowledgements, unsubscribing, clearing and ending take nothing and always work. Two things are asked: the accounts
+ * of quota/ (has this owner, have all together, taken their share?), and how much memory there really is. */
+#pragma once
+
+#include "broker/state.h"
+
+/* How much of memory_limit is used. */
+enum memory_pressure {
+    MEMORY_EASY = 0,
+    MEMORY_BUSY, /* nothing new is kept: no session, no subscription, no retained message */
+    MEMORY_FULL, /* no message that waits either */
+};
+
+/* The bounds of all accounts that follow from the options. */
+struct quota_limits admit_limits(const struct broker_options *options);
+enum memory_pressure admit_memory(const struct broker_options *options);
+
+/* What a CONNECT costs that opens a session; NULL: one that the store brought back. */
+struct session_taken admit_session_cost(struct span client_id, const struct packet_connect *p);
+/* Reserves a new session for the owner of the connection; false: over a bound, and `why` gets a sentence. */
+bool admit_session(const struct connection *c, const struct session_taken *cost, const char **why);
+/* The same for one that replaces another, or that the store brought back: it cannot be refused. */
+void admit_session_anyway(struct account *owner, const struct session_taken *cost);
+/* The session's client is somebody else's now, or has another will. */
+void admit_session_resumed(struct session *session, struct account *owner, uint32_t will_bytes);
+/* Everything that the session has taken is given back, its owner too. */
+void admit_session_end(struct session *session);
+/* Reserves one more subscription; false: over a bound. */
+bool admit_subscription(struct session *session, struct span filter);
+/* One that the store brought back. */
+void admit_subscription_anyway(struct session *session, struct span filter);
+void admit_subscription_end(struct session *session, struct span filter);
+/* Whether a topic's retained message has room where `old` was (NULL: none); a smaller one always has. The broker's lock
+ * is held until it is set. */
+bool admit_retained(struct shard *shard, size_t bytes, struct span topic, const struct message *old);
+/* The index has one more, or one less: retained.c says so. */
+void admit_retained_taken(struct broker *broker, const struct message *m);
+void admit_retained_end(struct broker *broker, const struct message *old);
+
+/* A connection enters; false: its owner has too many. */
+bool admit_connection(struct connection *c);
+/* It has gone: all that it took is given back, its owner too. */
+void admit_connection_end(struct connection *c);
+/* The received bytes that wait are more or less now; false: over a bound, the connection must be closed. */
+bool admit_input(struct connection *c);
+/* What waits to be sent is more now. */
+void admit_output_more(struct connection *c);
+/* Some was sent. `rest`: it is a quiet moment, nothing is kept in reserve. */
+void admit_output_less(struct connection *c, bool rest);
+/* Whether deliveries may enter the outbox, as far as its owner and all together are concerned. */
+bool admit_output_room(const struct connection *c);

@@ -1,0 +1,381 @@
+/* Admission: the sums are bounded, one owner has no more than its share, and what was taken is given back. */
+#include "world.h"
+
+#include "broker/state.h"
+
+/* One that all can be told apart in: owners are addresses. */
+static void join_from(struct peer *p, struct world *w, const char *address, const char *id, bool durable) {
+    *p = (struct peer){.w = w, .protocol = PROTOCOL_5, .received = {NULL, 0, 0}};
+    p->handle = shard_opened(world_shard(w, 0), address);
+    say_connect(p, &(struct connecting){.id = id, .clean = !durable, .expiry_s = durable ? 3600 : 0});
+    turn(w);
+}
+
+/* A limit far above what this process really has, so that only the accounts refuse. */
+static struct world *world_limited(uint64_t memory_limit) {
+    struct world *w = world_new();
+    w->options.memory_limit = memory_limit;
+    w->at_once = true;
+    world_open(w, 1);
+    return w;
+}
+
+static uint64_t taken(const struct world *w, enum quota_row row) {
+    return quota_taken(quota_all(w->broker->quota), row);
+}
+
+static void assert_nothing_taken(const struct world *w) {
+    for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
+        assert_int_equal(taken(w, row), 0);
+    }
+}
+
+/* Connects new sessions until one is refused; returns how many got in. They go away, and their sessions stay. */
+static unsigned flood(struct world *w, const char *address, const char *name, unsigned most) {
+    for (unsigned i = 0; i < most; i++) {
+        struct peer p;
+        char id[32];
+        (void)snprintf(id, sizeof id, "%s%u", name, i);
+        join_from(&p, w, address, id, true);
+        bool in = strncmp(hear(&p), "CONNACK new reason=0x00", 23) == 0;
+        if (!in) {
+            assert_non_null(strstr(p.line, "reason=0x97"));
+        }
+        peer_close(&p);
+        if (!in) {
+            return i;
+        }
+    }
+    return most;
+}
+
+/* One address takes its share of sessions, and no more; another gets in; who has a session comes back. */
+static void sessions_that_never_come_back_are_bounded(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer p;
+    w->options.memory_limit = 1ULL << 40;
+    w->options.owner_share = 1;
+    w->at_once = true;
+    world_open(w, 1);
+    /* The share is 1 % of everything: reached by pretending that the owner has nearly all of it. */
+    struct account *owner = quota_owner(w->broker->quota, SPAN("10.0.0.1"));
+    uint64_t most = owner->most[QUOTA_KEPT_BYTES];
+    struct quota_need need = {QUOTA_KEPT_BYTES, most - 10000};
+    quota_take(owner, &need, 1);
+    unsigned got = flood(w, "10.0.0.1:5", "a", 100);
+    assert_in_range(got, 5, 10);
+    assert_int_equal(flood(w, "10.0.0.2:5", "b", 20), 20);
+    assert_int_equal(taken(w, QUOTA_SESSIONS), got + 20);
+    join_from(&p, w, "10.0.0.1:9", "a0", true); /* it has its session already */
+    expect(&p, "CONNACK present reason=0x00");
+    peer_close(&p);
+    join_from(&p, w, "10.0.0.1:9", "a1", false); /* and may end it */
+    expect(&p, "CONNACK new reason=0x00");
+    peer_close(&p);
+    assert_int_equal(flood(w, "10.0.0.1:5", "c", 100), 1);
+    quota_give(owner, &need, 1);
+    quota_owner_unref(w->broker->quota, owner);
+    tick(w, 3601 * 1000);
+    assert_nothing_taken(w);
+    world_close(w);
+}
+
+/* Each way to subscribe and to stop leaves the account as it was. */
+static void subscriptions_are_counted_once(void **state) {
+    (void)state;
+    struct world *w = world_limited(1ULL << 40);
+    struct peer p;
+    join_from(&p, w, "10.0.0.1:1", "p", true);
+    uint64_t kept = taken(w, QUOTA_KEPT_BYTES);
+    expect(&p, "CONNACK");
+    for (unsigned again = 0; again < 3; again++) {
+        say_subscribe(&p, 1, "a/b/c", 1);
+        say_subscribe(&p, 2, "#", 2);
+    }
+    assert_int_equal(taken(w, QUOTA_SUBSCRIPTIONS), 2);
+    uint64_t both = taken(w, QUOTA_KEPT_BYTES);
+    assert_true(both > kept + 500);
+    say_unsubscribe(&p, 3, "a/b/c");
+    say_unsubscribe(&p, 4, "a/b/c");
+    say_unsubscribe(&p, 5, "never");
+    assert_int_equal(taken(w, QUOTA_SUBSCRIPTIONS), 1);
+    say_unsubscribe(&p, 6, "#");
+    assert_int_equal(taken(w, QUOTA_KEPT_BYTES), kept);
+    say_subscribe(&p, 7, "x", 2);
+    peer_close(&p);
+    join_from(&p, w, "10.0.0.2:1", "p", true); /* it has moved: another owner pays */
+    struct account *owner = quota_owner(w->broker->quota, SPAN("10.0.0.2"));
+    assert_int_equal(quota_taken(owner, QUOTA_SUBSCRIPTIONS), 1);
+    assert_int_equal(quota_taken(owner, QUOTA_SESSIONS), 1);
+    quota_owner_unref(w->broker->quota, owner);
+    peer_close(&p);
+    join_from(&p, w, "10.0.0.2:1", "p", false);
+    peer_close(&p);
+    assert_nothing_taken(w);
+    world_close(w);
+}
+
+static void a_subscription_over_the_share_is_refused(void **state) {
+    (void)state;
+    struct world *w = world_limited(1ULL << 40);
+    struct peer p, other;
+    join_from(&p, w, "10.0.0.1:1", "p", true);
+    join_from(&other, w, "10.0.0.2:1", "other", false);
+    expect(&p, "CONNACK");
+    expect(&other, "CONNACK");
+    struct account *owner = quota_owner(w->broker->quota, SPAN("10.0.0.1"));
+    struct quota_need need = {QUOTA_KEPT_BYTES, owner->most[QUOTA_KEPT_BYTES] - 3000};
+    quota_take(owner, &need, 1);
+    say_subscribe(&p, 1, "a/b/c", 1);
+    turn(w);
+    expect(&p, "SUBACK id=1 0x01");
+    say_subscribe(&p, 2, "1/2/3/4/5/6/7/8/9", 1);
+    turn(w);
+    expect(&p, "SUBACK id=2 0x97");
+    say_subscribe(&p, 3, "a/b/c", 0); /* it has that one */
+    turn(w);
+    expect(&p, "SUBACK id=3 0x00");
+    say_subscribe(&other, 1, "1/2/3/4/5/6/7/8/9", 1);
+    turn(w);
+    expect(&other, "SUBACK id=1 0x01");
+    say_unsubscribe(&p, 4, "a/b/c");
+    turn(w);
+    expect(&p, "UNSUBACK id=4 0x00");
+    quota_give(owner, &need, 1);
+    quota_owner_unref(w->broker->quota, owner);
+    peer_close(&p);
+    peer_close(&other);
+    world_close(w);
+}
+
+/* ---- retained messages ---- */
+
+static void retain(struct peer *p, packet_id_t id, const char *topic, const char *payload) {
+    say_publish(p, &(struct publishing){.qos = 1, .id = id, .retain = true, .topic = topic, .payload = payload});
+    turn(p->w);
+}
+
+static void retained_messages_are_bounded(void **state) {
+    (void)state;
+    struct world *w = world_limited(1ULL << 40);
+    struct peer p;
+    join_from(&p, w, "10.0.0.1:1", "p", false);
+    expect(&p, "CONNACK");
+    retain(&p, 1, "t", "value");
+    expect(&p, "PUBACK id=1 reason=0x10");
+    uint64_t one = taken(w, QUOTA_RETAINED_BYTES);
+    struct account *all = quota_all(w->broker->quota);
+    struct quota_need need = {QUOTA_RETAINED_BYTES, all->most[QUOTA_RETAINED_BYTES] - one - 10};
+    quota_take(all, &need, 1);
+    retain(&p, 2, "u", "v");
+    expect(&p, "PUBACK id=2 reason=0x97");
+    retain(&p, 3, "t", "a much longer value");
+    expect(&p, "PUBACK id=3 reason=0x97");
+    retain(&p, 4, "t", "longer");
+    expect(&p, "PUBACK id=4 reason=0x10");
+    retain(&p, 5, "t", "s");
+    expect(&p, "PUBACK id=5 reason=0x10");
+    assert_int_equal(taken(w, QUOTA_RETAINED), 1);
+    retain(&p, 6, "t", "");
+    expect(&p, "PUBACK id=6 reason=0x10");
+    retain(&p, 7, "t", ""); /* clear already */
+    expect(&p, "PUBACK id=7 reason=0x10");
+    assert_int_equal(taken(w, QUOTA_RETAINED), 0);
+    quota_give(all, &need, 1);
+    assert_int_equal(taken(w, QUOTA_RETAINED_BYTES), 0);
+    peer_close(&p);
+    assert_nothing_taken(w);
+    world_close(w);
+}
+
+/* ---- bytes that wait ---- */
+
+static void half_packets_are_bounded(void **state) {
+    (void)state;
+    enum { MANY = 30 };
+    struct world *w = world_limited(1ULL << 40);
+    struct peer p[MANY], other;
+    char id[8];
+    struct account *owner = quota_owner(w->broker->quota, SPAN("10.0.0.1"));
+    struct quota_need need = {QUOTA_INPUT_BYTES, owner->most[QUOTA_INPUT_BYTES] - 100000};
+    quota_take(owner, &need, 1);
+    static const uint8_t half[10000] = {0x30, 0xff, 0xff, 0x03};
+    unsigned closed = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        (void)snprintf(id, sizeof id, "h%u", i);
+        join_from(&p[i], w, "10.0.0.1:1", id, false);
+        say_bytes(&p[i], span_of(half, sizeof half));
+        turn(w);
+        closed += wish(&p[i]) == CONN_CLOSE;
+    }
+    assert_in_range(closed, MANY - 10, MANY - 3);
+    assert_true(quota_taken(owner, QUOTA_INPUT_BYTES) <= owner->most[QUOTA_INPUT_BYTES]);
+    join_from(&other, w, "10.0.0.2:1", "other", false);
+    say_bytes(&other, span_of(half, sizeof half));
+    assert_int_equal(wish(&other), CONN_READ);
+    peer_close(&other);
+    for (unsigned i = 0; i < MANY; i++) {
+        peer_close(&p[i]);
+    }
+    quota_give(owner, &need, 1);
+    quota_owner_unref(w->broker->quota, owner);
+    assert_nothing_taken(w);
+    world_close(w);
+}
+
+/* Outboxes of those who do not read are bounded all together; what waits for room comes when there is some. */
+static void unread_bytes_are_bounded(void **state) {
+    (void)state;
+    enum { MANY = 8, MESSAGES = 20 };
+    struct world *w = world_limited(1ULL << 40);
+    struct peer to[MANY], from;
+    char text[3001];
+    memset(text, 'x', sizeof text - 1);
+    text[sizeof text - 1] = '\0';
+    for (unsigned i = 0; i < MANY; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "t%u", i);
+        join_from(&to[i], w, "10.0.0.1:1", id, i % 2 == 0);
+        expect(&to[i], "CONNACK");
+        subscribed(&to[i], "t", 1);
+    }
+    join_from(&from, w, "10.0.0.2:1", "from", false);
+    expect(&from, "CONNACK");
+    struct account *owner = quota_owner(w->broker->quota, SPAN("10.0.0.1"));
+    struct quota_need need = {QUOTA_OUTPUT_BYTES, owner->most[QUOTA_OUTPUT_BYTES] - 60000};
+    quota_take(owner, &need, 1);
+    for (packet_id_t id = 1; id <= MESSAGES; id++) {
+        say_publish(&from, &(struct publishing){.qos = 1, .id = id, .topic = "t", .payload = text});
+        turn(w);
+        expect(&from, "PUBACK");
+    }
+    size_t waiting = 0;
+    for (unsigned i = 0; i < MANY; i++) {
+        waiting += shard_output_bytes(world_shard(w, 0), to[i].handle);
+        assert_true(shard_output_bytes(world_shard(w, 0), to[i].handle) > 0);
+    }
+    assert_in_range(waiting, 30000, 110000); /* of 480,000 */
+    for (unsigned round = 0; round < 200; round++) {
+        for (unsigned i = 0; i < MANY; i++) {
+            peer_read(&to[i], SIZE_MAX);
+        }
+        turn(w);
+    }
+    for (unsigned i = 0; i < MANY; i++) {
+        for (unsigned n = 1; n <= MESSAGES; n++) {
+            expect(&to[i], "PUBLISH");
+            say_ack(&to[i], PACKET_PUBACK, (packet_id_t)n, 0);
+        }
+        expect_silence(&to[i]);
+        peer_close(&to[i]);
+    }
+    peer_close(&from);
+    quota_give(owner, &need, 1);
+    quota_owner_unref(w->broker->quota, owner);
+    assert_int_equal(taken(w, QUOTA_OUTPUT_BYTES), 0);
+    world_close(w);
+}
+
+/* ---- the memory that there is ---- */
+
+/* A limit of what this process has, in sixteenths. */
+static void memory_used(struct world *w, unsigned sixteenths) {
+    w->broker->options.memory_limit = mem_live() * 16 / sixteenths;
+    turn(w);
+}
+
+static void when_memory_is_short_nothing_new_is_kept(void **state) {
+    (void)state;
+    struct world *w = world_limited(0);
+    struct peer to, from, new;
+    char *ballast = mem_alloc(64U << 20); /* so that the numbers below are of a size that does not matter */
+    join_from(&to, w, "10.0.0.1:1", "to", true);
+    expect(&to, "CONNACK");
+    subscribed(&to, "t", 1);
+    join_from(&from, w, "10.0.0.1:1", "from", true);
+    expect(&from, "CONNACK");
+    memory_used(w, 13);
+    join_from(&new, w, "10.0.0.2:1", "new", true);
+    expect(&new, "CONNACK new reason=0x97");
+    peer_close(&new);
+    say_subscribe(&to, 2, "u", 1);
+    turn(w);
+    expect(&to, "SUBACK id=2 0x97");
+    retain(&from, 1, "r", "kept");
+    expect(&from, "PUBACK id=1 reason=0x97");
+    retain(&from, 1, "r", "");
+    expect(&from, "PUBACK id=1 reason=0x10");
+    say_publish(&from, &(struct publishing){.qos = 1, .id = 2, .topic = "t"});
+    turn(w);
+    expect(&from, "PUBACK id=2 reason=0x00");
+    expect(&to, "PUBLISH qos=1 id=1");
+    memory_used(w, 15);
+    say_publish(&from, &(struct publishing){.qos = 1, .id = 3, .topic = "t"});
+    turn(w);
+    expect_silence(&from); /* it waits: memory comes back by itself */
+    say_ack(&to, PACKET_PUBACK, 1, 0);
+    say_unsubscribe(&to, 3, "u");
+    say_ping(&from);
+    turn(w);
+    expect(&to, "UNSUBACK id=3");
+    expect(&from, "PINGRESP");
+    memory_used(w, 4);
+    later(w, 10);
+    expect(&from, "PUBACK id=3 reason=0x00");
+    expect(&to, "PUBLISH qos=1 id=2");
+    join_from(&new, w, "10.0.0.2:1", "new", true);
+    expect(&new, "CONNACK new reason=0x00");
+    peer_close(&new);
+    peer_close(&to);
+    peer_close(&from);
+    mem_free(ballast);
+    world_close(w);
+}
+
+/* A flood of SUBSCRIBEs waits for the disk as publishers do. */
+static void what_is_staged_is_bounded_for_every_packet(void **state) {
+    (void)state;
+    struct world *w = world_limited(0);
+    struct peer p, new;
+    join_from(&p, w, "10.0.0.1:1", "p", true);
+    expect(&p, "CONNACK");
+    w->store.pressure = STORE_BUSY;
+    turn(w);
+    for (packet_id_t id = 1; id <= 5; id++) {
+        say_subscribe(&p, id, "t", 1);
+        say_unsubscribe(&p, (packet_id_t)(id + 10), "t");
+    }
+    turn(w);
+    expect(&p, "SUBACK id=1");
+    expect_silence(&p);
+    assert_int_equal(wish(&p), CONN_PAUSE);
+    lsn_t last = w->store.last;
+    join_from(&new, w, "10.0.0.1:1", "new", true);
+    expect_silence(&new);
+    assert_int_equal(w->store.last, last);
+    w->store.pressure = STORE_EASY;
+    turn(w);
+    turn(w);
+    expect(&new, "CONNACK new reason=0x00");
+    for (unsigned i = 0; i < 9; i++) {
+        expect(&p, i % 2 == 0 ? "UNSUBACK" : "SUBACK");
+    }
+    peer_close(&p);
+    peer_close(&new);
+    world_close(w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sessions_that_never_come_back_are_bounded),
+        cmocka_unit_test(subscriptions_are_counted_once),
+        cmocka_unit_test(a_subscription_over_the_share_is_refused),
+        cmocka_unit_test(retained_messages_are_bounded),
+        cmocka_unit_test(half_packets_are_bounded),
+        cmocka_unit_test(unread_bytes_are_bounded),
+        cmocka_unit_test(when_memory_is_short_nothing_new_is_kept),
+        cmocka_unit_test(what_is_staged_is_bounded_for_every_packet),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
