@@ -18,7 +18,8 @@ struct broker_options broker_options_default(void) {
                    .topic_bytes_max = 4096,
                    .topic_levels_max = 200,
                    .user_properties_max = 64,
-                   .subscriptions_max = 1000},
+                   .subscriptions_max = UINT32_MAX},
+        .subscribe_filters_max = 1000,
         .connect_bytes_max = 16U << 10,
         .connect_timeout_ms = 5000,
         .packet_timeout_ms = 120000,
@@ -108,8 +109,6 @@ struct broker *broker_create(const struct broker_options *options, const struct 
     }
     broker->outside = *outside;
     broker->store = store;
-    struct quota_limits limits = admit_limits(options);
-    broker->quota = quota_create(&limits, outside->seed);
     lock_init(&broker->lock);
     broker->owner_seed = broker_random(broker);
     broker->trie = topic_trie_create(broker_random(broker), outside->reclaim, outside->user);
@@ -124,6 +123,8 @@ struct broker *broker_create(const struct broker_options *options, const struct 
     for (unsigned i = 0; i < shards; i++) {
         broker->shards[i] = shard_create(broker, i);
     }
+    struct quota_limits limits = admit_limits(options);
+    broker->quota = quota_create(&limits, broker_random(broker));
     return broker;
 }
 

@@ -6,11 +6,16 @@
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/overfull.h"
+#include "broker/publish.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
 #include "broker/will.h"
 
-enum { ASSIGNED_ID_BYTES = 40, REASON_PACKET_MIN = 256 /* a client that takes less gets no reason string */ };
+enum {
+    TOLD_PACKET_MAX = 268435455,
+    ASSIGNED_ID_BYTES = 40,
+    REASON_PACKET_MIN = 256 /* a client that takes less gets no reason string */
+};
 
 unsigned connect_owner(const struct broker *broker, struct span client_id) {
     return (unsigned)(hash_bytes(client_id, broker->owner_seed) % broker->shard_count);
@@ -70,6 +75,11 @@ static bool connect_allowed(struct connection *c, const struct packet_connect *p
         connect_refuse(c, p->protocol,
                        &(struct verdict){REASON_BAD_AUTHENTICATION_METHOD, "MQTT-4.12.0-1",
                                          "no authentication method is supported"});
+        return false;
+    }
+    if (p->has_will && publish_reserved_topic(p->will.topic)) {
+        connect_refuse(c, p->protocol,
+                       &(struct verdict){REASON_NOT_AUTHORIZED, "MQTT-4.7.2-1", "its will is for $SYS, which is ours"});
         return false;
     }
     if (p->client_id.len == 0 && !c->shard->broker->options.allow_zero_length_client_id) {
@@ -188,7 +198,9 @@ static void connack_properties(const struct connection *c, const struct packet_c
                                struct properties *out) {
     const struct broker_options *options = &c->shard->broker->options;
     out->receive_maximum = options->receive_maximum;
-    out->maximum_packet_size = options->packet.packet_bytes_max;
+    /* Some clients take no larger number, the largest that a Remaining Length can say. */
+    out->maximum_packet_size =
+        options->packet.packet_bytes_max < TOLD_PACKET_MAX ? options->packet.packet_bytes_max : TOLD_PACKET_MAX;
     out->subscription_identifier_available = 0;
     out->shared_subscription_available = 0;
     out->present = PROPERTY_RECEIVE_MAXIMUM | PROPERTY_MAXIMUM_PACKET_SIZE |
@@ -237,8 +249,9 @@ static uint16_t connect_receive_maximum(const struct connection *c, const struct
 static void connect_limits(struct connection *c, const struct packet_connect *p) {
     uint16_t max_s = c->shard->broker->options.keep_alive_max_s;
     uint16_t keep_alive_s = p->keep_alive_s;
-    /* 3.1.1 has no way to tell a client of another value, so that its own holds. */
-    if (p->protocol == PROTOCOL_5 && max_s != 0 && (keep_alive_s == 0 || keep_alive_s > max_s)) {
+    /* 3.1.1 has no way to tell a client of another value: a bound that somebody has set holds all the same. */
+    bool bounds = max_s != 0 && (p->protocol == PROTOCOL_5 || max_s < UINT16_MAX);
+    if (bounds && (keep_alive_s == 0 || keep_alive_s > max_s)) {
         keep_alive_s = max_s;
     }
     c->keep_alive_ms = (uint32_t)keep_alive_s * 1500U;

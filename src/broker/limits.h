@@ -34,6 +34,8 @@ struct broker_options {
     uint64_t memory_limit;            /* bytes that may be allocated by everything together; default 0: no bound */
     uint32_t owner_share;             /* percent of each sum that one owner may have; default 50 */
     uint32_t owner_connections_max;   /* connections of one owner; default 0: no bound */
+    uint32_t subscribe_filters_max;   /* of one SUBSCRIBE, beyond it each is refused; default 1,000. (UNSUBSCRIBE makes
+                                         room: as many as fit into a packet) */
     uint32_t subscriptions_max;       /* of one session; default 10,000 */
     bool allow_zero_length_client_id; /* default true */
     unsigned log_level;               /* enum log_level: what is worth a line; default LOG_INFO */

@@ -107,6 +107,27 @@ static void publish_answer(struct connection *c, const struct packet_publish *p,
     }
 }
 
+bool publish_reserved_topic(struct span topic) {
+    struct span prefix = SPAN("$SYS");
+    return topic.len >= prefix.len && memcmp(topic.ptr, prefix.ptr, prefix.len) == 0 &&
+           (topic.len == prefix.len || topic.ptr[prefix.len] == '/');
+}
+
+/* $SYS is the broker's own [MQTT-4.7.2-1]: 5.0 is told so, 3.1.1 has no word and gets an answer all the same. */
+static bool publish_to_reserved(struct connection *c, const struct packet_publish *p) {
+    uint8_t reason = c->protocol == PROTOCOL_5 ? REASON_NOT_AUTHORIZED : REASON_SUCCESS;
+    if (!publish_reserved_topic(p->topic)) {
+        return false;
+    }
+    c->shard->counters.publish_received++;
+    c->shard->counters.publish_refused++;
+    if (p->qos > 0) {
+        enum packet_type answer = p->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC;
+        connection_send_ack(c, answer, p->packet_id, reason, c->session->last_lsn);
+    }
+    return true;
+}
+
 static bool publish_allowed(struct connection *c, const struct packet_publish *p) {
     if ((p->properties.present & PROPERTY_TOPIC_ALIAS) != 0) {
         connection_wrong(c, &(struct verdict){REASON_TOPIC_ALIAS_INVALID, "MQTT-3.3.2-9",
@@ -164,7 +185,7 @@ void publish_packet(struct connection *c, const struct packet_publish *p) {
         publish_repeat(c, p);
         return;
     }
-    if (!publish_allowed(c, p)) {
+    if (!publish_allowed(c, p) || publish_to_reserved(c, p)) {
         return;
     }
     struct route_result result = publish_route(c, p);

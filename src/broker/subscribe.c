@@ -110,13 +110,17 @@ static uint8_t subscribe_refusal(struct session *session, const struct packet_fi
     return 0;
 }
 
+static uint8_t subscribe_refused(const struct connection *c, uint8_t reason) {
+    return c->protocol == PROTOCOL_5 ? reason : FAILURE_311;
+}
+
 static uint8_t subscribe_one(struct connection *c, const struct packet_filter *f, struct retained_list *list) {
     struct session *session = c->session;
     uint8_t refusal = subscribe_refusal(session, f);
     if (refusal != 0) {
         shard_log(c->shard, LOG_NOTICE, "%s may not subscribe to %s: %s", shard_text(session->client_id),
                   shard_text(f->filter), reason_text(refusal));
-        return c->protocol == PROTOCOL_5 ? refusal : FAILURE_311;
+        return subscribe_refused(c, refusal);
     }
     struct record record = {.kind = RECORD_SUBSCRIBED,
                             .subscribed = {session->id, f->filter, subscription_options(f), 0}};
@@ -137,8 +141,9 @@ void subscribe_packet(struct connection *c, const struct packet_subscribe *p) {
     struct retained_list list = {.items = NULL};
     struct reader r = reader_of(p->filters);
     struct packet_filter filter;
-    while (packet_filter_next(&r, (enum protocol)c->protocol, true, &filter)) {
-        buf_u8(&reasons, subscribe_one(c, &filter, &list));
+    for (uint32_t i = 0; packet_filter_next(&r, (enum protocol)c->protocol, true, &filter); i++) {
+        bool one_more = i < c->shard->broker->options.subscribe_filters_max;
+        buf_u8(&reasons, one_more ? subscribe_one(c, &filter, &list) : subscribe_refused(c, REASON_QUOTA_EXCEEDED));
     }
     struct packet_suback ack = {.packet_id = p->packet_id, .reasons = buf_span(&reasons)};
     packet_encode_suback(connection_begin(c, shard_barrier(c->shard, MUTANT_B7_SUBACK, session->last_lsn)),

@@ -447,7 +447,8 @@ void send_ack(struct client *c, enum packet_type type, const struct packet_ack *
         output_ack(c, PACKET_PUBREL, p->packet_id, unknown, s->last_lsn);
         break;
     case QOS_OUT_WRONG:
-        client_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-4.3.2-2", "PUBREC for a message of QoS 1"});
+        client_wrong(c, &(struct verdict){REASON_PROTOCOL_ERROR, "MQTT-4.13.1-1",
+                                          "an acknowledgement of the wrong kind for a message in flight"});
         break;
     }
 }

@@ -24,7 +24,8 @@
     ROW(max_topic_size, BYTES, 1, 65535, 4096, "longest topic name or filter")                                         \
     ROW(max_topic_levels, COUNT, 1, 65535, 128, "most levels of a topic name or filter")                               \
     ROW(max_user_properties, COUNT, 0, 65535, 64, "most user properties in one packet")                                \
-    ROW(max_subscribe_filters, COUNT, 1, 65535, 1000, "most filters in one SUBSCRIBE or UNSUBSCRIBE")                  \
+    ROW(max_subscribe_filters, COUNT, 1, 65535, 1000,                                                                  \
+        "filters of one SUBSCRIBE that are looked at; others are refused")                                             \
     ROW(max_subscriptions, COUNT, 1, 10000000, 10000, "most subscriptions of one session")                             \
     ROW(memory_limit, BYTES, 0, 1048576 * CONFIG_GIB, 0,                                                               \
         "bytes of memory for everything together; 0: half of what there is")                                           \

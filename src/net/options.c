@@ -26,8 +26,9 @@ struct broker_options options_broker(const struct config *config) {
         .topic_bytes_max = (uint16_t)config->max_topic_size,
         .topic_levels_max = (uint16_t)config->max_topic_levels,
         .user_properties_max = (uint16_t)config->max_user_properties,
-        .subscriptions_max = (uint16_t)config->max_subscribe_filters,
+        .subscriptions_max = UINT32_MAX, /* each filter beyond max_subscribe_filters gets a code */
     };
+    o.subscribe_filters_max = (uint32_t)config->max_subscribe_filters;
     o.connect_bytes_max = (uint32_t)config->connect_packet_size;
     o.connect_timeout_ms = (int64_t)config->connect_timeout;
     o.packet_timeout_ms = (int64_t)config->packet_timeout;

@@ -60,7 +60,7 @@ struct packet_limits {
     uint16_t topic_bytes_max;     /* of a topic name or filter */
     uint16_t topic_levels_max;    /* of a topic name or filter */
     uint16_t user_properties_max; /* in one packet (a will's own are counted apart) */
-    uint16_t subscriptions_max;   /* filters in one SUBSCRIBE or UNSUBSCRIBE */
+    uint32_t subscriptions_max;   /* filters in one SUBSCRIBE or UNSUBSCRIBE */
 };
 
 /* ---- properties ---- */
@@ -155,7 +155,7 @@ struct packet_subscribe {
     packet_id_t packet_id;
     struct properties properties;
     struct span filters; /* checked as a whole already */
-    uint16_t count;      /* at least 1 */
+    uint32_t count;      /* at least 1 */
 };
 
 struct packet_filter {

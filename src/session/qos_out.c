@@ -172,7 +172,7 @@ enum qos_out_answer qos_out_puback(struct qos_out *out, packet_id_t packet_id, s
     if (f == NULL) {
         return QOS_OUT_IGNORED;
     }
-    return f->qos == 1 ? QOS_OUT_DONE : QOS_OUT_IGNORED;
+    return f->qos == 1 ? QOS_OUT_DONE : QOS_OUT_WRONG;
 }
 
 enum qos_out_answer qos_out_pubrec(struct qos_out *out, packet_id_t packet_id, uint8_t reason, struct flight **flight) {
@@ -207,7 +207,7 @@ enum qos_out_answer qos_out_pubcomp(struct qos_out *out, packet_id_t packet_id, 
     if (f == NULL) {
         return QOS_OUT_IGNORED;
     }
-    return f->state == FLIGHT_RELEASED ? QOS_OUT_DONE : QOS_OUT_IGNORED;
+    return f->state == FLIGHT_RELEASED ? QOS_OUT_DONE : QOS_OUT_WRONG;
 }
 
 void qos_out_end(struct qos_out *out, struct flight *f) {

@@ -6,13 +6,13 @@
  *                                   └──────────────────────────────────────────────────────┘
  *
  *     event \ state   no flow              PUBLISHED QoS 1   PUBLISHED QoS 2      RELEASED
- *     PUBACK          ignored              done              ignored              ignored
+ *     PUBACK          ignored              done              wrong: closed        wrong: closed
  *     PUBREC          PUBREL 0x92 (5.0)    wrong: closed     RELEASED, PUBREL     PUBREL again
  *     PUBREC >= 0x80  ignored              wrong: closed     done                 ignored
- *     PUBCOMP         ignored              ignored           ignored              done
+ *     PUBCOMP         ignored              wrong: closed     wrong: closed        done
  *
- * A PUBACK or PUBCOMP that does not fit is the repeat of one whose id has been used again meanwhile (R6). A PUBREC for
- * a QoS 1 flow is none: the peer would wait for a PUBREL for ever.
+ * An acknowledgement of the wrong kind is a protocol error: its flow would stay for ever. The repeat of one whose flow
+ * has ended finds no flow and is ignored (R6), for an id is used again only after all others.
  *
  * A connection resends on resumption only (R7): first the owed PUBRELs in the order of their PUBRECs, then the
  * PUBLISHes in their original order [MQTT-4.4.0-1, 4.6.0-1..6].
@@ -103,7 +103,7 @@ enum qos_out_answer {
     QOS_OUT_RELEASED,    /* record RECEIVED, send PUBREL when it is durable */
     QOS_OUT_AGAIN,       /* a repeat: send PUBREL again, waiting for the same record */
     QOS_OUT_UNKNOWN,     /* 5.0: answer PUBREL 0x92; 3.1.1: PUBREL */
-    QOS_OUT_WRONG,       /* PUBREC for a QoS 1 flow: a protocol error */
+    QOS_OUT_WRONG,       /* an acknowledgement of the wrong kind for this flow: a protocol error */
 };
 enum qos_out_answer qos_out_puback(struct qos_out *out, packet_id_t packet_id, struct flight **flight);
 enum qos_out_answer qos_out_pubrec(struct qos_out *out, packet_id_t packet_id, uint8_t reason, struct flight **flight);

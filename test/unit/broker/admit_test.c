@@ -350,14 +350,10 @@ static void what_is_staged_is_bounded_for_every_packet(void **state) {
     expect(&p, "SUBACK id=1");
     expect_silence(&p);
     assert_int_equal(wish(&p), CONN_PAUSE);
-    lsn_t last = w->store.last;
-    join_from(&new, w, "10.0.0.1:1", "new", true);
-    expect_silence(&new);
-    assert_int_equal(w->store.last, last);
+    join_from(&new, w, "10.0.0.1:1", "new", true); /* a session may not be kept waiting: it could expire meanwhile */
+    expect(&new, "CONNACK new reason=0x00");
     w->store.pressure = STORE_EASY;
     turn(w);
-    turn(w);
-    expect(&new, "CONNACK new reason=0x00");
     for (unsigned i = 0; i < 9; i++) {
         expect(&p, i % 2 == 0 ? "UNSUBACK" : "SUBACK");
     }

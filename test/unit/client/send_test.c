@@ -242,8 +242,6 @@ static void acknowledgements_that_fit_nothing_are_answered_or_ignored(void **sta
     client_says(peer, "PUBREL id=7 reason=0x92");
     (void)app_publishes(peer, 2, "m");
     client_says(peer, "PUBLISH qos=2 id=1 topic=\"t\" bytes=1");
-    broker_acks(peer, PACKET_PUBACK, 1, 0);
-    client_is_silent(peer);
     broker_acks(peer, PACKET_PUBREC, 1, 0);
     broker_acks(peer, PACKET_PUBREC, 1, 0);
     client_says(peer, "PUBREL id=1 reason=0x00");
@@ -251,6 +249,16 @@ static void acknowledgements_that_fit_nothing_are_answered_or_ignored(void **sta
     (void)app_publishes(peer, 1, "n");
     client_says(peer, "PUBLISH qos=1 id=2 topic=\"t\" bytes=1");
     broker_acks(peer, PACKET_PUBREC, 2, 0);
+    assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x82", 22);
+}
+
+static void an_acknowledgement_of_the_wrong_kind_is_a_protocol_error(void **state) {
+    (void)state;
+    peer_create(peer);
+    peer_connect(peer, false);
+    (void)app_publishes(peer, 2, "m");
+    client_says(peer, "PUBLISH qos=2 id=1 topic=\"t\" bytes=1");
+    broker_acks(peer, PACKET_PUBACK, 1, 0);
     assert_memory_equal(peer_next(peer), "DISCONNECT reason=0x82", 22);
 }
 
@@ -524,6 +532,7 @@ int main(void) {
         PEER_TEST(properties_travel),
         PEER_TEST(flows_go_on_in_their_order_after_a_cut),
         PEER_TEST(acknowledgements_that_fit_nothing_are_answered_or_ignored),
+        PEER_TEST(an_acknowledgement_of_the_wrong_kind_is_a_protocol_error),
         PEER_TEST(qos_0_waits_in_memory_for_a_connection),
         PEER_TEST(qos_0_is_counted_when_it_has_left),
         PEER_TEST(packet_ids_of_an_unknown_session_are_freed_first),

@@ -129,10 +129,10 @@ static inline void model_end(struct model *m, unsigned id) {
 static inline enum model_answer model_table(enum model_event event, const struct model_flight *flight) {
     enum { NO_FLOW, QOS_1, QOS_2, RELEASED };
     static const enum model_answer table[][4] = {
-        [MODEL_PUBACK] = {MODEL_IGNORED, MODEL_DONE, MODEL_IGNORED, MODEL_IGNORED},
+        [MODEL_PUBACK] = {MODEL_IGNORED, MODEL_DONE, MODEL_WRONG, MODEL_WRONG},
         [MODEL_PUBREC] = {MODEL_PUBREL_NOT_FOUND, MODEL_WRONG, MODEL_RELEASED, MODEL_PUBREL_AGAIN},
         [MODEL_PUBREC_REFUSED] = {MODEL_IGNORED, MODEL_WRONG, MODEL_DONE, MODEL_IGNORED},
-        [MODEL_PUBCOMP] = {MODEL_IGNORED, MODEL_IGNORED, MODEL_IGNORED, MODEL_DONE},
+        [MODEL_PUBCOMP] = {MODEL_IGNORED, MODEL_WRONG, MODEL_WRONG, MODEL_DONE},
     };
     if (flight == NULL) {
         return table[event][NO_FLOW];
