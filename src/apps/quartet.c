@@ -18,7 +18,7 @@ static const struct verb verbs[] = {
     {"pub", quartet_pub_main, "publish messages; the flags are those of mosquitto_pub and more"},
     {"rr", quartet_rr_main, "publish a request and print the response, as mosquitto_rr does"},
     {"sim", quartet_sim_main, "run the broker in the simulator: seeds, scenarios, whole small worlds, mutants"},
-    {"store", quartet_store_main, "check, dump or repair a store that no broker has open"},
+    {"store", quartet_store_main, "check, repair or empty a store that no broker has open"},
     {"sub", quartet_sub_main, "print what is published; the flags are those of mosquitto_sub and more"},
     {"torture", quartet_torture_main, "exactly-once trials of any broker: cuts, kills, repeats, judged by the wire"},
 };

@@ -46,6 +46,10 @@ static void check_journal(const struct config *config, struct config_report *rep
         problem_error(report, NULL, "segment_size: %llu is not a multiple of 4096",
                       (unsigned long long)config->segment_size);
     }
+    if (config->store_limit != 0 && config->store_limit / 8 < config->segment_size) {
+        problem_error(report, NULL, "store_limit: %llu is less than eight times segment_size",
+                      (unsigned long long)config->store_limit);
+    }
     if (config->frame_size > config->segment_size / 2) {
         problem_error(report, NULL, "frame_size: %llu is more than half of segment_size",
                       (unsigned long long)config->frame_size);

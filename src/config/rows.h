@@ -51,7 +51,9 @@
     ROW(frame_size, BYTES, 64 * CONFIG_KIB, CONFIG_GIB, 4 * CONFIG_MIB, "most that one write to the journal takes")    \
     ROW(staged_size, BYTES, 64 * CONFIG_KIB, 16 * CONFIG_GIB, 16 * CONFIG_MIB,                                         \
         "bytes that may wait for the disk before publishers are read more slowly")                                     \
-    ROW(table_size, BYTES, 16 * CONFIG_MIB, 65536 * CONFIG_GIB, 64 * CONFIG_GIB, "largest size of the table's file")
+    ROW(table_size, BYTES, 16 * CONFIG_MIB, 65536 * CONFIG_GIB, 64 * CONFIG_GIB, "largest size of the table")          \
+    ROW(store_limit, BYTES, 0, 65536 * CONFIG_GIB, 0,                                                                  \
+        "what the store may take on the disk; 0: half of what is free or its own, and 1G at least")
 
 /* Switches.  name, default, text. */
 #define CONFIG_FLAG_ROWS(ROW)                                                                                          \

@@ -16,5 +16,8 @@ struct local_store {
  * then gives back what was opened. */
 bool local_store_open(struct local_store *s, const char *path, uint64_t table_bytes,
                       const struct store_local_options *options, struct error *error);
+/* Of a limit of the store that is 0: half of what is free on the file system of `path` and of what the store has
+ * (NULL or not open: nothing), and 1 GiB at least. */
+uint64_t local_store_limit(const struct local_store *s, const char *path, uint64_t limit);
 /* Nothing is written: what is staged and not durable is lost. Zeroed is closed. */
 void local_store_close(struct local_store *s);

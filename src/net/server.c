@@ -69,11 +69,15 @@ static uint64_t random_number(void) {
 static bool server_open_local(struct server *s, struct error *error) {
     const char *path = data_directory(s->config);
     struct store_local_options options = options_store(s->config, random_number());
+    uint64_t most = local_store_limit(NULL, path, s->config->store_limit) / 4 / options.segment_bytes;
+    options.segments_max = options.segments_max < most ? options.segments_max : (uint32_t)(most > 3 ? most : 3);
     if (!local_store_open(&s->local, path, s->config->table_size, &options, error)) {
         return false;
     }
     s->store = s->local.store;
-    log_say(s->log, LOG_NOTICE, "the store is in %s", path);
+    uint64_t limit = local_store_limit(&s->local, path, s->config->store_limit);
+    store_local_limit(s->store, limit);
+    log_say(s->log, LOG_NOTICE, "the store is in %s; it may take %llu MB", path, (unsigned long long)limit >> 20);
     return true;
 }
 

@@ -183,10 +183,11 @@ uint64_t store_local_journal_bytes(const struct store *store) {
     return atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
 }
 
-uint64_t store_local_disk_bytes(const struct store *store) {
-    struct local *l = container_of(store, struct local, base);
-    uint64_t used;
+/* Of the table: what it takes on the disk, or what rows use of that. */
+static uint64_t held_bytes(struct local *l, bool used_only) {
+    uint64_t used = 0;
     uint64_t bytes = l->table->ops->bytes != NULL ? l->table->ops->bytes(l->table, &used) : 0;
+    bytes = used_only ? used : bytes;
     lock_take(&l->lock);
     for (uint32_t i = 0; i < l->segment_count; i++) {
         enum segment_state state = l->segments[i].state;
@@ -194,6 +195,21 @@ uint64_t store_local_disk_bytes(const struct store *store) {
     }
     lock_give(&l->lock);
     return bytes;
+}
+
+uint64_t store_local_disk_bytes(const struct store *store) {
+    return held_bytes(container_of(store, struct local, base), false);
+}
+
+bool local_over_limit(struct local *l) {
+    uint64_t max = atomic_load_explicit(&l->bytes_max, memory_order_relaxed);
+    return max != 0 && held_bytes(l, true) + atomic_load_explicit(&l->journal_bytes, memory_order_relaxed) > max;
+}
+
+void store_local_limit(struct store *store, uint64_t bytes) {
+    struct local *l = local_of(store);
+    atomic_store_explicit(&l->bytes_max, bytes, memory_order_relaxed);
+    (void)local_table_reserve(l);
 }
 
 uint64_t store_local_files_made(const struct store *store) {

@@ -114,7 +114,9 @@ struct local {
     _Atomic bool reserve_blocked;   /* the disk had no space for another segment */
     _Atomic bool reserve_whole;     /* all segments that are allowed exist, and none waits to be used */
     _Atomic bool fold_blocked;      /* the table had no space */
-    _Atomic bool table_short;       /* the table has less space reserved than folding the journal may take */
+    _Atomic bool table_short;       /* the table has less space reserved than folding the journal may take; or the store
+                                       holds more than it may: */
+    _Atomic uint64_t bytes_max;     /* 0: any */
 };
 
 static inline struct local *local_of(struct store *store) {
@@ -141,6 +143,8 @@ enum store_step local_make_step(struct local *l, struct error *error);
 /* Reserves room in the table for folding what the journal holds and will hold soon; false (and table_short) when the
  * disk has none, false when that fails otherwise, and then the store with it. Any thread, without the lock. */
 bool local_table_reserve(struct local *l);
+/* The store holds more than it may. Takes the lock. */
+bool local_over_limit(struct local *l);
 /* A segment has all its zeros: SPARE when the table knows of its file, else MADE. The lock is held. */
 void local_segment_made(struct local *l, struct segment *s);
 /* Moves a segment to a state in which others see it. The lock is held. */

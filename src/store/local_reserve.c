@@ -41,6 +41,7 @@ bool local_table_reserve(struct local *l) {
     if (!ok && error.kind != ERROR_NO_SPACE) {
         (void)local_fail(l, &error);
     }
+    ok = ok && !local_over_limit(l);
     atomic_store_explicit(&l->table_short, !ok, memory_order_relaxed);
     return ok;
 }

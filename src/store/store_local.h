@@ -52,6 +52,9 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all);
 /* Checkpoint thread only, when nothing was staged for some time and all is folded: gives space back to the disk that
  * neither the journal nor the table will need soon. MORE: call again; IDLE: done; WAIT: the disk is full. */
 enum store_step store_local_rest_step(struct store *store);
+/* The store is full when it holds more than so many bytes: what rows take in the table, the files of the journal, and
+ * what the journal has that is not folded. 0: no limit. What makes it less is never refused. Any thread. */
+void store_local_limit(struct store *store, uint64_t bytes);
 /* Bytes that journal and table take on the disk. Any thread. */
 uint64_t store_local_disk_bytes(const struct store *store);
 /* True when something is staged that no commit has taken. Any thread. */
@@ -75,3 +78,11 @@ bool store_local_check(const struct disk *disk, struct table *table, struct buf 
 bool store_local_dump(const struct disk *disk, struct table *table, struct buf *out, struct error *error);
 /* Cuts damaged frames out and reports every record that is gone, as far as it can be read. */
 bool store_local_repair(const struct disk *disk, struct table *table, struct buf *out, struct error *error);
+/* Those that make room; they fold the journal, as a start does. Sessions are listed by the size of their queue. */
+bool store_local_list(const struct disk *disk, struct table *table, struct buf *out, struct error *error);
+bool store_local_end_session(const struct disk *disk, struct table *table, struct span client_id, struct buf *out,
+                             struct error *error);
+/* Clears the retained messages whose topics match. */
+bool store_local_clear_retained(const struct disk *disk, struct table *table,
+                                bool (*matches)(void *user, struct span topic), void *user, struct buf *out,
+                                struct error *error);

@@ -2,7 +2,7 @@
 with the change that makes it pass."""
 
 NAMES = {
-    'a_full_queue_takes_no_will_from_others', 'a_store_that_is_not_there',
+    'a_full_queue_takes_no_will_from_others',
     'announced_packet_size_is_one_that_clients_take', 'answers_fit_the_client', 'burst_at_qos_0',
     'clients_do_not_publish_to_sys', 'expired_messages_take_no_room', 'expired_retained_messages_leave',
     'keep_alive_is_bounded', 'killed_at_suback', 'largest_publish_is_not_for_all', 'more_filters_than_allowed',

@@ -127,10 +127,35 @@ static void a_crash_at_every_call(void **state) {
     a_fault_at_every_call(FAULT_EIO, false);
 }
 
+/* Over its limit the store is full, and it is not when what it held has gone. */
+static void a_limit_makes_full_and_rest_makes_room(void **state) {
+    (void)state;
+    struct run r;
+    rest_init(&r, 3);
+    assert_true(run_open(&r));
+    assert_true(load(&r, 3));
+    assert_true(come_to_rest(&r));
+    store_local_limit(r.store, 5 * SMALL);
+    assert_int_equal(store_pressure(r.store), STORE_EASY);
+    assert_true(load(&r, 150));
+    assert_int_equal(store_pressure(r.store), STORE_FULL);
+    lsn_t last = store_durable(r.store);
+    stage_some(&r); /* what is staged all the same is kept */
+    assert_true(come_to_rest(&r));
+    assert_true(store_durable(r.store) >= last);
+    assert_int_equal(store_local_checkpoint_step(r.store, true), STORE_STEP_IDLE); /* looks once more */
+    assert_int_equal(store_pressure(r.store), STORE_EASY);
+    run_close(&r);
+    assert_true(run_open(&r));
+    run_compare(&r);
+    run_deinit(&r);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_store_at_rest_is_small),
         cmocka_unit_test(a_crash_at_every_call),
+        cmocka_unit_test(a_limit_makes_full_and_rest_makes_room),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
