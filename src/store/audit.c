@@ -174,7 +174,6 @@ static void visit_position(struct walk *w, enum table_tree tree, struct span key
 /* False when there is a good body, and it is of another topic. */
 static bool retained_named(const struct walk *w, struct span key, lsn_t lsn) {
     struct row_key message;
-    struct row_key right;
     struct span value;
     struct message_parts parts;
     row_key_message(&message, lsn);
@@ -183,8 +182,7 @@ static bool retained_named(const struct walk *w, struct span key, lsn_t lsn) {
         !row_checked(row_key_span(&message), &value) || !record_parts_decode(value, &parts)) {
         return true;
     }
-    row_key_topic(&right, parts.topic);
-    return span_equal(key, row_key_span(&right));
+    return row_key_names_topic(key, parts.topic);
 }
 
 static void visit_retained(struct walk *w, enum table_tree tree, struct span key, struct span value) {

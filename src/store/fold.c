@@ -11,9 +11,10 @@ enum { OVERLAY_ENTRIES_MAX = 1 << 17 }; /* beyond it the overlay is flushed: som
 static char session_there;
 static char session_gone;
 
-void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t folded, bool whole) {
-    overlay_init(&f->overlay, table, txn, folded);
-    f->sessions = map64_of(0);
+void fold_init(struct fold *f, struct table *table, struct table_txn *txn, const struct chain *after, bool whole) {
+    lsn_t folded = after->next_lsn - 1;
+    overlay_init(&f->overlay, table, txn, folded, after->salt);
+    f->sessions = map64_of(after->salt);
     f->last_lsn = folded;
     f->records = 0;
     f->clock_moved = false;
@@ -89,10 +90,46 @@ static void retained_forget(struct fold *f, const struct row_key *key) {
     }
 }
 
+/* The row that an earlier version may have made for a long topic, unless it is another topic's. */
+static void retained_forget_old(struct fold *f, struct span topic) {
+    struct overlay *o = &f->overlay;
+    struct row_key key;
+    struct row_key message;
+    struct span value;
+    struct message_parts parts;
+    lsn_t old;
+    if (!row_key_topic_old(&key, topic) || !overlay_get(o, TABLE_RETAINED, row_key_span(&key), 0, &value) ||
+        !row_lsn_read(value, &old)) {
+        return;
+    }
+    row_key_message(&message, old);
+    if (o->table->ops->get(o->txn, TABLE_MESSAGES, row_key_span(&message), &value) &&
+        row_checked(row_key_span(&message), &value) && record_parts_decode(value, &parts) &&
+        span_equal(parts.topic, topic)) {
+        message_release(f, old);
+        overlay_remove(o, TABLE_RETAINED, row_key_span(&key), 0);
+    }
+}
+
+/* The same for a long filter. */
+static void subscription_forget_old(struct fold *f, session_id_t session, struct span filter) {
+    struct overlay *o = &f->overlay;
+    struct row_key key;
+    struct span value;
+    struct record r;
+    if (row_key_subscription_old(&key, session, filter) &&
+        o->table->ops->get(o->txn, TABLE_SUBSCRIPTIONS, row_key_span(&key), &value) &&
+        row_checked(row_key_span(&key), &value) && record_decode(value, &r) && r.kind == RECORD_SUBSCRIBED &&
+        span_equal(r.subscribed.filter, filter)) {
+        overlay_remove(o, TABLE_SUBSCRIPTIONS, row_key_span(&key), 0);
+    }
+}
+
 /* Returns 1 when the message is referenced as its topic's retained message from now on. */
 static uint32_t retained_set(struct fold *f, lsn_t lsn, const struct message_parts *parts) {
     struct row_key key;
     row_key_topic(&key, parts->topic);
+    retained_forget_old(f, parts->topic);
     retained_forget(f, &key);
     if (parts->payload.len == 0) {
         overlay_remove(&f->overlay, TABLE_RETAINED, row_key_span(&key), 0);
@@ -315,6 +352,7 @@ static bool fold_end(const struct step *s, const struct record_end *r) {
 static bool fold_subscribed(const struct step *s, const struct record_subscribed *r) {
     struct row_key key;
     if (session_exists(s->fold, r->session_id)) {
+        subscription_forget_old(s->fold, r->session_id, r->filter);
         row_key_subscription(&key, r->session_id, r->filter);
         overlay_put(&s->fold->overlay, TABLE_SUBSCRIPTIONS, row_key_span(&key), 0, s->encoded);
     }
@@ -323,6 +361,7 @@ static bool fold_subscribed(const struct step *s, const struct record_subscribed
 
 static bool fold_unsubscribed(const struct step *s, const struct record_unsubscribed *r) {
     struct row_key key;
+    subscription_forget_old(s->fold, r->session_id, r->filter);
     row_key_subscription(&key, r->session_id, r->filter);
     overlay_remove(&s->fold->overlay, TABLE_SUBSCRIPTIONS, row_key_span(&key), 0);
     return true;

@@ -21,9 +21,10 @@ struct fold {
     bool whole;       /* no record is missing from the log */
 };
 
-/* `folded`: the last lsn that the table already holds. `whole`: the log has no holes, so that an id that a record holds
- * was not held before and an id that a record sends had no flow: most ids then live and die without the table. */
-void fold_init(struct fold *f, struct table *table, struct table_txn *txn, lsn_t folded, bool whole);
+/* `after`: where the journal goes on after what the table holds; its salt, which nobody outside knows, is the seed of
+ * the maps. `whole`: the log has no holes, so that an id that a record holds was not held before and an id that a
+ * record sends had no flow: most ids then live and die without the table. */
+void fold_init(struct fold *f, struct table *table, struct table_txn *txn, const struct chain *after, bool whole);
 void fold_deinit(struct fold *f);
 /* Folds one record, encoded; borrows `encoded` until fold_flush(). ERROR_DAMAGED when it cannot be decoded. */
 bool fold_record(struct fold *f, lsn_t lsn, struct span encoded, struct error *error);

@@ -128,7 +128,7 @@ static bool fold_commit(struct local *l, struct row_meta *meta, struct error *er
         return false;
     }
     struct fold fold;
-    fold_init(&fold, l->table, txn, meta->chain.next_lsn - 1, true);
+    fold_init(&fold, l->table, txn, &meta->chain, true);
     bool ok =
         fold_frames(&fold, span_of(cp->image, cp->end - cp->from), &meta->chain, error) && fold_flush(&fold, error);
     fold_deinit(&fold);

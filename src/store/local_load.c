@@ -234,13 +234,6 @@ static struct message *message_read(struct table *table, struct table_txn *txn, 
     return table->ops->get(txn, TABLE_MESSAGES, row_key_span(&key), &value) ? row_message(lsn, value) : NULL;
 }
 
-/* It is what its topic's key says. */
-static bool retained_named(struct span key, const struct message *m) {
-    struct row_key right;
-    row_key_topic(&right, message_topic(m));
-    return span_equal(key, row_key_span(&right));
-}
-
 static bool load_retained(struct loading *l, struct table *table, struct table_txn *txn) {
     struct table_cursor *cursor = table->ops->cursor_open(txn, TABLE_RETAINED, span_of(NULL, 0));
     struct span key;
@@ -249,7 +242,7 @@ static bool load_retained(struct loading *l, struct table *table, struct table_t
     while (ok && table->ops->cursor_next(cursor, &key, &value)) {
         lsn_t lsn;
         struct message *m = row_lsn_read(value, &lsn) ? message_read(table, txn, lsn) : NULL;
-        if (m != NULL && retained_named(key, m)) {
+        if (m != NULL && row_key_names_topic(key, message_topic(m))) {
             l->sink->retained(l->sink->user, m);
         } else {
             message_unref(m);

@@ -20,7 +20,7 @@ static bool fold_part(struct local *l, struct scan *scan, const struct scan_part
         return false;
     }
     struct fold fold;
-    fold_init(&fold, l->table, txn, part->chain.next_lsn - 1, true);
+    fold_init(&fold, l->table, txn, &part->chain, true);
     *chain = part->chain;
     bool ok = fold_frames(&fold, span_of(image, part->end - part->from), chain, error) && fold_flush(&fold, error);
     fold_deinit(&fold);

@@ -135,7 +135,7 @@ static bool repair_all(struct repair *r, struct error *error) {
     if (!scan_frames(&r->scan, r->meta.chain.salt, visit_found, r, error)) {
         return false;
     }
-    fold_init(&r->fold, r->table, r->txn, r->meta.chain.next_lsn - 1, false);
+    fold_init(&r->fold, r->table, r->txn, &r->meta.chain, false);
     bool ok = frames_use(r, error);
     fold_deinit(&r->fold);
     struct chain end = {.number = r->next_number, .next_lsn = r->next_lsn};

@@ -73,12 +73,12 @@ static void entry_set(struct overlay_entry *e, enum state state, struct span val
     }
 }
 
-static uint32_t hash_of(enum table_tree tree, struct span key) {
-    return (uint32_t)XXH3_64bits_withSeed(key.ptr, key.len, (uint64_t)tree);
+static uint32_t hash_of(const struct overlay *o, enum table_tree tree, struct span key) {
+    return (uint32_t)XXH3_64bits_withSeed(key.ptr, key.len, o->seed + (uint64_t)tree);
 }
 
-void overlay_init(struct overlay *o, struct table *table, struct table_txn *txn, lsn_t flushed) {
-    *o = (struct overlay){.table = table, .txn = txn, .flushed = flushed};
+void overlay_init(struct overlay *o, struct table *table, struct table_txn *txn, lsn_t flushed, uint64_t seed) {
+    *o = (struct overlay){.table = table, .txn = txn, .flushed = flushed, .seed = seed};
 }
 
 static void long_key_free(const struct overlay_entry *e) {
@@ -151,7 +151,7 @@ static struct overlay_entry *entry_of(struct overlay *o, enum table_tree tree, s
     if (o->count * 2 >= o->capacity) {
         slots_grow(o);
     }
-    uint32_t hash = hash_of(tree, key);
+    uint32_t hash = hash_of(o, tree, key);
     size_t at = slot_find(o, tree, key, hash);
     *found = o->slots[at].entry != 0;
     if (*found) {
@@ -200,7 +200,7 @@ bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t
         if (o->count == 0) {
             return false;
         }
-        size_t at = slot_find(o, tree, key, hash_of(tree, key));
+        size_t at = slot_find(o, tree, key, hash_of(o, tree, key));
         if (o->slots[at].entry == 0) {
             return false;
         }
@@ -227,7 +227,7 @@ bool overlay_find(const struct overlay *o, enum table_tree tree, struct span key
     if (o->count == 0) {
         return false;
     }
-    size_t at = slot_find(o, tree, key, hash_of(tree, key));
+    size_t at = slot_find(o, tree, key, hash_of(o, tree, key));
     if (o->slots[at].entry == 0) {
         return false;
     }
@@ -256,7 +256,7 @@ void overlay_put(struct overlay *o, enum table_tree tree, struct span key, lsn_t
 
 void overlay_remove(struct overlay *o, enum table_tree tree, struct span key, lsn_t born) {
     if (o->count > 0) {
-        size_t at = slot_find(o, tree, key, hash_of(tree, key));
+        size_t at = slot_find(o, tree, key, hash_of(o, tree, key));
         if (o->slots[at].entry != 0 && (born > o->flushed || entry_at(o, o->slots[at].entry)->fresh)) {
             entry_erase(o, at);
             return;

@@ -17,6 +17,7 @@ struct overlay {
     struct table *table;
     struct table_txn *txn; /* a write transaction, owned by whoever made it */
     lsn_t flushed;         /* keys born after it are not in the transaction */
+    uint64_t seed;         /* secret: the keys are chosen by clients */
     struct overlay_slot *slots;
     size_t capacity; /* slots, a power of two, or 0 */
     size_t count;    /* entries in use */
@@ -27,7 +28,7 @@ struct overlay {
     bool damaged;  /* a row of the table had a form that is never written */
 };
 
-void overlay_init(struct overlay *o, struct table *table, struct table_txn *txn, lsn_t flushed);
+void overlay_init(struct overlay *o, struct table *table, struct table_txn *txn, lsn_t flushed, uint64_t seed);
 void overlay_deinit(struct overlay *o);
 /* True when the key has a value; it is valid until the next change. Only for trees with short values. */
 bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value);

@@ -3,32 +3,57 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "base/sha256.h"
 #include "store/bytes.h"
 #include "store/clock.h"
 
 static const uint8_t meta_magic[8] = "QuartetT";
 
-enum { META_VERSION = 1, HASH_BYTES = 16, WHOLE = 0, CUT = 1 };
+enum { META_VERSION = 1 };
+
+/* The byte before a text says how much of it is there, so that no whole text can equal a cut one. */
+enum text_form { TEXT_WHOLE = 0, TEXT_HASHED = 1, TEXT_DIGESTED = 2 };
+enum { HASH_BYTES = 16 };
 
 /* Flags of FLIGHTS and QUEUE. */
 enum { ROW_QOS = 0x03, ROW_RETAIN = 0x04, ROW_RELEASED = 0x08 };
 
-/* One byte says whether the text is whole, so that no whole text can equal a cut one. */
+static size_t text_room(const struct row_key *key) {
+    return ROW_KEY_MAX - key->len - 1;
+}
+
+static void key_add(struct row_key *key, const void *bytes, size_t count) {
+    if (count > 0) {
+        memcpy(key->bytes + key->len, bytes, count);
+    }
+    key->len += count;
+}
+
 static void key_text(struct row_key *key, struct span text) {
-    size_t room = ROW_KEY_MAX - key->len - 1;
+    size_t room = text_room(key);
     bool whole = text.len <= room;
-    key->bytes[key->len++] = whole ? WHOLE : CUT;
-    size_t taken = whole ? text.len : room - HASH_BYTES;
-    if (taken > 0) {
-        memcpy(key->bytes + key->len, text.ptr, taken);
-    }
-    key->len += taken;
+    key->bytes[key->len++] = whole ? TEXT_WHOLE : TEXT_DIGESTED;
+    key_add(key, text.ptr, whole ? text.len : room - SHA256_BYTES);
     if (!whole) {
-        XXH128_hash_t hash = XXH3_128bits(text.ptr, text.len);
-        be64_put(key->bytes + key->len, hash.high64);
-        be64_put(key->bytes + key->len + 8, hash.low64);
-        key->len += HASH_BYTES;
+        uint8_t digest[SHA256_BYTES];
+        sha256(text, digest);
+        key_add(key, digest, sizeof digest);
     }
+}
+
+/* False when the text is not long. */
+static bool key_text_old(struct row_key *key, struct span text) {
+    size_t room = text_room(key);
+    if (text.len <= room) {
+        return false;
+    }
+    key->bytes[key->len++] = TEXT_HASHED;
+    key_add(key, text.ptr, room - HASH_BYTES);
+    XXH128_hash_t hash = XXH3_128bits(text.ptr, text.len);
+    be64_put(key->bytes + key->len, hash.high64);
+    be64_put(key->bytes + key->len + 8, hash.low64);
+    key->len += HASH_BYTES;
+    return true;
 }
 
 bool row_key_copy(struct row_key *key, struct span bytes) {
@@ -81,6 +106,23 @@ void row_key_message(struct row_key *key, lsn_t message_lsn) {
 void row_key_topic(struct row_key *key, struct span topic) {
     key->len = 0;
     key_text(key, topic);
+}
+
+bool row_key_subscription_old(struct row_key *key, session_id_t session, struct span filter) {
+    row_key_session(key, session);
+    return key_text_old(key, filter);
+}
+
+bool row_key_topic_old(struct row_key *key, struct span topic) {
+    key->len = 0;
+    return key_text_old(key, topic);
+}
+
+bool row_key_names_topic(struct span key, struct span topic) {
+    struct row_key right;
+    row_key_topic(&right, topic);
+    return span_equal(key, row_key_span(&right)) ||
+           (row_key_topic_old(&right, topic) && span_equal(key, row_key_span(&right)));
 }
 
 bool row_key_session_read(struct span key, session_id_t *session) {
@@ -267,9 +309,11 @@ static bool key_names(struct span key, session_id_t session, const struct record
     struct row_key right;
     if (r->kind == RECORD_SUBSCRIBED) {
         row_key_subscription(&right, session, r->subscribed.filter);
-    } else {
-        row_key_session(&right, session);
+        return span_equal(key, row_key_span(&right)) ||
+               (row_key_subscription_old(&right, session, r->subscribed.filter) &&
+                span_equal(key, row_key_span(&right)));
     }
+    row_key_session(&right, session);
     return span_equal(key, row_key_span(&right));
 }
 

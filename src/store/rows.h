@@ -14,8 +14,10 @@
  *   POSITIONS       session                         the last sequence of its messages
  *
  * Numbers in keys are big-endian, so that the order of keys is that of numbers. A text that is too long for a key is
- * cut and completed with its hash; the value has it whole. Checksums are XXH3 seeded with the key's, so that a value
- * that strayed to another key is found too. Pure; values read may be anything. */
+ * cut and completed with its SHA-256: nobody can find two texts that have one. Earlier versions took XXH3-128, for
+ * which that is easy: such rows are read, and go when their text is written again. The value has the text whole.
+ * Checksums are XXH3 seeded with the key's, so that a value that strayed to another key is found too. Pure; values read
+ * may be anything. */
 #pragma once
 
 #include "base/buf.h"
@@ -46,6 +48,11 @@ void row_key_delivery(struct row_key *key, session_id_t session, lsn_t message_l
 /* MESSAGES, REFERENCES */
 void row_key_message(struct row_key *key, lsn_t message_lsn);
 void row_key_topic(struct row_key *key, struct span topic);
+/* The keys that earlier versions gave to long texts; false when the text is not long. The row may be another text's. */
+bool row_key_subscription_old(struct row_key *key, session_id_t session, struct span filter);
+bool row_key_topic_old(struct row_key *key, struct span topic);
+/* The key is of this topic, in either form. */
+bool row_key_names_topic(struct span key, struct span topic);
 
 /* False when the key has not the form of that tree. */
 bool row_key_session_read(struct span key, session_id_t *session); /* any key that begins with a session */

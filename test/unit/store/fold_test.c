@@ -42,7 +42,8 @@ static void fold_up_to(struct folding *f, lsn_t last) {
     struct fold fold;
     struct table *table = f->local.table;
     struct table_txn *txn = table->ops->begin(table, true, &error);
-    fold_init(&fold, table, txn, f->folded, !f->maker.lawless);
+    struct chain after = {.next_lsn = f->folded + 1, .salt = 9};
+    fold_init(&fold, table, txn, &after, !f->maker.lawless);
     for (lsn_t lsn = f->folded + 1; lsn <= last; lsn++) {
         assert_true(fold_record(&fold, lsn, maker_record(&f->maker, lsn), &error));
         if (prng_chance(&f->maker.prng, 1, 40)) {
@@ -199,7 +200,8 @@ static void what_dies_young_is_not_written(void **state) {
     struct fold fold;
     struct table *table = f.local.table;
     struct table_txn *txn = table->ops->begin(table, true, &error);
-    fold_init(&fold, table, txn, f.folded, true);
+    struct chain after = {.next_lsn = f.folded + 1};
+    fold_init(&fold, table, txn, &after, true);
     for (lsn_t lsn = f.folded + 1; lsn <= f.maker.at.count; lsn++) {
         assert_true(fold_record(&fold, lsn, maker_record(&f.maker, lsn), &error));
     }
@@ -217,7 +219,8 @@ static void bytes_that_are_no_record_are_damage(void **state) {
     folding_init(&f, 1);
     struct table *table = f.local.table;
     struct table_txn *txn = table->ops->begin(table, true, &error);
-    fold_init(&fold, table, txn, 0, true);
+    struct chain after = {.next_lsn = 1};
+    fold_init(&fold, table, txn, &after, true);
     assert_false(fold_record(&fold, 1, SPAN("\xff nonsense"), &error));
     assert_int_equal(error.kind, ERROR_DAMAGED);
     assert_false(fold_payload(&fold, 1, 1, SPAN("\x05"), &error));
@@ -237,7 +240,8 @@ static void a_table_without_space_is_as_before(void **state) {
     struct buf bytes = {NULL, 0, 0};
     struct record record = {.kind = RECORD_SESSION, .session = {.client_id = SPAN("c")}};
     record_encode(&bytes, &record);
-    fold_init(&fold, table, txn, 0, true);
+    struct chain after = {.next_lsn = 1};
+    fold_init(&fold, table, txn, &after, true);
     assert_true(fold_record(&fold, 1, buf_span(&bytes), &error));
     assert_true(fold_flush(&fold, &error));
     fold_deinit(&fold);
