@@ -64,7 +64,9 @@ static void await_durable(lsn_t lsn) {
 
 static void *stage_main(void *argument) {
     struct stager *s = argument;
-    struct record session = {.kind = RECORD_SESSION, .session = {.client_id = SPAN("c")}};
+    char client_id[32]; /* each has its own: two sessions of one client would be damage */
+    (void)snprintf(client_id, sizeof client_id, "c%p", argument);
+    struct record session = {.kind = RECORD_SESSION, .session = {.client_id = span_str(client_id)}};
     s->session = store_stage(store, &session);
     struct record_target target = {s->session, 1, false};
     lsn_t last = s->session;
