@@ -14,6 +14,7 @@ struct verb {
 
 static const struct verb verbs[] = {
     {"bench", quartet_bench_main, "load a broker and measure it"},
+    {"ctl", quartet_ctl_main, "ask a running broker who is there, end sessions, clear retained messages"},
     {"explain", quartet_explain_main, "why QoS 2 has four packets: diagrams of small worlds that run while you look"},
     {"pub", quartet_pub_main, "publish messages; the flags are those of mosquitto_pub and more"},
     {"rr", quartet_rr_main, "publish a request and print the response, as mosquitto_rr does"},

@@ -2,6 +2,7 @@
 #pragma once
 
 int quartet_bench_main(int argc, char **argv);
+int quartet_ctl_main(int argc, char **argv);
 int quartet_explain_main(int argc, char **argv);
 int quartet_pub_main(int argc, char **argv);
 int quartet_rr_main(int argc, char **argv);

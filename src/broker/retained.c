@@ -49,7 +49,7 @@ void retained_set(struct broker *broker, struct span topic, struct message *m) {
     message_unref(old);
 }
 
-static void retained_forget(struct shard *shard, const struct message *m) {
+void retained_forget(struct shard *shard, const struct message *m) {
     struct broker *broker = shard->broker;
     struct record record = {.kind = RECORD_MESSAGE,
                             .message = {.set_retained = true,

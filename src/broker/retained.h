@@ -14,6 +14,8 @@ void retained_set(struct broker *broker, struct span topic, struct message *m);
 static inline bool retained_fresh(const struct message *m, wall_ms_t time) {
     return m->expires_at == 0 || m->expires_at > time;
 }
+/* Clears one that is there, which may be freed by it, and records that. */
+void retained_forget(struct shard *shard, const struct message *m);
 /* Clears some of those that have expired; takes the lock. True when there are more. */
 bool retained_expire(struct shard *shard);
 /* Frees what keeps the deadlines. */

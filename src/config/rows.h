@@ -65,6 +65,7 @@
 /* Texts.  name, text. Absent is NULL. */
 #define CONFIG_TEXT_ROWS(ROW)                                                                                          \
     ROW(persistence_location, "directory of the store")                                                                \
+    ROW(ctl_socket, "UNIX socket of `quartet ctl`; none: there is none")                                               \
     ROW(pid_file, "file that gets the process id")                                                                     \
     ROW(user, "user to become when started as root")
 

@@ -246,7 +246,7 @@ bool listeners_open(struct listeners *l, const struct config *config, unsigned s
 static bool open_file(struct listeners *all, uint16_t index, const char *path, struct error *error) {
     struct listening *l = add_socket(all, index);
     (void)snprintf(l->name, sizeof l->name, "%s", path);
-    int fd = socket_file_open(&l->file, path, error);
+    int fd = socket_file_open(&l->file, path, SOCKET_FOR_GROUP, error);
     l->fds[index % all->shards] = fd;
     return fd >= 0;
 }

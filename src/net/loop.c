@@ -21,6 +21,7 @@
 #define DIRTY_PER_TURN 65536 /* connections in one pass */
 #define MAIL_RETRY_MS 1      /* when another shard's ring is full */
 #define PAUSED_LOOK_MS 10    /* while a connection is not read from: the broker tries again */
+#define REQUEST_MS 1         /* between two slices of a request */
 #define STOP_AFTER_MS 5000   /* for outboxes to become empty at a stop */
 #define STOP_LOOK_MS 50
 #define RING_AFTER_NS 300000  /* of a turn: what it has staged goes on its way to the disk */
@@ -222,6 +223,41 @@ static void loop_moved(struct loop *loop) {
     }
 }
 
+void loop_ask(struct loop *loop, struct loop_request *request) {
+    lock_take(&loop->asked_lock);
+    list_push_back(&loop->asked, &request->link);
+    lock_give(&loop->asked_lock);
+    atomic_store(&loop->has_asked, true);
+    waker_wake(&loop->waker);
+}
+
+/* A slice of each request that is under way; the next ones come a moment later. */
+static void loop_requests(struct loop *loop) {
+    struct link under_way;
+    if (atomic_load(&loop->has_asked)) {
+        atomic_store(&loop->has_asked, false);
+        lock_take(&loop->asked_lock);
+        list_splice(&loop->requests, &loop->asked);
+        lock_give(&loop->asked_lock);
+    }
+    if (list_empty(&loop->requests)) {
+        return;
+    }
+    list_init(&under_way);
+    list_splice(&under_way, &loop->requests);
+    for (struct link *l; (l = list_pop_front(&under_way)) != NULL;) {
+        struct loop_request *r = container_of(l, struct loop_request, link);
+        if (request_step(loop->shard, &r->request)) {
+            r->done(r);
+        } else {
+            list_push_back(&loop->requests, &r->link);
+        }
+    }
+    if (!list_empty(&loop->requests)) {
+        loop_turn_within(loop, REQUEST_MS);
+    }
+}
+
 /* Rings the commit thread for what this turn has staged so far. */
 static void loop_ring(struct loop *loop) {
     if (loop->staged) {
@@ -416,6 +452,7 @@ static void loop_turn(uv_check_t *check) {
     loop_accept(loop);
     loop_read(loop);
     loop_tick(loop);
+    loop_requests(loop);
     if (!loop->stopping && atomic_load_explicit(&loop->shared->stopping, memory_order_relaxed)) {
         loop_begin_stop(loop);
     }
@@ -458,6 +495,9 @@ void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index) {
     list_init(&loop->writable);
     list_init(&loop->draining);
     list_init(&loop->ending);
+    list_init(&loop->asked);
+    list_init(&loop->requests);
+    lock_init(&loop->asked_lock);
     inbox_init(&loop->inbox);
     loop->scratch = mem_alloc(LOOP_SCRATCH_BYTES);
     loop->read_bytes = LOOP_SCRATCH_BYTES;
@@ -490,6 +530,7 @@ void loop_deinit(struct loop *loop) {
     must(uv_run(&loop->uv, UV_RUN_DEFAULT) == 0);
     must(uv_loop_close(&loop->uv) == 0);
     inbox_deinit(&loop->inbox);
+    lock_deinit(&loop->asked_lock);
     mem_free(loop->listening);
     mem_free(loop->conns);
     mem_free(loop->scratch);

@@ -12,6 +12,7 @@
  * for liburcu and asleep for its waker. */
 #pragma once
 
+#include "broker/request.h"
 #include "net/inbox.h"
 #include "net/listener.h"
 #include "net/log.h"
@@ -40,6 +41,14 @@ struct loop_shared {
 };
 
 struct conn;
+
+/* A question to one shard, of whoever has made it: see broker/request.h. */
+struct loop_request {
+    struct link link;
+    struct request request;
+    void (*done)(struct loop_request *request); /* on the loop's thread, once; the request is the asker's again */
+    void *user;
+};
 
 /* A listening socket of this loop. */
 struct loop_listening {
@@ -73,6 +82,10 @@ struct loop {
     struct link ending;   /* connections that end at a deadline, by deadline */
     uint8_t *scratch;     /* what is read goes here first */
     size_t read_bytes;    /* most that one connection gets read in this turn */
+    struct lock asked_lock;
+    struct link asked; /* requests that others have left here; under the lock */
+    _Atomic bool has_asked;
+    struct link requests; /* those under way */
     mono_ms_t now;
     mono_ms_t next_tick;
     mono_ms_t stop_at;         /* while stopping: when to give up */
@@ -105,5 +118,7 @@ void loop_join(struct loop *loop);
 void loop_deinit(struct loop *loop);
 /* Durable has grown: the loop is woken when one of its connections waits for that. Any thread. */
 void loop_committed(struct loop *loop);
+/* Leaves a request here. Those that are not done when the loop ends stay undone. Any thread. */
+void loop_ask(struct loop *loop, struct loop_request *request);
 /* Loop thread: makes sure of a turn within `ms`. */
 void loop_turn_within(struct loop *loop, uint64_t ms);

@@ -8,6 +8,7 @@
 
 #include "base/mem.h"
 #include "base/must.h"
+#include "net/ctl.h"
 #include "net/local_store.h"
 #include "net/loop.h"
 #include "net/notify.h"
@@ -35,6 +36,7 @@ struct server {
     uv_async_t ended;
     bool stopping;
     struct pid_file pid_file;
+    struct ctl ctl;
     _Atomic bool failed; /* a thread says so, and ends the process */
 };
 
@@ -87,6 +89,21 @@ static bool server_open_store(struct server *s, struct error *error) {
     }
     log_line(s->log, LOG_WARNING, "persistence is false: nothing is kept when the broker stops");
     s->store = store_memory_create();
+    return true;
+}
+
+/* Beside the store, unless it is told where. */
+static bool server_open_ctl(struct server *s, struct error *error) {
+    const char *path = s->config->ctl_socket;
+    char beside[4096];
+    if (path != NULL) {
+        return ctl_open(&s->ctl, strcmp(path, "none") == 0 ? NULL : path, error);
+    }
+    (void)snprintf(beside, sizeof beside, "%s/ctl", data_directory(s->config));
+    if (!ctl_open(&s->ctl, s->config->persistence ? beside : NULL, error)) {
+        log_say(s->log, LOG_WARNING, "there is no socket for `quartet ctl`: %s; see ctl_socket", error->text);
+        *error = (struct error){0};
+    }
     return true;
 }
 
@@ -165,6 +182,7 @@ static void server_stop(struct server *s, int number) {
     s->stopping = true;
     notify_send("STOPPING=1\nSTATUS=stopping");
     must(uv_timer_stop(&s->retry) == 0);
+    ctl_stop(&s->ctl);
     log_say(s->log, LOG_NOTICE, "%s: stopping", number == SIGINT ? "SIGINT" : "SIGTERM");
     atomic_store(&s->shared.stopping, true);
     for (unsigned i = 0; i < s->shared.shards; i++) {
@@ -281,7 +299,9 @@ static void server_end_threads(struct server *s) {
 
 static void server_close_handle(uv_handle_t *handle, void *user) {
     (void)user;
-    uv_close(handle, NULL);
+    if (!uv_is_closing(handle)) {
+        uv_close(handle, NULL);
+    }
 }
 
 static void server_announce(const struct server *s) {
@@ -320,6 +340,7 @@ static void server_serve(struct server *s) {
     server_watch_signals(s);
     server_watch_addresses(s);
     server_start_threads(s);
+    ctl_start(&s->ctl, &s->uv, &s->shared);
     server_announce(s);
     s->options->ready(s->options->user);
     notify_send("READY=1\nSTATUS=connections are accepted");
@@ -331,6 +352,7 @@ static void server_serve(struct server *s) {
     uv_walk(&s->uv, server_close_handle, NULL);
     (void)uv_run(&s->uv, UV_RUN_DEFAULT);
     must(uv_loop_close(&s->uv) == 0);
+    ctl_close(&s->ctl);
 }
 
 /* Opens everything and serves; false with an error when that is not possible. */
@@ -342,7 +364,7 @@ static bool server_open_and_serve(struct server *s, unsigned shards, struct erro
         return false;
     }
     notify_send("STATUS=reading the store");
-    if (!server_open_store(s, error) || !pid_file_write(&s->pid_file, error) ||
+    if (!server_open_store(s, error) || !pid_file_write(&s->pid_file, error) || !server_open_ctl(s, error) ||
         !server_create_broker(s, shards, error) || !listeners_listen(&s->listeners, error)) {
         return false;
     }
@@ -362,7 +384,7 @@ static void server_say_failure(const struct server *s, const struct error *error
 }
 
 enum server_exit server_run(const struct server_options *options) {
-    struct server s = {.options = options, .config = options->config, .log = options->log};
+    struct server s = {.options = options, .config = options->config, .log = options->log, .ctl.fd = -1};
     (void)umask(077);
     reclaim_enter();
     unsigned shards = shards_wanted(s.config);
@@ -385,6 +407,7 @@ enum server_exit server_run(const struct server_options *options) {
         broker_destroy(s.shared.broker);
     }
     reclaim_finish();
+    ctl_close(&s.ctl);
     server_close_store(&s);
     listeners_close(&s.listeners);
     mem_free(s.shared.loops);

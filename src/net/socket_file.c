@@ -12,7 +12,6 @@
 #include "base/must.h"
 #include "base/span.h"
 
-#define SOCKET_UMASK 0007
 #define LOCK_TRIES 100
 #define LOCK_PATH_BYTES (SOCKET_PATH_BYTES + 5)
 
@@ -119,13 +118,13 @@ static bool clear_path(struct socket_file *f, struct error *error) {
     return true;
 }
 
-static int bind_path(struct socket_file *f) {
+static int bind_path(struct socket_file *f, mode_t mask) {
     int fd = new_socket();
     if (fd < 0) {
         return -1;
     }
     struct sockaddr_un address = address_of(f);
-    mode_t before = umask(SOCKET_UMASK);
+    mode_t before = umask(mask);
     bool bound = bind(fd, (struct sockaddr *)&address, sizeof address) == 0;
     int failure = errno;
     (void)umask(before);
@@ -137,11 +136,11 @@ static int bind_path(struct socket_file *f) {
     return -1;
 }
 
-static int bind_at(struct socket_file *f, struct error *error) {
+static int bind_at(struct socket_file *f, mode_t mask, struct error *error) {
     if (!clear_path(f, error)) {
         return -1;
     }
-    int fd = bind_path(f);
+    int fd = bind_path(f, mask);
     struct stat made;
     if (fd >= 0 && lstat(f->path, &made) == 0) {
         f->device = made.st_dev;
@@ -156,7 +155,7 @@ static int bind_at(struct socket_file *f, struct error *error) {
     return -1;
 }
 
-int socket_file_open(struct socket_file *f, const char *path, struct error *error) {
+int socket_file_open(struct socket_file *f, const char *path, mode_t mask, struct error *error) {
     *f = (struct socket_file){.lock = -1};
     must(strlen(path) < sizeof f->path);
     memcpy(f->path, path, strlen(path) + 1);
@@ -164,7 +163,7 @@ int socket_file_open(struct socket_file *f, const char *path, struct error *erro
         f->path[0] = '\0';
         return -1;
     }
-    int fd = bind_at(f, error);
+    int fd = bind_at(f, mask, error);
     if (fd < 0) {
         give_lock(f);
     }

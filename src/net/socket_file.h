@@ -9,7 +9,7 @@
  * so two brokers of ours never both believe that the path is theirs, and a program that does not know the lock keeps
  * its socket as long as it listens. Both files are removed at a clean stop.
  *
- * Owner and group of the process may connect (mode 0770, as mosquitto's). Thread: one at a time; opening is for a time
+ * Who may connect is said by the umask that the socket is made with. Thread: one at a time; opening is for a time
  * at which no other thread creates files, for it changes the umask for a moment. */
 #pragma once
 
@@ -19,6 +19,9 @@
 
 /* Of `path` in bytes, its end included; what is longer cannot be opened. */
 #define SOCKET_PATH_BYTES 108
+
+#define SOCKET_FOR_GROUP 0007 /* owner and group may connect, as to mosquitto's */
+#define SOCKET_FOR_OWNER 0177
 
 struct socket_file {
     char path[SOCKET_PATH_BYTES]; /* empty: closed */
@@ -30,7 +33,7 @@ struct socket_file {
 
 /* Binds a socket to `path`; the descriptor is the caller's, who listens when it can serve, and does not block. -1 with
  * an error. */
-int socket_file_open(struct socket_file *f, const char *path, struct error *error);
+int socket_file_open(struct socket_file *f, const char *path, mode_t mask, struct error *error);
 /* Removes the files; to be called before the socket is closed, so that nobody takes it for a dead one's. Zeroed or
  * closed: nothing happens. */
 void socket_file_close(struct socket_file *f);

@@ -43,6 +43,10 @@ def digest(directory):
     return out
 
 
+# What a killed broker leaves behind besides its store: the socket of `quartet ctl`.
+SOCKETS = shutil.ignore_patterns('ctl', 'ctl.lock')
+
+
 class Damage:
     def __init__(self, a):
         self.a, self.random = a, random.Random(a.seed)
@@ -76,7 +80,7 @@ class Damage:
             time.sleep(0.4)  # longer than the pause after which an idle broker says what is durable
         broker.kill()
         self.broker, self.good = broker, broker.data + '.good'
-        shutil.copytree(broker.data, self.good)
+        shutil.copytree(broker.data, self.good, ignore=SOCKETS)
 
     def fresh(self):
         shutil.rmtree(self.broker.data)
@@ -322,7 +326,7 @@ class Damage:
         if self.broker.stop() != 0:
             self.note('clean stop', self.broker.log())
         shutil.rmtree(self.good)
-        shutil.copytree(self.broker.data, self.good)
+        shutil.copytree(self.broker.data, self.good, ignore=SOCKETS)
         table = self.read('table.mdb')
         self.judge('no damage, after a clean stop', refuse=False)
         self.cuts()

@@ -58,7 +58,7 @@ static bool answers(const char *path) {
 }
 
 static int open_and_listen(struct socket_file *f, const char *path, struct error *error) {
-    int fd = socket_file_open(f, path, error);
+    int fd = socket_file_open(f, path, SOCKET_FOR_GROUP, error);
     return fd >= 0 && listen(fd, 16) != 0 ? -1 : fd;
 }
 

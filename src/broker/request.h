@@ -1,0 +1,69 @@
+/* What an operator may ask of a running broker: who is there, end one, clear retained messages, counters. Every shard
+ * answers for itself, a slice at a time, so that no question holds it up; whoever has asked puts the answers together
+ * (`quartet ctl` by way of net/ctl.h).
+ *
+ *     request_ask, one for all shards  ──>  request_step in turn after turn of each shard  ──>  request_answer of each
+ *
+ * Does not know how questions come and how answers are shown. Thread: the shard's. Durability duty: a request that has
+ * changed something is done when that is durable: nothing leaves that a crash could take back, also not towards the
+ * operator. */
+#pragma once
+
+#include "broker/broker.h"
+
+#define REQUEST_ROWS_MAX 1000 /* sessions in one answer */
+
+enum request_kind {
+    REQUEST_COUNTERS = 1,
+    REQUEST_SESSIONS, /* those with the largest queues */
+    REQUEST_END,      /* sessions: one by its client id, or all of an owner */
+    REQUEST_CLEAR,    /* retained messages that match a filter */
+};
+
+/* The same for all shards; borrows its texts while any of them is at it. */
+struct request_ask {
+    enum request_kind kind;
+    struct span client_id; /* REQUEST_END; empty: not by it */
+    struct span owner;     /* REQUEST_SESSIONS, REQUEST_END: of this one alone; empty: of anybody */
+    struct span filter;    /* REQUEST_CLEAR: valid */
+    uint32_t rows_max;     /* REQUEST_SESSIONS: 1 to REQUEST_ROWS_MAX */
+};
+
+struct request_session {
+    char *client_id; /* owned */
+    size_t client_id_bytes;
+    char *owner; /* owned; the address of its peer, or "-" when that is not known */
+    bool connected;
+    uint8_t protocol;
+    uint64_t queued_messages; /* that were accepted for it and have not left */
+    uint64_t queued_bytes;
+    uint64_t inflight;      /* QoS 1 and 2 messages that its client has not acknowledged */
+    uint64_t subscriptions; /* how many */
+    uint32_t expiry_s;      /* SESSION_NEVER_EXPIRES, or seconds after its connection */
+};
+
+struct request_answer {
+    struct request_session *rows; /* largest queue first */
+    size_t row_count;
+    uint64_t matched; /* sessions that were asked for; ended sessions; cleared messages */
+    struct shard_counters counters;
+};
+
+/* One shard's part; zeroed but for `ask` at the beginning. */
+struct request {
+    const struct request_ask *ask;
+    struct request_answer answer;
+    size_t at;       /* in the map of sessions */
+    size_t capacity; /* of that map when the walk began */
+    unsigned begun;  /* how often it was begun anew */
+    bool ended_some; /* on this walk */
+    bool done;       /* all but waiting for the disk */
+    lsn_t after;     /* what it has changed is durable then */
+};
+
+/* One slice, in a turn of the shard; true when the answer is complete. Sessions that come or go meanwhile may be in it
+ * or not. */
+bool request_step(struct shard *shard, struct request *request);
+/* Whether a row comes before another: the larger queue, then the client id. */
+bool request_before(const struct request_session *a, const struct request_session *b);
+void request_deinit(struct request *request);

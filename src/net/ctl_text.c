@@ -1,0 +1,240 @@
+#include "net/ctl_text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "base/mem.h"
+#include "topic/topic.h"
+
+/* ---- words ---- */
+
+static bool plain(uint8_t byte) {
+    return byte >= ' ' && byte != 0x7f && byte != '\\';
+}
+
+void ctl_word_put(struct buf *out, struct span word) {
+    for (size_t i = 0; i < word.len; i++) {
+        char text[5];
+        if (plain(word.ptr[i])) {
+            buf_u8(out, word.ptr[i]);
+        } else {
+            (void)snprintf(text, sizeof text, "\\x%02x", word.ptr[i]);
+            buf_bytes(out, span_str(text));
+        }
+    }
+}
+
+static int digit(uint8_t byte) {
+    static const char digits[] = "0123456789abcdef";
+    const char *at = byte != 0 ? strchr(digits, byte) : NULL;
+    return at != NULL ? (int)(at - digits) : -1;
+}
+
+bool ctl_word_take(struct span *line, struct buf *out) {
+    while (line->len > 0 && line->ptr[0] != '\t') {
+        size_t used = 1;
+        if (line->ptr[0] == '\\') {
+            int high = line->len >= 4 && line->ptr[1] == 'x' ? digit(line->ptr[2]) : -1;
+            int low = high >= 0 ? digit(line->ptr[3]) : -1;
+            if (low < 0) {
+                return false;
+            }
+            buf_u8(out, (uint8_t)(high * 16 + low));
+            used = 4;
+        } else {
+            buf_u8(out, line->ptr[0]);
+        }
+        *line = span_skip(*line, used);
+    }
+    *line = span_skip(*line, line->len > 0 ? 1 : 0);
+    return true;
+}
+
+/* ---- the question ---- */
+
+/* Its words, one after the other in q->text. */
+struct words {
+    size_t begins[4];
+    size_t count;
+};
+
+static struct span word_at(const struct ctl_question *q, const struct words *w, size_t i) {
+    if (i >= w->count) {
+        return SPAN("");
+    }
+    size_t end = i + 1 < w->count ? w->begins[i + 1] : q->text.len;
+    return span_of(q->text.ptr + w->begins[i], end - w->begins[i]);
+}
+
+static bool words_read(struct ctl_question *q, struct span line, struct words *w) {
+    w->count = 0;
+    do {
+        if (w->count == sizeof w->begins / sizeof *w->begins) {
+            return false;
+        }
+        w->begins[w->count++] = q->text.len;
+        if (!ctl_word_take(&line, &q->text)) {
+            return false;
+        }
+    } while (line.len > 0);
+    return true;
+}
+
+static bool rows_read(struct span word, uint32_t *rows) {
+    char text[8] = "";
+    char *end;
+    if (word.len == 0) {
+        *rows = CTL_ROWS_DEFAULT;
+        return true;
+    }
+    if (word.len >= sizeof text) {
+        return false;
+    }
+    memcpy(text, word.ptr, word.len);
+    unsigned long number = strtoul(text, &end, 10);
+    *rows = (uint32_t)number;
+    return *end == '\0' && number >= 1 && number <= REQUEST_ROWS_MAX;
+}
+
+static bool says(bool right, const char *sentence, const char **wrong) {
+    *wrong = right ? NULL : sentence;
+    return right;
+}
+
+static bool verb_read(struct ctl_question *q, const struct words *w, const char **wrong) {
+    struct span verb = word_at(q, w, 0);
+    struct span first = word_at(q, w, 1);
+    if (span_equal(verb, SPAN("counters"))) {
+        q->ask.kind = REQUEST_COUNTERS;
+        return says(w->count == 1, "counters takes no argument", wrong);
+    }
+    if (span_equal(verb, SPAN("sessions"))) {
+        q->ask.kind = REQUEST_SESSIONS;
+        q->ask.owner = first;
+        return says(w->count <= 3 && rows_read(word_at(q, w, 2), &q->ask.rows_max),
+                    "sessions takes an owner and a number of rows from 1 to 1000", wrong);
+    }
+    if (span_equal(verb, SPAN("end"))) {
+        q->ask.kind = REQUEST_END;
+        q->ask.client_id = first;
+        return says(w->count == 2 && first.len > 0, "end takes a client id", wrong);
+    }
+    if (span_equal(verb, SPAN("end-owner"))) {
+        q->ask.kind = REQUEST_END;
+        q->ask.owner = first;
+        return says(w->count == 2 && first.len > 0, "end-owner takes an owner", wrong);
+    }
+    if (span_equal(verb, SPAN("clear"))) {
+        q->ask.kind = REQUEST_CLEAR;
+        q->ask.filter = first;
+        return says(w->count == 2 && topic_filter_valid(first), "clear takes a topic filter", wrong);
+    }
+    return says(false, "there is no such verb", wrong);
+}
+
+bool ctl_question_read(struct ctl_question *q, struct span line, const char **wrong) {
+    struct words words;
+    *q = (struct ctl_question){.text = {NULL, 0, 0}};
+    return says(words_read(q, line, &words), "the question is not well written", wrong) && verb_read(q, &words, wrong);
+}
+
+void ctl_question_deinit(struct ctl_question *q) {
+    buf_deinit(&q->text);
+}
+
+/* ---- the answer ---- */
+
+static void put(struct buf *out, const char *text) {
+    buf_bytes(out, span_str(text));
+}
+
+static void put_number(struct buf *out, uint64_t number, const char *after) {
+    char text[32];
+    (void)snprintf(text, sizeof text, "%llu%s", (unsigned long long)number, after);
+    put(out, text);
+}
+
+void ctl_answer_error(struct buf *out, const char *sentence) {
+    put(out, "error\t");
+    ctl_word_put(out, span_str(sentence));
+    put(out, "\nend\n");
+}
+
+static void answer_row(struct buf *out, const struct request_session *s) {
+    ctl_word_put(out, span_of(s->client_id, s->client_id_bytes));
+    put(out, "\t");
+    ctl_word_put(out, span_str(s->owner));
+    put(out, s->connected ? "\t1\t" : "\t0\t");
+    put_number(out, s->queued_messages, "\t");
+    put_number(out, s->queued_bytes, "\t");
+    put_number(out, s->inflight, "\t");
+    put_number(out, s->subscriptions, "\t");
+    put_number(out, s->expiry_s, "\n");
+}
+
+/* The first rows of all; each part has its own in order. */
+static void answer_sessions(struct buf *out, const struct request_ask *ask, const struct request_answer *const *parts,
+                            size_t count) {
+    size_t *next = mem_zero(count, sizeof *next);
+    put(out,
+        "ok\nclient_id\towner\t#connected\t#queued_messages\t#queued_bytes\t#inflight\t#subscriptions\t#expiry_s\n");
+    for (uint32_t rows = 0; rows < ask->rows_max; rows++) {
+        size_t best = count;
+        for (size_t i = 0; i < count; i++) {
+            if (next[i] < parts[i]->row_count &&
+                (best == count || request_before(&parts[i]->rows[next[i]], &parts[best]->rows[next[best]]))) {
+                best = i;
+            }
+        }
+        if (best == count) {
+            break;
+        }
+        answer_row(out, &parts[best]->rows[next[best]++]);
+    }
+    mem_free(next);
+}
+
+static void answer_counters(struct buf *out, const struct request_answer *const *parts, size_t count) {
+    struct shard_counters sum = {0};
+    for (size_t i = 0; i < count; i++) {
+#define CTL_ADD(name, text) sum.name += parts[i]->counters.name;
+        SHARD_COUNTER_ROWS(CTL_ADD)
+#undef CTL_ADD
+    }
+    put(out, "ok\nname\t#value\n");
+#define CTL_PRINT(name, text)                                                                                          \
+    put(out, #name "\t");                                                                                              \
+    put_number(out, sum.name, "\n");
+    SHARD_COUNTER_ROWS(CTL_PRINT)
+#undef CTL_PRINT
+}
+
+static void answer_changed(struct buf *out, const char *what, const struct request_answer *const *parts, size_t count) {
+    uint64_t sum = 0;
+    for (size_t i = 0; i < count; i++) {
+        sum += parts[i]->matched;
+    }
+    put(out, "ok\n#");
+    put(out, what);
+    put(out, "\n");
+    put_number(out, sum, "\n");
+}
+
+void ctl_answer(struct buf *out, const struct request_ask *ask, const struct request_answer *const *parts,
+                size_t count) {
+    switch (ask->kind) {
+    case REQUEST_COUNTERS:
+        answer_counters(out, parts, count);
+        break;
+    case REQUEST_SESSIONS:
+        answer_sessions(out, ask, parts, count);
+        break;
+    case REQUEST_END:
+        answer_changed(out, "ended", parts, count);
+        break;
+    case REQUEST_CLEAR:
+        answer_changed(out, "cleared", parts, count);
+        break;
+    }
+    put(out, "end\n");
+}
