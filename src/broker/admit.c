@@ -19,8 +19,21 @@ enum {
     PARTS_OUTPUT = 4,
 };
 
+/* The mutants of the rows stand in their order. */
+static struct quota_fault admit_fault(enum mutant mutant) {
+    enum { LEFT = MUTANT_QUOTA_LEFT_CONNECTIONS, TWICE = MUTANT_QUOTA_TWICE_CONNECTIONS };
+    _Static_assert(TWICE - LEFT == QUOTA_ROW_COUNT, "a mutant for each row");
+    if ((int)mutant >= TWICE && (int)mutant < TWICE + QUOTA_ROW_COUNT) {
+        return (struct quota_fault){QUOTA_TWICE, (enum quota_row)((int)mutant - TWICE)};
+    }
+    if ((int)mutant >= LEFT && (int)mutant < TWICE) {
+        return (struct quota_fault){QUOTA_LEFT_OUT, (enum quota_row)((int)mutant - LEFT)};
+    }
+    return (struct quota_fault){QUOTA_SOUND, 0};
+}
+
 struct quota_limits admit_limits(const struct broker_options *options) {
-    struct quota_limits limits = {{{0}}};
+    struct quota_limits limits = {.most = {{0}}};
     const uint64_t part = options->memory_limit / PARTS;
     uint64_t *all = limits.most[QUOTA_ALL];
     uint64_t *owner = limits.most[QUOTA_OWNER];
@@ -32,6 +45,13 @@ struct quota_limits admit_limits(const struct broker_options *options) {
         owner[row] = all[row] / 100 * options->owner_share;
     }
     owner[QUOTA_CONNECTIONS] = options->owner_connections_max;
+    for (unsigned level = 0; level < QUOTA_LEVEL_COUNT; level++) {
+        for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
+            const uint64_t most = options->accounts.most[level][row];
+            limits.most[level][row] = most != 0 ? most : limits.most[level][row];
+        }
+    }
+    limits.fault = admit_fault(options->mutant);
     return limits;
 }
 

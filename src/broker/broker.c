@@ -98,6 +98,10 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     return shard;
 }
 
+struct quota *broker_quota(const struct broker *broker) {
+    return broker->quota;
+}
+
 struct broker *broker_create(const struct broker_options *options, const struct broker_outside *outside,
                              struct store *store, unsigned shards) {
     must(shards >= 1 && shards <= SHARDS_MAX && options->window_messages > 0 && options->inflight_max > 0);

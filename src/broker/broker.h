@@ -23,6 +23,7 @@
 #include "topic/trie.h"
 
 struct broker;
+struct quota;
 struct shard;
 
 enum log_level { LOG_ERROR = 1, LOG_WARNING, LOG_NOTICE, LOG_INFO, LOG_DEBUG };
@@ -140,6 +141,8 @@ struct shard_counters {
 #undef SHARD_COUNTER_FIELD
 };
 struct shard_counters shard_counters(const struct shard *shard);
+/* The accounts of all and of each owner; safe from any thread. */
+struct quota *broker_quota(const struct broker *broker);
 
 /* A number that is equal for equal protocol states of the shard (sessions, subscriptions, held ids, flights, queues,
  * connections, outboxes), whatever their place in memory: for the exhaustive walk. Slow. */

@@ -3,6 +3,7 @@
 
 #include "base/types.h"
 #include "packet/packet.h"
+#include "quota/quota.h"
 #include "session/barrier.h"
 
 /* What is done about a session whose queue is full while its client is away. */
@@ -12,31 +13,32 @@ enum queue_policy {
 };
 
 struct broker_options {
-    struct packet_limits packet;      /* of received packets */
-    uint32_t connect_bytes_max;       /* of a CONNECT, before anything is known of the peer; default 16 KiB */
-    int64_t connect_timeout_ms;       /* from accept to a whole CONNECT; default 5,000 */
-    int64_t packet_timeout_ms;        /* from the first byte of any later packet to its last; default 120,000 */
-    uint16_t receive_maximum;         /* QoS 1 and 2 publishes in flight towards us from a 5.0 client; default 256 */
-    uint16_t inflight_max;            /* towards a client, besides its own Receive Maximum; default 1,024 */
-    uint64_t queue_messages_max;      /* waiting in one session; default 1,000,000 */
-    uint64_t queue_bytes_max;         /* waiting in one durable session, on the disk; default 1 GiB */
-    uint64_t queue_memory_max;        /* waiting in one session that is not durable; default 64 MiB */
-    enum queue_policy queue_policy;   /* default QUEUE_END_SESSION */
-    int64_t stall_ms;                 /* a client with a full queue that makes no progress for so long, or lets a
-                                         publisher wait for so long, is disconnected; default 15,000 */
-    uint32_t window_messages;         /* of a session's queue kept in memory; default 1,024 */
-    uint64_t outbox_bytes_max;        /* waiting for one connection: QoS 0 beyond it is dropped (counted), QoS 1 and 2
-                                         wait in the queue; default 1 MiB */
-    uint16_t keep_alive_max_s;        /* 0: what the client asks for; default 65,535 */
-    uint32_t session_expiry_max_s;    /* default SESSION_NEVER_EXPIRES */
-    int64_t refuse_close_ms;          /* a publisher to a full queue waits for so long; then its message is refused
-                                         (5.0), or its connection is closed (3.1.1); default 30,000 */
-    uint64_t memory_limit;            /* bytes that may be allocated by everything together; default 0: no bound */
-    uint32_t owner_share;             /* percent of each sum that one owner may have; default 50 */
-    uint32_t owner_connections_max;   /* connections of one owner; default 0: no bound */
-    uint32_t subscribe_filters_max;   /* of one SUBSCRIBE, beyond it each is refused; default 1,000. (UNSUBSCRIBE makes
-                                         room: as many as fit into a packet) */
-    uint32_t subscriptions_max;       /* of one session; default 10,000 */
+    struct packet_limits packet;    /* of received packets */
+    uint32_t connect_bytes_max;     /* of a CONNECT, before anything is known of the peer; default 16 KiB */
+    int64_t connect_timeout_ms;     /* from accept to a whole CONNECT; default 5,000 */
+    int64_t packet_timeout_ms;      /* from the first byte of any later packet to its last; default 120,000 */
+    uint16_t receive_maximum;       /* QoS 1 and 2 publishes in flight towards us from a 5.0 client; default 256 */
+    uint16_t inflight_max;          /* towards a client, besides its own Receive Maximum; default 1,024 */
+    uint64_t queue_messages_max;    /* waiting in one session; default 1,000,000 */
+    uint64_t queue_bytes_max;       /* waiting in one durable session, on the disk; default 1 GiB */
+    uint64_t queue_memory_max;      /* waiting in one session that is not durable; default 64 MiB */
+    enum queue_policy queue_policy; /* default QUEUE_END_SESSION */
+    int64_t stall_ms;               /* a client with a full queue that makes no progress for so long, or lets a
+                                       publisher wait for so long, is disconnected; default 15,000 */
+    uint32_t window_messages;       /* of a session's queue kept in memory; default 1,024 */
+    uint64_t outbox_bytes_max;      /* waiting for one connection: QoS 0 beyond it is dropped (counted), QoS 1 and 2
+                                       wait in the queue; default 1 MiB */
+    uint16_t keep_alive_max_s;      /* 0: what the client asks for; default 65,535 */
+    uint32_t session_expiry_max_s;  /* default SESSION_NEVER_EXPIRES */
+    int64_t refuse_close_ms;        /* a publisher to a full queue waits for so long; then its message is refused
+                                       (5.0), or its connection is closed (3.1.1); default 30,000 */
+    struct quota_limits accounts;   /* bounds of accounts, besides those that follow from memory_limit; default none */
+    uint64_t memory_limit;          /* bytes that may be allocated by everything together; default 0: no bound */
+    uint32_t owner_share;           /* percent of each sum that one owner may have; default 50 */
+    uint32_t owner_connections_max; /* connections of one owner; default 0: no bound */
+    uint32_t subscribe_filters_max; /* of one SUBSCRIBE, beyond it each is refused; default 1,000. (UNSUBSCRIBE makes
+                                       room: as many as fit into a packet) */
+    uint32_t subscriptions_max;     /* of one session; default 10,000 */
     bool allow_zero_length_client_id; /* default true */
     unsigned log_level;               /* enum log_level: what is worth a line; default LOG_INFO */
     packet_id_t packet_ids_max;       /* 65,535 but in the simulator */

@@ -29,6 +29,7 @@ struct quota *quota_create(const struct quota_limits *limits, uint64_t seed) {
     q->limits = *limits;
     q->all.level = QUOTA_ALL;
     q->all.most = q->limits.most[QUOTA_ALL];
+    q->all.fault = &q->limits.fault;
     q->owners = map_bytes_of(seed);
     lock_init(&q->lock);
     return q;
@@ -55,6 +56,7 @@ static struct owner *owner_create(struct quota *q, struct span name) {
     owner->account.parent = &q->all;
     owner->account.level = QUOTA_OWNER;
     owner->account.most = q->limits.most[QUOTA_OWNER];
+    owner->account.fault = &q->limits.fault;
     owner->name_bytes = (uint32_t)name.len;
     if (name.len > 0) {
         memcpy(owner->name, name.ptr, name.len);
@@ -107,13 +109,23 @@ struct span quota_owner_name(const struct account *account) {
 
 /* ---- taking and giving back ---- */
 
+/* The amount of a need, unless a test breaks its row. */
+static uint64_t row_amount(const struct account *a, const struct quota_need *need, bool given) {
+    const struct quota_fault *fault = a->fault;
+    if (__builtin_expect(fault->kind == QUOTA_SOUND, 1) || fault->row != need->row) {
+        return need->amount;
+    }
+    return fault->kind == QUOTA_LEFT_OUT ? 0 : given ? 2 * need->amount : need->amount;
+}
+
 static bool row_reserve(struct account *a, const struct quota_need *need, struct quota_over *over) {
-    uint64_t before = atomic_fetch_add_explicit(&a->taken[need->row], need->amount, memory_order_relaxed);
+    const uint64_t amount = row_amount(a, need, false);
+    uint64_t before = atomic_fetch_add_explicit(&a->taken[need->row], amount, memory_order_relaxed);
     uint64_t most = a->most[need->row];
-    if (most == 0 || need->amount == 0 || (need->amount <= most && before <= most - need->amount)) {
+    if (most == 0 || amount == 0 || (amount <= most && before <= most - amount)) {
         return true;
     }
-    (void)atomic_fetch_sub_explicit(&a->taken[need->row], need->amount, memory_order_relaxed);
+    (void)atomic_fetch_sub_explicit(&a->taken[need->row], amount, memory_order_relaxed);
     (void)atomic_fetch_add_explicit(&a->refused[need->row], 1, memory_order_relaxed);
     if (over != NULL) {
         *over = (struct quota_over){need->row, a->level};
@@ -122,8 +134,9 @@ static bool row_reserve(struct account *a, const struct quota_need *need, struct
 }
 
 static void row_give(struct account *a, const struct quota_need *need) {
-    uint64_t before = atomic_fetch_sub_explicit(&a->taken[need->row], need->amount, memory_order_relaxed);
-    must(before >= need->amount);
+    const uint64_t amount = row_amount(a, need, true);
+    uint64_t before = atomic_fetch_sub_explicit(&a->taken[need->row], amount, memory_order_relaxed);
+    must(before >= amount);
 }
 
 /* Gives back the first `count` needs of each account from `first` up to, but not including, `end`. */
@@ -153,7 +166,8 @@ bool quota_reserve(struct account *account, const struct quota_need *needs, size
 void quota_take(struct account *account, const struct quota_need *needs, size_t count) {
     for (struct account *a = account; a != NULL; a = a->parent) {
         for (size_t i = 0; i < count; i++) {
-            (void)atomic_fetch_add_explicit(&a->taken[needs[i].row], needs[i].amount, memory_order_relaxed);
+            (void)atomic_fetch_add_explicit(&a->taken[needs[i].row], row_amount(a, &needs[i], false),
+                                            memory_order_relaxed);
         }
     }
 }

@@ -39,14 +39,28 @@ enum quota_row {
 
 enum quota_level { QUOTA_OWNER, QUOTA_ALL, QUOTA_LEVEL_COUNT };
 
+/* What a test breaks, so that it can show that it would notice. */
+enum quota_fault_kind {
+    QUOTA_SOUND = 0,
+    QUOTA_LEFT_OUT, /* the row is not reserved */
+    QUOTA_TWICE,    /* the row is given back twice */
+};
+
+struct quota_fault {
+    enum quota_fault_kind kind;
+    enum quota_row row;
+};
+
 /* What may be taken at most; 0: no bound. */
 struct quota_limits {
     uint64_t most[QUOTA_LEVEL_COUNT][QUOTA_ROW_COUNT];
+    struct quota_fault fault; /* QUOTA_SOUND but in the simulator */
 };
 
 struct account {
     struct account *parent; /* NULL: it is everybody's */
     const uint64_t *most;   /* [row] */
+    const struct quota_fault *fault;
     enum quota_level level;
     _Atomic uint64_t taken[QUOTA_ROW_COUNT];
     _Atomic uint64_t refused[QUOTA_ROW_COUNT]; /* reservations that this account has refused, by row */

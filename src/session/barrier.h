@@ -45,7 +45,23 @@
     ROW(ORDER, BOTH, "resumed flows are resent in the order of their packet ids")                                      \
     ROW(SEQUENCE, CLIENT, "the application's own numbers of its messages are not recorded")                            \
     ROW(LOST, CLIENT, "Session Present 0 is taken for 1: flows go on under their old ids")                             \
-    ROW(TRUST, CLIENT, "a session that may have expired unseen is taken for the old one")
+    ROW(TRUST, CLIENT, "a session that may have expired unseen is taken for the old one")                              \
+    ROW(QUOTA_LEFT_CONNECTIONS, BROKER, "a connection is not accounted for")                                           \
+    ROW(QUOTA_LEFT_SESSIONS, BROKER, "a session is not accounted for")                                                 \
+    ROW(QUOTA_LEFT_SUBSCRIPTIONS, BROKER, "a subscription is not accounted for")                                       \
+    ROW(QUOTA_LEFT_KEPT_BYTES, BROKER, "the memory of a session or subscription is not accounted for")                 \
+    ROW(QUOTA_LEFT_RETAINED, BROKER, "a retained message is not accounted for")                                        \
+    ROW(QUOTA_LEFT_RETAINED_BYTES, BROKER, "the memory of a retained message is not accounted for")                    \
+    ROW(QUOTA_LEFT_INPUT_BYTES, BROKER, "what was received and waits is not accounted for")                            \
+    ROW(QUOTA_LEFT_OUTPUT_BYTES, BROKER, "what waits to be sent is not accounted for")                                 \
+    ROW(QUOTA_TWICE_CONNECTIONS, BROKER, "a connection is given back twice")                                           \
+    ROW(QUOTA_TWICE_SESSIONS, BROKER, "a session is given back twice")                                                 \
+    ROW(QUOTA_TWICE_SUBSCRIPTIONS, BROKER, "a subscription is given back twice")                                       \
+    ROW(QUOTA_TWICE_KEPT_BYTES, BROKER, "the memory of a session or subscription is given back twice")                 \
+    ROW(QUOTA_TWICE_RETAINED, BROKER, "a retained message is given back twice")                                        \
+    ROW(QUOTA_TWICE_RETAINED_BYTES, BROKER, "the memory of a retained message is given back twice")                    \
+    ROW(QUOTA_TWICE_INPUT_BYTES, BROKER, "what was received and waits is given back twice")                            \
+    ROW(QUOTA_TWICE_OUTPUT_BYTES, BROKER, "what waits to be sent is given back twice")
 
 enum mutant {
     MUTANT_NONE = 0,

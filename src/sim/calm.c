@@ -2,6 +2,7 @@
  * power failed now?", which is a second phase in a copy of the world. */
 #include "base/mem.h"
 #include "base/must.h"
+#include "sim/accounts.h"
 #include "sim/world.h"
 
 #define CALM_ROUNDS_MAX 3000 /* and so many for each message of a retained set: */
@@ -237,6 +238,20 @@ static void judge_rest(struct world *w) {
     }
 }
 
+/* G5: when all sessions have been ended, none is left in the table. */
+static void judge_nothing(struct world *w) {
+    if (!w->draining || w->failed) {
+        return;
+    }
+    while (w->node.up && node_wants_commit(w) && node_commit(w)) {
+    }
+    for (unsigned i = 0; i < 64 && w->node.up && node_checkpoint(w, true); i++) {
+    }
+    expect_empty(w, TABLE_SESSIONS, "sessions", 0);
+    expect_empty(w, TABLE_SUBSCRIPTIONS, "subscriptions", 0);
+    expect_empty(w, TABLE_WILLS, "wills", 0);
+}
+
 /* Somebody new subscribes to everything: what is retained must come. */
 static void probe_retained(struct world *w) {
     struct model *probe = &w->clients[w->plan->client_count];
@@ -309,6 +324,11 @@ void world_settle_client(struct world *w, int client) {
     } while (!w->failed && calm_any(w, client));
 }
 
+void world_calm_tick(struct world *w) {
+    calm_checkpoints(w);
+    calm_tick(w);
+}
+
 void world_finish_client(struct world *w, int client) {
     for (unsigned i = 0; i < CALM_IDLE_MAX; i++) {
         world_settle_client(w, client);
@@ -326,6 +346,7 @@ void world_calm(struct world *w) {
         return;
     }
     world_trace(w, "---- calm ----");
+    accounts_judge_begin(w);
     w->calm = true;
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) { /* a publisher may have waited for long */
         struct conn *c = &w->conns[i];
@@ -350,11 +371,16 @@ void world_calm(struct world *w) {
     if (!w->failed && w->plan->pests) {
         pests_leave(w);
     }
+    accounts_judge(w);
     if (!w->failed && !w->forked) {
         judge_rest(w);
     }
     if (!w->failed && !w->forked && !w->expect_refusal) {
         judge_restart(w);
+    }
+    if (!w->failed && !w->forked) {
+        accounts_drain(w);
+        judge_nothing(w);
     }
 }
 

@@ -46,6 +46,7 @@ struct conn {
     struct conn_handle handle;
     bool paused;        /* the broker does not want to read */
     bool closing;       /* the broker wants to close it when its output is gone */
+    bool half;          /* the client's last packet is a half */
     bool want_write;    /* the broker's outbox had more than there was space for */
     mono_ms_t close_at; /* while closing: patience ends */
     mono_ms_t opened_at;

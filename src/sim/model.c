@@ -113,8 +113,8 @@ static void act_connect(struct world *w, struct model *m) {
     m->conn = (int)(c - w->conns);
     m->serial = c->serial;
     m->connack_seen = false;
-    m->asked_clean = m->wants_clean || (!m->plan->five && !m->plan->durable);
-    m->asked_volatile = !m->plan->durable || (m->wants_clean && !m->plan->five);
+    m->asked_clean = m->wants_clean || w->draining || (!m->plan->five && !m->plan->durable);
+    m->asked_volatile = !m->plan->durable || w->draining || (m->wants_clean && !m->plan->five);
     m->asked_belief = m->session;
     m->unanswered = m->connecting;
     m->connecting = true;

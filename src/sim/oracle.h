@@ -143,6 +143,9 @@ void oracle_delivered(struct world *w, const struct sim_delivery *d);
 void oracle_check_retained(struct world *w, const struct sim_delivery *d);
 /* How many messages may wait for this client's session, at most. */
 unsigned oracle_waiting(const struct world *w, int client);
+/* The message that is surely retained under a topic now, -1: none; whether one may be. */
+int oracle_retained(const struct world *w, uint8_t topic);
+bool oracle_may_be_retained(const struct world *w, uint8_t topic);
 /* At the end: what was surely the retained message of a topic when this client subscribed has come. */
 void oracle_judge_retained(struct world *w, int client);
 /* What a PUBLISH says of how long its message still lives; `connected`: since when its connection exists. */

@@ -138,7 +138,7 @@ static void judge_subscription(struct world *w, const struct sim_subscription *s
 /* What a SUBSCRIBE fetches takes room in the queue of its session like any other message; where there is none, it is
  * left out, and nobody can be told. */
 void oracle_judge_retained(struct world *w, int client) {
-    if (w->expect_refusal) {
+    if (w->expect_refusal || w->plan->pests) {
         return;
     }
     for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
@@ -149,4 +149,17 @@ void oracle_judge_retained(struct world *w, int client) {
             judge_subscription(w, s);
         }
     }
+}
+
+int oracle_retained(const struct world *w, uint8_t topic) {
+    return value_at(w, topic, w->step);
+}
+
+bool oracle_may_be_retained(const struct world *w, uint8_t topic) {
+    for (unsigned i = 0; i < w->oracle.message_count; i++) {
+        if (writes(&w->oracle.messages[i], topic) && !w->oracle.messages[i].clears) {
+            return true;
+        }
+    }
+    return false;
 }

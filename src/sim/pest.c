@@ -30,6 +30,7 @@ static void put(struct world *w, int client, struct mini_packet *p, bool half) {
     p->five = plan_of(w, client)->five;
     const size_t len = mini_encode(p, bytes);
     world_trace_packet(w, half ? "> half of" : ">", client, p);
+    c->half = half;
     if (!c->cut) {
         pipe_write(&c->to_broker, span_of(bytes, half ? len / 2 : len));
     }
@@ -224,6 +225,9 @@ void pest_read(struct world *w, struct conn *c) {
         if (mini_decode(span_of(c->inbox, whole), plan_of(w, c->client)->five, &p) == NULL) {
             world_trace_packet(w, "<", c->client, &p);
             w->clients[c->client].connack_seen |= p.type == MINI_CONNACK && p.reason == 0;
+            if (p.type == MINI_CONNACK && p.reason != 0 && w->leaving) {
+                pest_at(w, c->client)->cleaned++; /* one that exists is never refused */
+            }
             note(w, pest_at(w, c->client), &p);
         }
         c->inbox_len -= whole;
@@ -236,10 +240,20 @@ void pest_lost(struct world *w, int client) {
     w->clients[client].connack_seen = false;
 }
 
+/* How many topics it clears: its own, and, when all is taken back, the first hostile client those of everybody. */
+static unsigned topics_to_clear(const struct world *w, int client) {
+    bool first = true;
+    for (int i = 0; i < client; i++) {
+        first = first && !world_is_pest(w, i);
+    }
+    return w->pests[client].topics + (first && w->draining && w->plan->retain ? w->plan->topics : 0);
+}
+
 /* Its next topic, until the broker takes that. */
 static void clear_next(struct world *w, int client) {
     struct pest *x = pest_at(w, client);
-    const uint8_t topic = (uint8_t)(SIM_SET_FIRST + (unsigned)client * PEST_TOPICS_MAX + x->cleared);
+    const unsigned own = SIM_SET_FIRST + (unsigned)client * PEST_TOPICS_MAX + x->cleared;
+    const uint8_t topic = (uint8_t)(x->cleared < x->topics ? own : x->cleared - x->topics);
     const struct sim_message m = {.topic = topic, .qos = 1, .retain = true, .clears = true};
     x->answer = PEST_WAITS;
     publish(w, client, &m, 1, false);
@@ -254,18 +268,24 @@ static bool clear_step(struct world *w, int client) {
         return false;
     }
     x->answer = PEST_NO_ANSWER;
-    if (x->cleared < x->topics) {
+    if (x->cleared < topics_to_clear(w, client)) {
         clear_next(w, client);
     }
-    return x->cleared < x->topics;
+    return x->cleared < topics_to_clear(w, client);
 }
 
-static bool has_left(const struct pest *x) {
-    return x->cleaned >= x->names && x->cleared >= x->topics;
+static bool has_left(const struct world *w, int client) {
+    const struct pest *x = &w->pests[client];
+    return x->cleaned >= x->names && x->cleared >= topics_to_clear(w, client);
 }
 
 bool pest_settled(const struct world *w, int client) {
-    return !w->leaving || (has_left(&w->pests[client]) && w->clients[client].conn < 0);
+    for (unsigned i = 0; i < SIM_CONNS_MAX && w->leaving; i++) {
+        if (w->conns[i].used && w->conns[i].client == client) {
+            return false;
+        }
+    }
+    return !w->leaving || (has_left(w, client) && w->clients[client].conn < 0);
 }
 
 /* One name after another, each a clean start that ends with DISCONNECT; with the last it clears the topics. */
@@ -274,7 +294,7 @@ bool pest_leave(struct world *w, int client) {
     const struct model *m = &w->clients[client];
     struct mini_packet bye = {.type = MINI_DISCONNECT};
     if (m->conn < 0) {
-        if (has_left(x)) {
+        if (has_left(w, client)) {
             return false;
         }
         x->name = x->cleaned < x->names ? x->cleaned : 0;
@@ -286,7 +306,7 @@ bool pest_leave(struct world *w, int client) {
     if (!m->connack_seen || c->to_broker.len > 0) {
         return false;
     }
-    if (x->cleaned + 1 >= x->names && x->cleared < x->topics) {
+    if (x->cleaned + 1 >= x->names && x->cleared < topics_to_clear(w, client)) {
         return clear_step(w, client);
     }
     x->cleaned++;

@@ -94,7 +94,7 @@ static void draw_bounds(struct plan *p, struct prng *r) {
     p->pests = true;
     p->ends_sessions = prng_chance(r, 3, 4);
     p->refusals = !p->ends_sessions;
-    p->retain = false; /* what a SUBSCRIBE fetches beyond a queue's bound is left out */
+    p->retain = prng_chance(r, 1, 3);
     p->wall_jumps = p->expiry = false;
     p->shards = ONE_OF(r, 1, 2, 2, 3);
     p->steps = 300 + (unsigned)prng_below(r, 900);
@@ -120,6 +120,10 @@ static void draw_bounds(struct plan *p, struct prng *r) {
     p->broker.queue_policy = p->ends_sessions ? QUEUE_END_SESSION : QUEUE_REFUSE;
     p->broker.queue_messages_max = ONE_OF(r, 6, 12, 20);
     p->broker.stall_ms = ONE_OF(r, 2000, 15000);
+    if (prng_chance(r, 1, 2)) { /* a well-behaved client has less */
+        p->broker.accounts.most[QUOTA_OWNER][QUOTA_SESSIONS] = ONE_OF(r, 1, 2, 3);
+        p->broker.accounts.most[QUOTA_OWNER][QUOTA_SUBSCRIPTIONS] = ONE_OF(r, 3, 4, 8);
+    }
     p->broker.refuse_close_ms = p->ends_sessions ? 3600000 : 30000;
 }
 

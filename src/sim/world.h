@@ -33,6 +33,7 @@ struct world {
     uint32_t serials; /* connections so far */
     unsigned forks_left, disk_losses_left, replacements_left;
     bool calm;
+    bool draining;       /* every client ends its session */
     bool leaving;        /* hostile clients take back what they have done */
     bool ticked;         /* in the calm time has passed */
     bool forked;         /* this world asks "what if the power failed" about another one */
@@ -65,6 +66,8 @@ void world_settle(struct world *w);
 void world_settle_client(struct world *w, int client);
 /* Lets all that a client has to send go, the clock too, and then the faults begin (again). */
 void world_finish_client(struct world *w, int client);
+/* A second passes in the calm. */
+void world_calm_tick(struct world *w);
 void world_quiet(struct world *w);
 
 /* The first failure is kept. `rule` is G1 to G6 or what was broken. */

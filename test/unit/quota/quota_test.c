@@ -11,7 +11,7 @@
 #include "quota/quota.h"
 
 static struct quota_limits limits_of(uint64_t owner, uint64_t all) {
-    struct quota_limits limits = {{{0}}};
+    struct quota_limits limits = {.most = {{0}}};
     for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
         limits.most[QUOTA_OWNER][row] = owner;
         limits.most[QUOTA_ALL][row] = all;
@@ -221,8 +221,32 @@ static void every_row_has_a_name(void **state) {
     assert_string_not_equal(quota_level_text(QUOTA_OWNER), quota_level_text(QUOTA_ALL));
 }
 
+/* What the simulator breaks, to see that it would be noticed. */
+static void a_broken_row_is_seen(void **state) {
+    (void)state;
+    const struct quota_limits left = {.fault = {QUOTA_LEFT_OUT, QUOTA_SESSIONS}};
+    struct quota *q = quota_create(&left, 1);
+    struct account *owner = quota_owner(q, SPAN("o"));
+    const struct quota_need needs[] = {{QUOTA_SESSIONS, 1}, {QUOTA_KEPT_BYTES, 10}};
+    assert_true(quota_reserve(owner, needs, 2, NULL));
+    assert_int_equal(quota_taken(owner, QUOTA_SESSIONS), 0);
+    assert_int_equal(quota_taken(owner, QUOTA_KEPT_BYTES), 10);
+    quota_give(owner, needs, 2);
+    assert_int_equal(quota_taken(quota_all(q), QUOTA_KEPT_BYTES), 0);
+    quota_owner_unref(q, owner);
+    quota_destroy(q);
+    const struct quota_limits twice = {.fault = {QUOTA_TWICE, QUOTA_SESSIONS}};
+    q = quota_create(&twice, 1);
+    owner = quota_owner(q, SPAN("o"));
+    quota_take(owner, &(struct quota_need){QUOTA_SESSIONS, 3}, 1);
+    quota_give_one(owner, QUOTA_SESSIONS, 1);
+    assert_int_equal(quota_taken(owner, QUOTA_SESSIONS), 1);
+    quota_destroy(q);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_broken_row_is_seen),
         cmocka_unit_test(a_refusal_takes_nothing),
         cmocka_unit_test(a_bound_is_reached_and_not_passed),
         cmocka_unit_test(a_greedy_owner_leaves_room_for_others),
