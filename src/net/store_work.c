@@ -215,7 +215,10 @@ static void *checkpoint_main(void *argument) {
         quiet = durable != seen ? 0 : quiet <= QUIET_RESTS ? quiet + 1 : quiet;
         seen = durable;
     }
-    (void)fold(work, true);
+    if (!fold(work, true)) {
+        while (store_local_rest_step(work->options.store) == STORE_STEP_MORE) {
+        }
+    }
     return NULL;
 }
 

@@ -339,14 +339,16 @@ static int space_of(struct lmdb_table *t, struct space *s) {
     return code;
 }
 
-/* Of the file's bytes those that are holes: the disk has them no more. */
-static uint64_t hole_bytes(mdb_filehandle_t file) {
+/* What the disk has of the file. */
+static uint64_t block_bytes(mdb_filehandle_t file) {
     struct stat status;
-    if (fstat(file, &status) != 0) {
-        return 0;
-    }
-    uint64_t there = (uint64_t)status.st_blocks * STAT_BLOCK;
-    return (uint64_t)status.st_size > there ? (uint64_t)status.st_size - there : 0;
+    return fstat(file, &status) == 0 ? (uint64_t)status.st_blocks * STAT_BLOCK : 0;
+}
+
+/* Of the file's bytes at least those that are holes: the disk has them no more. */
+static uint64_t hole_bytes(const struct space *s) {
+    uint64_t there = block_bytes(s->file);
+    return s->end > there ? s->end - there : 0;
 }
 
 /* Free pages inside the file are room; for the rest blocks behind its end become the table's, so that a full disk
@@ -363,7 +365,7 @@ static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
                          "the table holds %llu bytes: more than three quarters of table_size, which is %llu",
                          (unsigned long long)(s.end - s.free), (unsigned long long)of(t)->bytes_max);
     }
-    uint64_t holes = hole_bytes(s.file);
+    uint64_t holes = hole_bytes(&s);
     uint64_t inside = s.free > holes ? s.free - holes : 0;
     code = inside >= bytes ? 0 : reserve_blocks(s.file, s.end, bytes - inside);
     return code == 0 || fail(error, "reserve room for", code);
@@ -373,21 +375,21 @@ static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
 static bool lmdb_rest(struct table *t, uint64_t keep, struct error *error) {
     struct space s;
     int code = space_of(of(t), &s);
-    if (code == 0 && atomic_load(&of(t)->readers) == 0 && s.free > keep + hole_bytes(s.file) + REST_BYTES_MIN) {
+    bool much = code == 0 && s.free > keep && block_bytes(s.file) > s.end - s.free + keep + REST_BYTES_MIN;
+    if (much && atomic_load(&of(t)->readers) == 0) {
         code = table_space_punch(of(t)->env, keep / s.page_bytes);
     }
     return code == 0 || fail(error, "give back what is free of", code);
 }
 
 static uint64_t lmdb_bytes(struct table *t, uint64_t *used) {
-    struct space s = {.end = 0};
-    struct stat status;
+    struct space s;
     *used = 0;
-    if (space_of(of(t), &s) != 0 || fstat(s.file, &status) != 0) {
+    if (space_of(of(t), &s) != 0) {
         return 0;
     }
     *used = s.end - s.free;
-    return (uint64_t)status.st_blocks * STAT_BLOCK;
+    return block_bytes(s.file);
 }
 
 static const struct table_ops lmdb_ops = {

@@ -5,6 +5,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/mem.h"
@@ -96,6 +97,12 @@ static int punch_all(int file, const struct pages *p, uint64_t keep, uint64_t pa
     return code == EOPNOTSUPP || code == ENOSYS ? 0 : code;
 }
 
+/* Blocks behind the end of the file, which were reserved for it: to cut it where it ends gives them back. */
+static int cut_behind(int file) {
+    struct stat status;
+    return fstat(file, &status) == 0 && ftruncate(file, status.st_size) == 0 ? 0 : errno;
+}
+
 int table_space_punch(MDB_env *env, uint64_t keep) {
     struct pages p = {NULL, 0, 0};
     MDB_stat stat;
@@ -111,6 +118,7 @@ int table_space_punch(MDB_env *env, uint64_t keep) {
     if (p.count > keep) {
         qsort(p.at, p.count, sizeof *p.at, page_compare);
         code = punch_all(file, &p, keep, stat.ms_psize);
+        code = code != 0 ? code : cut_behind(file);
     }
     mdb_txn_abort(txn);
     mem_free(p.at);

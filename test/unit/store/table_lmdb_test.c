@@ -177,6 +177,8 @@ static void what_is_free_is_given_back(void **state) {
     assert_true(t->ops->bytes(t, &used) > 40000000);
     assert_true(used < 4000000);
     struct error error;
+    assert_true(t->ops->reserve(t, 80000000, &error)); /* behind the end of the file */
+    assert_true(t->ops->bytes(t, &used) > 75000000);
     struct table_txn *reader = t->ops->begin(t, false, &error);
     rest(t, 0); /* not while somebody reads */
     assert_true(t->ops->bytes(t, &used) > 40000000);
