@@ -86,8 +86,11 @@ static void load_flight(void *user, session_id_t id, const struct store_flight *
     if (session == NULL) {
         return;
     }
-    struct flight_parts parts = {
-        .message_lsn = f->message_lsn, .target = f->target, .qos = f->qos, .retain = f->retain};
+    struct flight_parts parts = {.message_lsn = f->message_lsn,
+                                 .body_lsn = f->body_lsn,
+                                 .target = f->target,
+                                 .qos = f->qos,
+                                 .retain = f->retain};
     (void)qos_out_restore(&session->out, f->packet_id, f->released, &parts);
     session->shard->counters.queued++;
 }

@@ -290,7 +290,8 @@ static void session_send_flight(struct session *s, struct flight *f, lsn_t sent_
 
 /* A queued delivery gets its packet id (B1). Takes the delivery's reference. */
 static void session_begin_flight(struct session *s, struct delivery *d) {
-    struct flight_parts parts = {d->message, d->message_lsn, d->target, d->qos, d->retain};
+    struct flight_parts parts = {d->message, d->message_lsn, d->target,
+                                 d->qos,     d->retain,      s->durable ? d->message->lsn : 0};
     if (s->out.count == 0) {
         s->progress_at = s->shard->now; /* it had nothing to acknowledge until now */
     }
@@ -323,7 +324,7 @@ static bool session_resend(struct session *s) {
     while (session_may_send(s) && qos_out_must_resend(&s->out)) {
         struct flight *f = qos_out_resend_next(&s->out);
         if (f->message == NULL) {
-            f->message = store_message(broker->store, f->message_lsn);
+            f->message = store_message(broker->store, f->body_lsn);
             if (f->message == NULL) {
                 return false;
             }
@@ -369,7 +370,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
         message_unref(m);
         return;
     }
-    struct delivery d = {m, s->durable ? m->lsn : 0, target, qos, retain};
+    struct delivery d = {m, s->durable ? m->lsn : 0, 0, target, qos, retain};
     shard->counters.queued++;
     if (session_may_send(s) && queue_count(&s->queue) == 0 && qos_out_ready(&s->out)) {
         inlet_release(s->inlet, message_bytes(m));

@@ -206,7 +206,7 @@ static lsn_t publish_keep(struct client *c, const struct packet_publish *p) {
     }
     m->lsn = lsn;
     r->last_message = lsn;
-    struct delivery d = {m, lsn, 0, p->qos, p->retain};
+    struct delivery d = {m, lsn, 0, 0, p->qos, p->retain};
     queue_push(&r->queue, &d);
     r->queue_bytes += message_bytes(m);
     c->counters.received++;

@@ -101,7 +101,7 @@ static void publish_queue(struct client *c, struct message *m, const struct quar
                                         .target_count = 1}};
     m->lsn = client_stage_out(c, &record);
     s->last_message = m->lsn;
-    struct delivery d = {m, m->lsn, 0, (uint8_t)p->qos, p->retain};
+    struct delivery d = {m, m->lsn, 0, 0, (uint8_t)p->qos, p->retain};
     queue_push(&s->queue, &d);
     s->queue_bytes += message_bytes(m);
 }
@@ -330,7 +330,7 @@ static bool id_cleared(struct client *c, packet_id_t packet_id) {
 /* A queued message gets its packet id (B1). Takes the delivery's reference. */
 static void flow_begin(struct client *c, struct delivery *d) {
     struct sending *s = &c->sending;
-    struct flight_parts parts = {d->message, d->message_lsn, d->target, d->qos, d->retain};
+    struct flight_parts parts = {d->message, d->message_lsn, d->target, d->qos, d->retain, 0};
     struct flight *f = qos_out_begin(&s->flows, &parts);
     struct record record = {.kind = RECORD_SENT, .sent = {s->session, f->packet_id, f->message_lsn, f->target}};
     lsn_t sent = client_stage_out(c, &record);

@@ -141,6 +141,18 @@ static uint8_t *put_clock(uint8_t *at, const struct record_clock *c) {
     return put_leb(put_leb(at, (uint64_t)c->time), (uint64_t)c->wall);
 }
 
+static uint8_t *put_retained(uint8_t *at, const struct record_retained *r) {
+    at = put_leb(put_leb(put_leb(at, r->session_id), r->subscribed_lsn), r->first);
+    at = put_leb(at, r->item_count);
+    for (uint32_t i = 0; i < r->item_count; i++) {
+        const struct record_retained_item *item = &r->items[i];
+        must(item->qos == 1 || item->qos == 2);
+        at = put_leb(at, item->message_lsn);
+        *at++ = item->qos;
+    }
+    return at;
+}
+
 uint8_t *record_encode_at(uint8_t *at, const struct record *record) {
     *at++ = (uint8_t)record->kind;
     switch (record->kind) {
@@ -172,6 +184,8 @@ size_t record_bytes_max(const struct record *record) {
         variable = record->subscribed.filter.len;
     } else if (record->kind == RECORD_UNSUBSCRIBED) {
         variable = record->unsubscribed.filter.len;
+    } else if (record->kind == RECORD_RETAINED) {
+        variable = (size_t)record->retained.item_count * TARGET_MAX;
     }
     return FIXED_MAX + variable;
 }
@@ -319,6 +333,29 @@ static void take_will(struct reader *r, struct record_will *w) {
     take_parts(r, &w->parts);
 }
 
+static void take_item(struct reader *r, struct record_retained_item *item) {
+    item->message_lsn = reader_leb(r);
+    item->qos = (uint8_t)take_flags(r, PARTS_QOS);
+    if (item->qos != 1 && item->qos != 2) {
+        r->failed = true;
+    }
+}
+
+/* All indices fit into their type. */
+static void take_retained(struct reader *r, struct record_retained *retained) {
+    retained->session_id = reader_leb(r);
+    retained->subscribed_lsn = reader_leb(r);
+    retained->first = take_u32(r);
+    retained->item_count = (uint32_t)take_leb(r, UINT32_MAX - retained->first);
+    retained->items = NULL;
+    const uint8_t *items = r->at;
+    for (uint32_t i = 0; i < retained->item_count && !r->failed; i++) {
+        struct record_retained_item item;
+        take_item(r, &item);
+    }
+    retained->items_raw = span_of(items, (size_t)(r->at - items));
+}
+
 bool record_decode(struct span in, struct record *record) {
     struct reader r = reader_of(in);
     unsigned kind = reader_u8(&r);
@@ -348,5 +385,13 @@ bool record_target_next(struct reader *r, struct record_target *target) {
         return false;
     }
     take_target(r, target);
+    return !r->failed;
+}
+
+bool record_retained_next(struct reader *r, struct record_retained_item *item) {
+    if (reader_left(r) == 0) {
+        return false;
+    }
+    take_item(r, item);
     return !r->failed;
 }

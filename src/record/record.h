@@ -2,8 +2,9 @@
  *
  * A record's lsn is not part of its bytes: it follows from its place in the journal. A session's id is the lsn of the
  * record that opened it. A delivery (one message for one subscription of one session) is named by (lsn of the MESSAGE
- * record, index of the target in it). All numbers are little-endian base-128 (buf_leb), so that a record of the
- * handshake takes a handful of bytes. */
+ * record, index of the target in it); one of a retained message by (lsn of the SUBSCRIBED record, index among all that
+ * the subscription brings), so that it stands before what came after the subscription. All numbers are little-endian
+ * base-128 (buf_leb), so that a record of the handshake takes a handful of bytes. */
 #pragma once
 
 #include "base/buf.h"
@@ -26,6 +27,7 @@
     ROW(11, DROPPED, dropped, "a queued delivery will not be sent: it expired before it had a packet id")              \
     ROW(12, WILL, will, "a session has this will (B10)")                                                               \
     ROW(13, WILL_CLEARED, end, "a session has no will any more (B10)")                                                 \
+    ROW(14, RETAINED, retained, "a subscription brings its session these retained messages (B7)")                              \
     ROW(15, CLOCK, clock, "store time and the wall clock at one moment: how long it was until the next start")
 
 enum record_kind {
@@ -116,6 +118,22 @@ struct record_clock {
     wall_ms_t wall;
 };
 
+/* One retained message, which has a record of its own: its body is there. */
+struct record_retained_item {
+    lsn_t message_lsn;
+    uint8_t qos; /* of the delivery: 1 or 2 */
+};
+
+/* The retained messages that a new subscription brings, or some of them. */
+struct record_retained {
+    session_id_t session_id;
+    lsn_t subscribed_lsn;                     /* of the SUBSCRIBED record; with an index the delivery's name */
+    uint32_t first;                           /* the index of the first of these */
+    const struct record_retained_item *items; /* to encode; NULL when decoded */
+    struct span items_raw;                    /* decoded: walk with record_retained_next() */
+    uint32_t item_count;
+};
+
 struct record {
     enum record_kind kind;
     union {
@@ -129,6 +147,7 @@ struct record {
         struct record_dropped dropped;
         struct record_will will;
         struct record_clock clock;
+        struct record_retained retained;
     };
 };
 
@@ -145,6 +164,8 @@ bool record_decode(struct span in, struct record *record);
 bool record_parts_decode(struct span in, struct message_parts *parts);
 /* Walks the targets of a decoded MESSAGE: start with r = reader_of(targets_raw). False at the end. */
 bool record_target_next(struct reader *r, struct record_target *target);
+/* Walks the messages of a decoded RETAINED in the same way. */
+bool record_retained_next(struct reader *r, struct record_retained_item *item);
 /* Appends one line for a person, without newline; topics and ids escaped, payloads as a length only. */
 void record_print(struct buf *out, lsn_t lsn, const struct record *record);
 const char *record_kind_name(enum record_kind kind);

@@ -138,6 +138,24 @@ static void print_will(struct buf *out, const struct record_will *w) {
     print_parts(out, &w->parts);
 }
 
+static void print_retained(struct buf *out, const struct record_retained *retained) {
+    struct reader r = reader_of(retained->items_raw);
+    print(out, " session=%" PRIu64 " subscribed=%" PRIu64 " first=%" PRIu32 " messages=%" PRIu32, retained->session_id,
+          retained->subscribed_lsn, retained->first, retained->item_count);
+    for (uint32_t i = 0; i < retained->item_count && i < PRINTED_TARGETS_MAX; i++) {
+        struct record_retained_item item;
+        if (retained->items != NULL) {
+            item = retained->items[i];
+        } else if (!record_retained_next(&r, &item)) {
+            break;
+        }
+        print(out, " %" PRIu64 ":qos%u", item.message_lsn, item.qos);
+    }
+    if (retained->item_count > PRINTED_TARGETS_MAX) {
+        print(out, " ...");
+    }
+}
+
 void record_print(struct buf *out, lsn_t lsn, const struct record *record) {
     print(out, "%" PRIu64 " %s", lsn, record_kind_name(record->kind));
     switch (record->kind) {

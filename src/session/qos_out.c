@@ -94,6 +94,7 @@ static struct flight *flight_create(struct qos_out *out, packet_id_t packet_id, 
     struct flight *f = mem_alloc(sizeof *f);
     *f = (struct flight){.message = parts->message,
                          .message_lsn = parts->message_lsn,
+                         .body_lsn = parts->body_lsn != 0 ? parts->body_lsn : parts->message_lsn,
                          .target = parts->target,
                          .packet_id = packet_id,
                          .qos = parts->qos,

@@ -38,6 +38,7 @@ struct flight {
     struct link link;        /* in qos_out.published or .released */
     struct message *message; /* one reference; NULL when released, or when the body is in the table only */
     lsn_t message_lsn;       /* with `target` the delivery's name; 0: no record */
+    lsn_t body_lsn;          /* of the record that has the body */
     uint32_t target;
     packet_id_t packet_id;
     uint8_t qos;      /* 1 or 2 */
@@ -84,6 +85,7 @@ struct flight_parts {
     uint32_t target;
     uint8_t qos;
     bool retain;
+    lsn_t body_lsn; /* of the record that has the body, when it is not message_lsn; else 0 */
 };
 /* Begins a flow with a message when qos_out_ready(): chooses the id, takes quota. The caller records SENT and sends the
  * PUBLISH. */

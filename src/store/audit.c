@@ -138,7 +138,7 @@ static void visit_flight(struct walk *w, enum table_tree tree, struct span key, 
     }
     if (!row_key_packet_read(key, &session, &flight.packet_id) || !row_flight_read(value, &flight)) {
         found(w, tree, key, "a flow is damaged");
-    } else if (!flight.released && !message_refer(w, flight.message_lsn)) {
+    } else if (!flight.released && !message_refer(w, flight.body_lsn != 0 ? flight.body_lsn : flight.message_lsn)) {
         found(w, tree, key, "a flow has no message");
     }
 }
@@ -153,7 +153,7 @@ static void visit_queued(struct walk *w, enum table_tree tree, struct span key, 
     }
     if (!row_key_delivery_read(key, &session, &lsn, &target) || !row_queued_read(value, &queued)) {
         found(w, tree, key, "a queued delivery is damaged");
-    } else if (!message_refer(w, lsn)) {
+    } else if (!message_refer(w, queued.body_lsn != 0 ? queued.body_lsn : lsn)) {
         found(w, tree, key, "a queued delivery has no message");
     }
 }

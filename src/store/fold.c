@@ -59,14 +59,19 @@ static void message_keep(struct fold *f, lsn_t lsn, struct span parts, uint32_t 
     }
 }
 
-static void message_release(struct fold *f, lsn_t lsn) {
-    struct row_key key;
+static uint32_t references_of(struct fold *f, const struct row_key *key, lsn_t lsn) {
     struct span value;
     uint32_t count = 1;
-    row_key_message(&key, lsn);
-    if (overlay_get(&f->overlay, TABLE_REFERENCES, row_key_span(&key), lsn, &value) && !row_count_read(value, &count)) {
+    if (overlay_get(&f->overlay, TABLE_REFERENCES, row_key_span(key), lsn, &value) && !row_count_read(value, &count)) {
         f->overlay.damaged = true;
     }
+    return count;
+}
+
+static void message_release(struct fold *f, lsn_t lsn) {
+    struct row_key key;
+    row_key_message(&key, lsn);
+    uint32_t count = references_of(f, &key, lsn);
     if (count > 2) {
         references_put(f, lsn, count - 1);
         return;
@@ -76,6 +81,22 @@ static void message_release(struct fold *f, lsn_t lsn) {
         return;
     }
     overlay_remove(&f->overlay, TABLE_MESSAGES, row_key_span(&key), lsn);
+}
+
+/* One more reference to a message that has a body; false when it has none (any more). */
+static bool message_refer(struct fold *f, lsn_t lsn, struct message_parts *parts) {
+    struct row_key key;
+    struct span body;
+    row_key_message(&key, lsn);
+    if (!overlay_look(&f->overlay, TABLE_MESSAGES, row_key_span(&key), lsn, &body)) {
+        return false;
+    }
+    if (!record_parts_decode(body, parts)) {
+        f->overlay.damaged = true;
+        return false;
+    }
+    references_put(f, lsn, references_of(f, &key, lsn) + 1);
+    return true;
 }
 
 static void retained_forget(struct fold *f, const struct row_key *key) {
@@ -146,6 +167,12 @@ static uint32_t queued_bytes(const struct message_parts *p) {
     return bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
 }
 
+static void queue_put(struct fold *f, const struct row_key *key, lsn_t lsn, const struct row_queued *queued) {
+    uint8_t value[ROW_QUEUE_BYTES];
+    size_t bytes = row_queued_write(value, queued);
+    overlay_put(&f->overlay, TABLE_QUEUE, row_key_span(key), lsn, span_of(value, bytes));
+}
+
 /* Queues the message for those of its targets that exist; returns how many. */
 static uint32_t targets_queue(struct fold *f, lsn_t lsn, const struct record_message *m) {
     struct row_queued queued = {.bytes = queued_bytes(&m->parts)};
@@ -157,12 +184,10 @@ static uint32_t targets_queue(struct fold *f, lsn_t lsn, const struct record_mes
             continue;
         }
         struct row_key key;
-        uint8_t value[ROW_QUEUE_BYTES];
         queued.qos = t.qos;
         queued.retain = t.retain;
         row_key_delivery(&key, t.session_id, lsn, index);
-        row_queued_write(value, &queued);
-        overlay_put(&f->overlay, TABLE_QUEUE, row_key_span(&key), lsn, span_of(value, sizeof value));
+        queue_put(f, &key, lsn, &queued);
         count++;
     }
     return count;
@@ -212,8 +237,12 @@ static bool flight_get(struct fold *f, const struct row_key *key, struct store_f
 
 static void flight_put(struct fold *f, const struct row_key *key, const struct store_flight *flight) {
     uint8_t value[ROW_FLIGHT_BYTES];
-    row_flight_write(value, flight);
-    overlay_put(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0, span_of(value, sizeof value));
+    size_t bytes = row_flight_write(value, flight);
+    overlay_put(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0, span_of(value, bytes));
+}
+
+static lsn_t flight_body(const struct store_flight *flight) {
+    return flight->body_lsn != 0 ? flight->body_lsn : flight->message_lsn;
 }
 
 /* Ends the outbound flow of a packet id, if there is one. */
@@ -221,7 +250,7 @@ static void flight_end(struct fold *f, const struct row_key *key) {
     struct store_flight flight;
     if (flight_get(f, key, &flight)) {
         if (!flight.released) {
-            message_release(f, flight.message_lsn);
+            message_release(f, flight_body(&flight));
         }
         overlay_remove(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0);
     }
@@ -236,8 +265,8 @@ static void flight_begin(struct fold *f, const struct row_key *key, const struct
         flight_put(f, key, flight);
         return;
     }
-    row_flight_write(value, flight);
-    overlay_put_new(&f->overlay, TABLE_FLIGHTS, row_key_span(key), span_of(value, sizeof value));
+    size_t bytes = row_flight_write(value, flight);
+    overlay_put_new(&f->overlay, TABLE_FLIGHTS, row_key_span(key), span_of(value, bytes));
 }
 
 /* ---- the end of a session ---- */
@@ -248,10 +277,11 @@ static void row_release(struct fold *f, enum table_tree tree, struct span key, s
     lsn_t lsn;
     uint32_t target;
     struct store_flight flight;
-    if (tree == TABLE_QUEUE && row_key_delivery_read(key, &session, &lsn, &target)) {
-        message_release(f, lsn);
+    struct row_queued queued;
+    if (tree == TABLE_QUEUE && row_key_delivery_read(key, &session, &lsn, &target) && row_queued_read(value, &queued)) {
+        message_release(f, queued.body_lsn != 0 ? queued.body_lsn : lsn);
     } else if (tree == TABLE_FLIGHTS && row_flight_read(value, &flight) && !flight.released) {
-        message_release(f, flight.message_lsn);
+        message_release(f, flight_body(&flight));
     }
 }
 
@@ -413,8 +443,9 @@ static bool fold_flow(const struct step *s, const struct record_flow *r) {
     } else if (s->kind == RECORD_DONE) {
         flight_end(f, &key);
     } else if (flight_get(f, &key, &flight) && !flight.released) {
-        message_release(f, flight.message_lsn);
+        message_release(f, flight_body(&flight));
         flight.released = true;
+        flight.body_lsn = 0;
         flight.order = s->lsn;
         flight_put(f, &key, &flight);
     }
@@ -433,6 +464,7 @@ static bool fold_sent(const struct step *s, const struct record_sent *r) {
         .retain = queued.retain,
         .message_lsn = r->message_lsn,
         .target = r->target,
+        .body_lsn = queued.body_lsn,
         .order = s->lsn,
     };
     flight_begin(s->fold, &key, &flight);
@@ -442,7 +474,35 @@ static bool fold_sent(const struct step *s, const struct record_sent *r) {
 static bool fold_dropped(const struct step *s, const struct record_dropped *r) {
     struct row_queued queued;
     if (queue_take(s->fold, r->session_id, r->message_lsn, r->target, &queued)) {
-        message_release(s->fold, r->message_lsn);
+        message_release(s->fold, queued.body_lsn != 0 ? queued.body_lsn : r->message_lsn);
+    }
+    return true;
+}
+
+/* One retained message for a session: a row of its queue with the body of another record. */
+static void retained_queue(struct fold *f, const struct row_key *key, lsn_t named,
+                           const struct record_retained_item *item) {
+    struct message_parts parts;
+    struct span there;
+    if (overlay_get(&f->overlay, TABLE_QUEUE, row_key_span(key), named, &there) ||
+        !message_refer(f, item->message_lsn, &parts)) {
+        return;
+    }
+    struct row_queued queued = {
+        .qos = item->qos, .retain = true, .bytes = queued_bytes(&parts), .body_lsn = item->message_lsn};
+    queue_put(f, key, named, &queued);
+}
+
+static bool fold_retained(const struct step *s, const struct record_retained *r) {
+    struct reader reader = reader_of(r->items_raw);
+    struct record_retained_item item;
+    if (r->subscribed_lsn >= s->lsn || !session_exists(s->fold, r->session_id)) {
+        return true;
+    }
+    for (uint32_t index = r->first; record_retained_next(&reader, &item); index++) {
+        struct row_key key;
+        row_key_delivery(&key, r->session_id, r->subscribed_lsn, index);
+        retained_queue(s->fold, &key, r->subscribed_lsn, &item);
     }
     return true;
 }

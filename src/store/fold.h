@@ -2,7 +2,8 @@
  *
  * A record that names a session which does not exist (any more) is ignored: a session's end and its last
  * acknowledgement may cross. So is a step of a flow that is not there. A message stays while it is referenced: by each
- * delivery that waits in a queue or is in flight with its body, and by being the retained message of its topic.
+ * delivery that waits in a queue or is in flight with its body, and by being the retained message of its topic. A
+ * retained message that a subscription brings is queued with its own body, which must still be there.
  *
  * Works on a write transaction that its owner begins and commits. Not thread-safe. */
 #pragma once

@@ -122,6 +122,13 @@ static void dump_message(struct span value, struct span key, struct buf *out) {
     }
 }
 
+/* Of a row whose body is another record's. */
+static void dump_body(struct buf *out, lsn_t body_lsn) {
+    if (body_lsn != 0) {
+        text_add(out, " body=%" PRIu64, body_lsn);
+    }
+}
+
 static void dump_row(enum table_tree tree, struct span key, struct span value, struct buf *out) {
     struct store_flight f;
     uint32_t count;
@@ -136,8 +143,10 @@ static void dump_row(enum table_tree tree, struct span key, struct span value, s
     } else if (tree == TABLE_FLIGHTS && row_flight_read(value, &f)) {
         text_add(out, ": qos=%u%s%s message=%" PRIu64 " target=%" PRIu32 " order=%" PRIu64, f.qos,
                  f.retain ? " retain" : "", f.released ? " released" : "", f.message_lsn, f.target, f.order);
+        dump_body(out, f.body_lsn);
     } else if (tree == TABLE_QUEUE && row_queued_read(value, &q)) {
         text_add(out, ": qos=%u%s bytes=%" PRIu32, q.qos, q.retain ? " retain" : "", q.bytes);
+        dump_body(out, q.body_lsn);
     } else if (tree == TABLE_REFERENCES && row_count_read(value, &count)) {
         text_add(out, ": %" PRIu32, count);
     } else if (tree == TABLE_RETAINED && row_lsn_read(value, &lsn)) {

@@ -320,7 +320,7 @@ static bool delivery_read(struct local *l, struct table_txn *txn, struct span ke
     }
     d->qos = queued.qos;
     d->retain = queued.retain;
-    d->message = message_read(l->table, txn, d->message_lsn);
+    d->message = message_read(l->table, txn, queued.body_lsn != 0 ? queued.body_lsn : d->message_lsn);
     return d->message != NULL;
 }
 

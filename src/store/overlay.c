@@ -12,7 +12,7 @@
 
 enum {
     KEY_INLINE = 24,
-    VALUE_INLINE = 24,
+    VALUE_INLINE = 32,
     BLOCK_ENTRIES = 1024,
     CAPACITY_MIN = 256,
 };
@@ -221,6 +221,22 @@ bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t
     }
     *value = entry_value(e);
     return e->state == STATE_KNOWN || e->state == STATE_PUT;
+}
+
+bool overlay_look(const struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value) {
+    size_t at = o->count > 0 ? slot_find(o, tree, key, hash_of(tree, key)) : 0;
+    if (o->count > 0 && o->slots[at].entry != 0) {
+        const struct overlay_entry *e = entry_at(o, o->slots[at].entry);
+        *value = entry_value(e);
+        return e->state == STATE_KNOWN || e->state == STATE_PUT;
+    }
+    if (born > o->flushed || !o->table->ops->get(o->txn, tree, key, value)) {
+        return false;
+    }
+    if (row_has_checksum(tree)) {
+        value->len -= value->len < ROW_CHECKSUM_BYTES ? value->len : (size_t)ROW_CHECKSUM_BYTES;
+    }
+    return true;
 }
 
 bool overlay_find(const struct overlay *o, enum table_tree tree, struct span key, struct span *value) {

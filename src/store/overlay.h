@@ -34,6 +34,8 @@ void overlay_deinit(struct overlay *o);
 bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value);
 /* The same for a key that the table is not asked about: what is found was changed since the last flush. */
 bool overlay_find(const struct overlay *o, enum table_tree tree, struct span key, struct span *value);
+/* The same for values of any length, which are not remembered; a checksum is cut off and not verified. */
+bool overlay_look(const struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value);
 /* Copies the key, copies a short value, borrows a long one until the next flush. */
 void overlay_put(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span value);
 /* The caller knows that the view has no such key: if it is removed again before a flush, it leaves no trace. */

@@ -64,6 +64,14 @@ void queue_push(struct queue *q, const struct delivery *d) {
     delivery_ring_push(q->gap_count > 0 || q->tail.count > 0 ? &q->tail : &q->head, d);
 }
 
+void queue_append(struct queue *q, struct queue *from) {
+    must(from->gap_count == 0 && from->tail.count == 0);
+    while (from->head.count > 0) {
+        struct delivery d = delivery_ring_pop(&from->head);
+        queue_push(q, &d);
+    }
+}
+
 static int delivery_compare(const void *left, const void *right) {
     const struct delivery *a = left;
     const struct delivery *b = right;
@@ -90,7 +98,7 @@ static void queue_refill(struct queue *q, struct store *store, session_id_t sess
     must(count == want || store_failed(store));
     for (size_t i = 0; i < count; i++) {
         must(read[i].message_lsn <= q->gap_end_lsn);
-        struct delivery d = {read[i].message, read[i].message_lsn, read[i].target, read[i].qos, read[i].retain};
+        struct delivery d = {read[i].message, read[i].message_lsn, 0, read[i].target, read[i].qos, read[i].retain};
         delivery_ring_push(&q->head, &d);
         q->gap_after_lsn = d.message_lsn;
         q->gap_after_target = d.target;
@@ -128,6 +136,11 @@ struct delivery queue_pop(struct queue *q) {
     return d;
 }
 
+/* The table has it, and no mail that comes before it is on its way. */
+static bool delivery_settled(const struct delivery *d, lsn_t settled) {
+    return (d->record_lsn != 0 ? d->record_lsn : d->message_lsn) <= settled;
+}
+
 /* How many of the head stay when the rest is let go: the window, and all that is older than what was taken. */
 static uint32_t queue_keeps(const struct queue *q, uint32_t window) {
     uint32_t keeps = window;
@@ -162,13 +175,13 @@ bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled) {
             return true;
         }
         const struct delivery *beyond = ring_at(&q->head, keeps);
-        if (beyond->message_lsn == 0 || beyond->message_lsn > settled) {
+        if (beyond->message_lsn == 0 || !delivery_settled(beyond, settled)) {
             return true;
         }
         queue_split(q, keeps);
     }
     ring_sort(&q->tail);
-    while (q->tail.count > 0 && ring_at(&q->tail, 0)->message_lsn <= settled) {
+    while (q->tail.count > 0 && delivery_settled(ring_at(&q->tail, 0), settled)) {
         struct delivery d = delivery_ring_pop(&q->tail);
         message_unref(d.message);
         q->gap_count++;

@@ -13,7 +13,8 @@
 
 struct delivery {
     struct message *message; /* one reference */
-    lsn_t message_lsn;       /* 0: not recorded */
+    lsn_t message_lsn;       /* with `target` its name; 0: not recorded */
+    lsn_t record_lsn;        /* of the record that queued it, when it is not message_lsn; else 0 */
     uint32_t target;
     uint8_t qos;
     bool retain;
@@ -39,6 +40,8 @@ void queue_deinit(struct queue *q);
 static inline uint64_t queue_count(const struct queue *q) {
     return q->head.count + q->gap_count + q->tail.count;
 }
+/* Moves all of `from`, of which only memory knows, to the end; it is empty afterwards. */
+void queue_append(struct queue *q, struct queue *from);
 /* Adds a delivery (its reference is taken over) at the end. */
 void queue_push(struct queue *q, const struct delivery *d);
 /* The oldest delivery, read back from the table when only the table has it: NULL when the queue is empty, or when the

@@ -16,7 +16,10 @@ enum text_form { TEXT_WHOLE = 0, TEXT_HASHED = 1, TEXT_DIGESTED = 2 };
 enum { HASH_BYTES = 16 };
 
 /* Flags of FLIGHTS and QUEUE. */
-enum { ROW_QOS = 0x03, ROW_RETAIN = 0x04, ROW_RELEASED = 0x08 };
+enum { ROW_QOS = 0x03, ROW_RETAIN = 0x04, ROW_RELEASED = 0x08, ROW_BODY = 0x10 };
+
+/* Rows of FLIGHTS and QUEUE, and what the lsn of another record's body adds. */
+enum { FLIGHT_BYTES = 21, QUEUED_BYTES = 5, BODY_BYTES = 8 };
 
 static size_t text_room(const struct row_key *key) {
     return ROW_KEY_MAX - key->len - 1;
@@ -230,15 +233,40 @@ void row_clock_get(const struct table *table, struct table_txn *txn, struct reco
     }
 }
 
-void row_flight_write(uint8_t *at, const struct store_flight *f) {
-    at[0] = (uint8_t)(f->qos | (f->retain ? ROW_RETAIN : 0U) | (f->released ? ROW_RELEASED : 0U));
+/* The lsn of a body that is another record's, behind the rest of a row. */
+static size_t body_write(uint8_t *at, size_t bytes, lsn_t body_lsn) {
+    if (body_lsn == 0) {
+        return bytes;
+    }
+    le64_put(at + bytes, body_lsn);
+    return bytes + BODY_BYTES;
+}
+
+/* False when the row, without a body's lsn `bytes` long, has not the length that its flags say. */
+static bool body_read(struct span value, size_t bytes, lsn_t *body_lsn) {
+    bool other = value.len > 0 && (value.ptr[0] & ROW_BODY) != 0;
+    if (value.len != bytes + (other ? BODY_BYTES : 0)) {
+        return false;
+    }
+    *body_lsn = other ? le64_get(value.ptr + bytes) : 0;
+    return !other || *body_lsn != 0;
+}
+
+static uint8_t row_flags(uint8_t qos, bool retain, bool released, lsn_t body_lsn) {
+    return (uint8_t)(qos | (retain ? ROW_RETAIN : 0U) | (released ? ROW_RELEASED : 0U) |
+                     (body_lsn != 0 ? ROW_BODY : 0U));
+}
+
+size_t row_flight_write(uint8_t *at, const struct store_flight *f) {
+    at[0] = row_flags(f->qos, f->retain, f->released, f->body_lsn);
     le64_put(at + 1, f->message_lsn);
     le32_put(at + 9, f->target);
     le64_put(at + 13, f->order);
+    return body_write(at, FLIGHT_BYTES, f->body_lsn);
 }
 
 bool row_flight_read(struct span value, struct store_flight *f) {
-    if (value.len != ROW_FLIGHT_BYTES) {
+    if (!body_read(value, FLIGHT_BYTES, &f->body_lsn)) {
         return false;
     }
     const uint8_t *at = value.ptr;
@@ -251,13 +279,14 @@ bool row_flight_read(struct span value, struct store_flight *f) {
     return f->qos == 1 || f->qos == 2;
 }
 
-void row_queued_write(uint8_t *at, const struct row_queued *q) {
-    at[0] = (uint8_t)(q->qos | (q->retain ? ROW_RETAIN : 0U));
+size_t row_queued_write(uint8_t *at, const struct row_queued *q) {
+    at[0] = row_flags(q->qos, q->retain, false, q->body_lsn);
     le32_put(at + 1, q->bytes);
+    return body_write(at, QUEUED_BYTES, q->body_lsn);
 }
 
 bool row_queued_read(struct span value, struct row_queued *q) {
-    if (value.len != ROW_QUEUE_BYTES) {
+    if (!body_read(value, QUEUED_BYTES, &q->body_lsn)) {
         return false;
     }
     q->qos = value.ptr[0] & ROW_QOS;

@@ -5,13 +5,15 @@
  *   SESSIONS        session                         SESSION record, checksum
  *   SUBSCRIPTIONS   session, filter                 SUBSCRIBED record, checksum
  *   HELD            session, packet id              nothing
- *   FLIGHTS         session, packet id              flags, message lsn, target, order
- *   QUEUE           session, message lsn, target    flags, bytes of the message
+ *   FLIGHTS         session, packet id              flags, message lsn, target, order, body lsn if it is another
+ *   QUEUE           session, message lsn, target    flags, bytes of the message, body lsn if it is another
  *   MESSAGES        message lsn                     parts of the message (record_parts_decode), checksum
  *   REFERENCES      message lsn                     count; absent: 1
  *   RETAINED        topic name                      message lsn
  *   WILLS           session                         WILL record, checksum
  *   POSITIONS       session                         the last sequence of its messages
+ *
+ * A delivery of a retained message is named by the subscription that brought it; its body is that of another record.
  *
  * Numbers in keys are big-endian, so that the order of keys is that of numbers. A text that is too long for a key is
  * cut and completed with its SHA-256: nobody can find two texts that have one. Earlier versions took XXH3-128, for
@@ -25,7 +27,7 @@
 #include "store/store.h"
 #include "store/table.h"
 
-enum { ROW_KEY_MAX = 480, ROW_CHECKSUM_BYTES = 8, ROW_FLIGHT_BYTES = 21, ROW_QUEUE_BYTES = 5 };
+enum { ROW_KEY_MAX = 480, ROW_CHECKSUM_BYTES = 8, ROW_FLIGHT_BYTES = 29, ROW_QUEUE_BYTES = 13 /* at most */ };
 
 struct row_key {
     size_t len;
@@ -81,15 +83,18 @@ bool row_clock_read(struct span value, struct record_clock *clock);
 /* As the table has it; nothing known when it has none. */
 void row_clock_get(const struct table *table, struct table_txn *txn, struct record_clock *clock);
 
-void row_flight_write(uint8_t *at, const struct store_flight *flight);
+/* Writes at most ROW_FLIGHT_BYTES; returns how many. */
+size_t row_flight_write(uint8_t *at, const struct store_flight *flight);
 bool row_flight_read(struct span value, struct store_flight *flight); /* all but packet_id */
 
 struct row_queued {
     uint8_t qos;
     bool retain;
     uint32_t bytes; /* of the message: message_bytes(), at most UINT32_MAX */
+    lsn_t body_lsn; /* of the record that has the body, when it is not that of the key; else 0 */
 };
-void row_queued_write(uint8_t *at, const struct row_queued *queued);
+/* Writes at most ROW_QUEUE_BYTES; returns how many. */
+size_t row_queued_write(uint8_t *at, const struct row_queued *queued);
 bool row_queued_read(struct span value, struct row_queued *queued);
 
 /* REFERENCES: a count; RETAINED: an lsn; POSITIONS: a sequence, in the form of an lsn. */

@@ -31,7 +31,8 @@ struct store_flight {
     bool retain;
     lsn_t message_lsn;
     uint32_t target;
-    lsn_t order; /* flows that are not released resend by it; released ones too */
+    lsn_t body_lsn; /* of the record that has the body, when it is not message_lsn; else 0 */
+    lsn_t order;    /* flows that are not released resend by it; released ones too */
 };
 
 /* What the load reports, in this order: sessions; then of each session its subscriptions, held ids, flights (by
@@ -57,7 +58,7 @@ struct store_delivery {
     uint32_t target;
     uint8_t qos;
     bool retain;
-    struct message *message; /* the reader takes one reference */
+    struct message *message; /* the reader takes one reference; its lsn is that of the record that has the body */
 };
 
 struct store;
@@ -116,7 +117,7 @@ static inline bool store_load(struct store *store, const struct store_sink *sink
 static inline struct message *store_message(struct store *store, lsn_t lsn) {
     return store->ops->message(store, lsn);
 }
-/* Reads up to `max` deliveries of a session's queue from the table, in order of (message lsn, target), beginning after
+/* Reads up to `max` deliveries of a session's queue from the table, in order of their names, beginning after
  * (after_lsn, after_target). Only folded ones are seen, and of those also the ones that were SENT, DONE or DROPPED by
  * records that are not folded yet: the caller asks only beyond what it has taken. Any thread. */
 static inline size_t store_queue_read(struct store *store, session_id_t session, lsn_t after_lsn, uint32_t after_target,

@@ -10,6 +10,8 @@
 
 static const struct record_target targets[] = {{7, 1, false}, {1ULL << 40, 2, true}, {UINT64_MAX, 2, false}};
 
+static const struct record_retained_item items[] = {{1, 1}, {1ULL << 40, 2}, {UINT64_MAX, 2}};
+
 /* Every kind, with nothing set, with all set, and at the ends of the ranges. */
 static const struct record cases[] = {
     {.kind = RECORD_SESSION, .session = {.client_id = {NULL, 0}}},
@@ -53,6 +55,9 @@ static const struct record cases[] = {
                  .sequence = UINT64_MAX,
                  .accepted_at = -1,
                  .parts = {.expires_at = -1, .topic = SPAN("t")}}},
+    {.kind = RECORD_RETAINED, .retained = {.session_id = 0}},
+    {.kind = RECORD_RETAINED, .retained = {5, 300, 0, items, {NULL, 0}, 3}},
+    {.kind = RECORD_RETAINED, .retained = {UINT64_MAX, UINT64_MAX, UINT32_MAX - 1, items, {NULL, 0}, 1}},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 
@@ -77,6 +82,19 @@ static bool same_message(const struct record_message *in, const struct record_me
            in->clear_will == out->clear_will && in->accepted_at == out->accepted_at &&
            same_parts(&in->parts, &out->parts) && record_parts_decode(out->parts_raw, &again) &&
            same_parts(&in->parts, &again);
+}
+
+static bool same_retained(const struct record_retained *in, const struct record_retained *out) {
+    struct reader r = reader_of(out->items_raw);
+    struct record_retained_item item;
+    for (uint32_t i = 0; i < in->item_count; i++) {
+        if (!record_retained_next(&r, &item) || item.message_lsn != in->items[i].message_lsn ||
+            item.qos != in->items[i].qos) {
+            return false;
+        }
+    }
+    return !record_retained_next(&r, &item) && in->item_count == out->item_count && in->first == out->first &&
+           in->session_id == out->session_id && in->subscribed_lsn == out->subscribed_lsn;
 }
 
 static bool same(const struct record *a, const struct record *b) {
@@ -117,6 +135,8 @@ static bool same(const struct record *a, const struct record *b) {
     case RECORD_WILL:
         return a->will.session_id == b->will.session_id && a->will.delay_s == b->will.delay_s &&
                a->will.expiry_s == b->will.expiry_s && same_parts(&a->will.parts, &b->will.parts);
+    case RECORD_RETAINED:
+        return same_retained(&a->retained, &b->retained);
     case RECORD_NONE:
         break;
     }
@@ -199,7 +219,16 @@ static void mutations_do_no_harm(void **state) {
             accepted++;
             record_print(&again, 1, &r);
             assert_true(again.len > 0);
-            if (r.kind == RECORD_MESSAGE) {
+            if (r.kind == RECORD_RETAINED) {
+                struct reader walk = reader_of(r.retained.items_raw);
+                struct record_retained_item item;
+                uint32_t count = 0;
+                while (record_retained_next(&walk, &item)) {
+                    assert_true(item.qos == 1 || item.qos == 2);
+                    count++;
+                }
+                assert_int_equal(count, r.retained.item_count);
+            } else if (r.kind == RECORD_MESSAGE) {
                 struct reader walk = reader_of(r.message.targets_raw);
                 struct record_target t;
                 uint32_t count = 0;
@@ -245,7 +274,11 @@ static void what_no_encoder_writes_is_refused(void **state) {
     static const struct span bad[] = {
         {NULL, 0},
         SPAN("\x00"),                                         /* no kind */
-        SPAN("\x0e\x01"),                                     /* an unknown kind */
+        SPAN("\x0f\x01"),                                     /* an unknown kind */
+        SPAN("\x0e\x01\x01\x00\x01\x01\x00"),                 /* a retained message at QoS 0 */
+        SPAN("\x0e\x01\x01\x00\x01\x01\x06"),                 /* an unknown flag of one */
+        SPAN("\x0e\x01\x01\x00\x02\x01\x01"),                 /* retained messages that are not there */
+        SPAN("\x0e\x01\x01\xff\xff\xff\xff\x0f\x01\x01\x01"), /* an index beyond 2^32 */
         SPAN("\x07\x01\x80\x80\x04"),                         /* packet id 65,536 */
         SPAN("\x08\x01\x01\x01\x80\x80\x80\x80\x10"),         /* target 2^32 */
         SPAN("\x05\x10\x00\x00\x00\x00\x00"),                 /* an unknown flag of MESSAGE */
@@ -284,6 +317,8 @@ static void records_are_printed_for_a_person(void **state) {
                        "1099511627776:qos2:retain 18446744073709551615:qos2");
     printed(&cases[12], "42 SENT session=9 packet_id=128 message=9223372036854775808 target=4294967295");
     printed(&cases[16], "42 WILL session=5 delay=3600s expiry=60s topic=\"gone\" qos=1 retain payload=3 properties=1");
+    printed(&cases[CASES - 2], "42 RETAINED session=5 subscribed=300 first=0 messages=3 1:qos1 1099511627776:qos2 "
+                               "18446744073709551615:qos2");
 }
 
 /* Neither a terminal nor a line-by-line reader can be led astray; other scripts stay readable. */

@@ -231,7 +231,8 @@ static const char *pair_begin(struct pair *p) {
                                   .lsn = p->next_lsn++,
                                   .target = (unsigned)prng_below(&p->prng, 3),
                                   .message = p->kept};
-    struct flight_parts parts = {message_ref(p->kept), flight.lsn, flight.target, (uint8_t)flight.qos, flight.retain};
+    struct flight_parts parts = {message_ref(p->kept), flight.lsn,    flight.target,
+                                 (uint8_t)flight.qos,  flight.retain, 0};
     model_begin(&p->model, flight);
     return qos_out_begin(&p->out, &parts)->packet_id == p->model.last_id ? NULL : "the id of a new flow";
 }
@@ -277,7 +278,7 @@ static void pair_connect(struct pair *p) {
 static void pair_restore_one(struct pair *p, struct model_flight *m) {
     bool body = m->message != NULL && prng_chance(&p->prng, 1, 2);
     m->message = body ? p->kept : NULL;
-    struct flight_parts parts = {body ? message_ref(p->kept) : NULL, m->lsn, m->target, (uint8_t)m->qos, m->retain};
+    struct flight_parts parts = {body ? message_ref(p->kept) : NULL, m->lsn, m->target, (uint8_t)m->qos, m->retain, 0};
     qos_out_restore(&p->out, (packet_id_t)m->id, m->released, &parts);
 }
 

@@ -85,7 +85,8 @@ static void history(uint64_t seed) {
             lsn_t lsns[2] = {lsn + 1, lsn + 2};
             bool swap = prng_chance(&prng, 1, 4);
             for (int i = 0; i < 2; i++) {
-                struct delivery d = {message_of(lsn), lsns[swap ? 1 - i : i], (uint32_t)prng_below(&prng, 3), 1, false};
+                struct delivery d = {
+                    message_of(lsn), lsns[swap ? 1 - i : i], 0, (uint32_t)prng_below(&prng, 3), 1, false};
                 fake_insert(fake, &d);
                 queue_push(&q, &d);
             }
@@ -133,7 +134,7 @@ static void folded_deliveries_beyond_the_window_leave_memory(void **state) {
     fake->store.ops = &fake_ops;
     struct queue q = {.gap_count = 0};
     for (lsn_t lsn = 1; lsn <= 1000; lsn++) {
-        struct delivery d = {message_of(lsn), lsn, 0, 1, false};
+        struct delivery d = {message_of(lsn), lsn, 0, 0, 1, false};
         fake_insert(fake, &d);
         queue_push(&q, &d);
     }
@@ -162,7 +163,7 @@ static void what_was_taken_does_not_come_back_from_the_table(void **state) {
     struct queue q = {.gap_count = 0};
     for (lsn_t lsn = 20; lsn <= 58; lsn++) {
         lsn_t mixed = lsn == 20 ? 20 : lsn < 40 ? lsn - 20 : lsn - 19;
-        struct delivery d = {message_of(mixed), mixed, 0, 1, false};
+        struct delivery d = {message_of(mixed), mixed, 0, 0, 1, false};
         fake_insert(fake, &d);
         if (mixed == 20) {
             queue_passed(&q, &d);

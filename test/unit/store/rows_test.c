@@ -103,29 +103,39 @@ static void meta_is_read_as_it_was_written(void **state) {
 static void flights_and_queued_are_read_as_they_were_written(void **state) {
     (void)state;
     uint8_t bytes[ROW_FLIGHT_BYTES];
-    for (unsigned bits = 0; bits < 8; bits++) {
+    for (unsigned bits = 0; bits < 16; bits++) {
         struct store_flight f = {.qos = (bits & 1) != 0 ? 1 : 2,
                                  .retain = (bits & 2) != 0,
                                  .released = (bits & 4) != 0,
                                  .message_lsn = 1ULL << 40,
                                  .target = 77,
+                                 .body_lsn = (bits & 8) != 0 ? 1ULL << 39 : 0,
                                  .order = 1ULL << 41};
         struct store_flight g = {.packet_id = 0};
-        row_flight_write(bytes, &f);
-        assert_true(row_flight_read(span_of(bytes, ROW_FLIGHT_BYTES), &g));
+        size_t length = row_flight_write(bytes, &f);
+        assert_int_equal(length, f.body_lsn != 0 ? 29 : 21); /* as stores of the first programs have them */
+        assert_true(row_flight_read(span_of(bytes, length), &g));
         assert_true(f.qos == g.qos && f.retain == g.retain && f.released == g.released &&
-                    f.message_lsn == g.message_lsn && f.target == g.target && f.order == g.order);
-        struct row_queued q = {f.qos, f.retain, 123456789};
+                    f.message_lsn == g.message_lsn && f.target == g.target && f.body_lsn == g.body_lsn &&
+                    f.order == g.order);
+        assert_false(row_flight_read(span_of(bytes, length - 1), &g));
+        bytes[0] ^= 0x10; /* another length belongs to these flags */
+        assert_false(row_flight_read(span_of(bytes, length), &g));
+        struct row_queued q = {f.qos, f.retain, 123456789, f.body_lsn};
         struct row_queued r;
-        row_queued_write(bytes, &q);
-        assert_true(row_queued_read(span_of(bytes, ROW_QUEUE_BYTES), &r));
-        assert_true(q.qos == r.qos && q.retain == r.retain && q.bytes == r.bytes);
-        assert_false(row_queued_read(span_of(bytes, ROW_QUEUE_BYTES - 1), &r));
+        length = row_queued_write(bytes, &q);
+        assert_int_equal(length, f.body_lsn != 0 ? 13 : 5);
+        assert_true(row_queued_read(span_of(bytes, length), &r));
+        assert_true(q.qos == r.qos && q.retain == r.retain && q.bytes == r.bytes && q.body_lsn == r.body_lsn);
+        assert_false(row_queued_read(span_of(bytes, length - 1), &r));
     }
     struct store_flight g;
     memset(bytes, 0, sizeof bytes);
+    for (size_t length = 0; length <= ROW_FLIGHT_BYTES; length++) {
+        assert_false(row_flight_read(span_of(bytes, length), &g));
+    }
+    bytes[0] = 0x11; /* another body, but it is none's */
     assert_false(row_flight_read(span_of(bytes, ROW_FLIGHT_BYTES), &g));
-    assert_false(row_flight_read(span_of(bytes, ROW_FLIGHT_BYTES - 1), &g));
 }
 
 static struct span body_row(struct buf *out, const struct row_key *key) {

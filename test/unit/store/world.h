@@ -51,6 +51,7 @@ struct world_flight {
     lsn_t lsn;
     uint32_t target;
     lsn_t order;
+    lsn_t body; /* the lsn of the record that has it */
 };
 
 struct world_queued {
@@ -59,6 +60,7 @@ struct world_queued {
     uint32_t target;
     uint8_t qos;
     bool retain;
+    lsn_t body;
 };
 
 struct world_message {
@@ -226,7 +228,7 @@ static void world_apply_message(struct world *w, lsn_t lsn, const struct record_
     for (uint32_t i = 0; record_target_next(&targets, &t); i++) {
         if (world_session(w, t.session_id) != NULL) {
             struct world_queued *q = list_add(&w->queue, sizeof *q);
-            *q = (struct world_queued){t.session_id, lsn, i, t.qos, t.retain};
+            *q = (struct world_queued){t.session_id, lsn, i, t.qos, t.retain, lsn};
         }
     }
     if (r->set_retained) {
@@ -249,6 +251,56 @@ static void world_apply_subscribed(struct world *w, session_id_t session, struct
         s->identifier = r->identifier;
         text_copy(s->filter, sizeof s->filter, filter);
     }
+}
+
+static uint32_t world_references(const struct world *w, lsn_t lsn) {
+    uint32_t count = 0;
+    for (size_t i = 0; i < w->queue.count; i++) {
+        count += WORLD_AT(w->queue, struct world_queued)[i].body == lsn;
+    }
+    for (size_t i = 0; i < w->flights.count; i++) {
+        const struct world_flight *f = &WORLD_AT(w->flights, struct world_flight)[i];
+        count += f->body == lsn && !f->released;
+    }
+    for (size_t i = 0; i < w->retained.count; i++) {
+        count += WORLD_AT(w->retained, struct world_retained)[i].lsn == lsn;
+    }
+    return count;
+}
+
+static bool world_queues(const struct world *w, session_id_t session, lsn_t lsn, uint32_t target) {
+    for (size_t i = 0; i < w->queue.count; i++) {
+        const struct world_queued *q = &WORLD_AT(w->queue, struct world_queued)[i];
+        if (q->session == session && q->lsn == lsn && q->target == target) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* In the order of the names, in which they are looked at later. */
+static int world_queued_compare(const void *left, const void *right) {
+    const struct world_queued *a = left;
+    const struct world_queued *b = right;
+    if (a->lsn != b->lsn) {
+        return a->lsn < b->lsn ? -1 : 1;
+    }
+    return a->target < b->target ? -1 : a->target > b->target;
+}
+
+static void world_apply_retained(struct world *w, lsn_t lsn, const struct record_retained *r) {
+    struct reader items = reader_of(r->items_raw);
+    struct record_retained_item item;
+    if (r->subscribed_lsn >= lsn || world_session(w, r->session_id) == NULL) {
+        return;
+    }
+    for (uint32_t i = r->first; record_retained_next(&items, &item); i++) {
+        if (world_references(w, item.message_lsn) > 0 && !world_queues(w, r->session_id, r->subscribed_lsn, i)) {
+            struct world_queued *q = list_add(&w->queue, sizeof *q);
+            *q = (struct world_queued){r->session_id, r->subscribed_lsn, i, item.qos, true, item.message_lsn};
+        }
+    }
+    qsort(w->queue.at, w->queue.count, sizeof(struct world_queued), world_queued_compare);
 }
 
 /* What one record means. */
@@ -290,7 +342,8 @@ WORLD_UNUSED static void world_apply(struct world *w, lsn_t lsn, struct span enc
         if (world_take(w, r.sent.session_id, r.sent.message_lsn, r.sent.target, &q)) {
             world_end_flight(w, r.sent.session_id, r.sent.packet_id);
             f = list_add(&w->flights, sizeof *f);
-            *f = (struct world_flight){q.session, r.sent.packet_id, false, q.qos, q.retain, q.lsn, q.target, lsn};
+            *f = (struct world_flight){q.session, r.sent.packet_id, false, q.qos, q.retain,
+                                       q.lsn,     q.target,         lsn,   q.body};
         }
         break;
     case RECORD_RECEIVED:
@@ -315,6 +368,9 @@ WORLD_UNUSED static void world_apply(struct world *w, lsn_t lsn, struct span enc
         break;
     case RECORD_WILL_CLEARED:
         world_clear_will(w, r.end.session_id);
+        break;
+    case RECORD_RETAINED:
+        world_apply_retained(w, lsn, &r.retained);
         break;
     case RECORD_CLOCK:
     case RECORD_NONE:
@@ -343,21 +399,6 @@ static const struct world_message *world_message(const struct world *w, lsn_t ls
     }
     must(false);
     return NULL;
-}
-
-static uint32_t world_references(const struct world *w, lsn_t lsn) {
-    uint32_t count = 0;
-    for (size_t i = 0; i < w->queue.count; i++) {
-        count += WORLD_AT(w->queue, struct world_queued)[i].lsn == lsn;
-    }
-    for (size_t i = 0; i < w->flights.count; i++) {
-        const struct world_flight *f = &WORLD_AT(w->flights, struct world_flight)[i];
-        count += f->lsn == lsn && !f->released;
-    }
-    for (size_t i = 0; i < w->retained.count; i++) {
-        count += WORLD_AT(w->retained, struct world_retained)[i].lsn == lsn;
-    }
-    return count;
 }
 
 /* In the order of the table's keys, which for filters that are too long for a key is that of their hashes. */
@@ -426,14 +467,14 @@ static void world_text_session(struct world *w, session_id_t id, struct buf *out
         if (f->session == id) {
             say(out, "flight %" PRIu64 " %u qos%u%s%s lsn %" PRIu64 " target %u order %" PRIu64 "%s%s\n", id,
                 f->packet_id, f->qos, f->retain ? " retain" : "", f->released ? " released" : "", f->lsn, f->target,
-                f->order, f->released ? "" : " ", f->released ? "" : world_message(w, f->lsn)->payload);
+                f->order, f->released ? "" : " ", f->released ? "" : world_message(w, f->body)->payload);
         }
     }
     for (size_t i = 0; i < w->queue.count; i++) {
         const struct world_queued *q = &WORLD_AT(w->queue, struct world_queued)[i];
         if (q->session == id) {
             say(out, "queued %" PRIu64 " lsn %" PRIu64 " target %u qos%u%s %s %s\n", id, q->lsn, q->target, q->qos,
-                q->retain ? " retain" : "", world_message(w, q->lsn)->topic, world_message(w, q->lsn)->payload);
+                q->retain ? " retain" : "", world_message(w, q->body)->topic, world_message(w, q->body)->payload);
         }
     }
     if (world_session(w, id)->position != 0) {
@@ -502,7 +543,7 @@ static void text_flight(void *user, session_id_t id, const struct store_flight *
     say(t->out, "flight %" PRIu64 " %u qos%u%s%s lsn %" PRIu64 " target %u order %" PRIu64, id, f->packet_id, f->qos,
         f->retain ? " retain" : "", f->released ? " released" : "", f->message_lsn, f->target, f->order);
     if (!f->released) {
-        struct message *m = store_message(t->store, f->message_lsn);
+        struct message *m = store_message(t->store, f->body_lsn != 0 ? f->body_lsn : f->message_lsn);
         must(m != NULL);
         say(t->out, " %.*s", (int)message_payload(m).len, (const char *)message_payload(m).ptr);
         message_unref(m);
@@ -525,7 +566,6 @@ static void text_queue(void *user, session_id_t id, uint64_t count, uint64_t byt
             say(t->out, "queued %" PRIu64 " lsn %" PRIu64 " target %u qos%u%s %.*s %.*s\n", id, d[i].message_lsn,
                 d[i].target, d[i].qos, d[i].retain ? " retain" : "", (int)message_topic(m).len,
                 (const char *)message_topic(m).ptr, (int)message_payload(m).len, (const char *)message_payload(m).ptr);
-            must(m->lsn == d[i].message_lsn);
             lsn = d[i].message_lsn;
             target = d[i].target;
             seen++;
@@ -605,6 +645,10 @@ struct maker {
     char payload[WORLD_TEXT];
     char filter[WORLD_TEXT * 16];
     struct record_target targets[8];
+    struct record_retained_item items[4];
+    lsn_t subscribed;        /* the last SUBSCRIBED, */
+    session_id_t subscriber; /* whose it is, */
+    uint32_t brought;        /* and how many retained messages it has brought */
 };
 
 WORLD_UNUSED static void maker_deinit(struct maker *m) {
@@ -734,6 +778,26 @@ static void make_subscribed(struct maker *m, struct record *r) {
                                                (uint32_t)prng_below(&m->prng, 3)};
 }
 
+/* What the last subscription brings: of the retained messages that there are. */
+static void make_retained(struct maker *m, struct record *r) {
+    uint32_t count = 0;
+    while (count < 4 && m->now.retained.count > 0 && prng_chance(&m->prng, 3, 4)) {
+        size_t at = prng_below(&m->prng, m->now.retained.count);
+        lsn_t lsn = WORLD_AT(m->now.retained, struct world_retained)[at].lsn;
+        if (m->lawless && prng_chance(&m->prng, 1, 4)) {
+            lsn = 1 + prng_below(&m->prng, m->at.count + 1);
+        }
+        m->items[count++] = (struct record_retained_item){lsn, (uint8_t)(1 + prng_below(&m->prng, 2))};
+    }
+    r->kind = RECORD_RETAINED;
+    r->retained = (struct record_retained){.session_id = m->subscriber,
+                                           .subscribed_lsn = m->subscribed,
+                                           .first = m->brought,
+                                           .items = m->items,
+                                           .item_count = count};
+    m->brought += m->lawless && prng_chance(&m->prng, 1, 4) ? 0 : count;
+}
+
 static bool world_holds(const struct world *w, session_id_t session, packet_id_t id) {
     for (size_t i = 0; i < w->held.count; i++) {
         const struct world_held *h = &WORLD_AT(w->held, struct world_held)[i];
@@ -767,7 +831,12 @@ WORLD_UNUSED static lsn_t maker_next(struct maker *m, struct record *r) {
         *r = (struct record){.kind = RECORD_SESSION_END, .end = {some_session(m)}};
     } else if (choice < 12) {
         make_subscribed(m, r);
-    } else if (choice < 14) {
+        m->subscribed = lsn;
+        m->subscriber = r->subscribed.session_id;
+        m->brought = 0;
+    } else if (choice < 16 && m->subscribed != 0) {
+        make_retained(m, r);
+    } else if (choice == 16) {
         *r = (struct record){.kind = RECORD_UNSUBSCRIBED, .unsubscribed = {some_session(m), some_filter(m)}};
     } else if (choice < 40) {
         make_message(m, r, lsn);
