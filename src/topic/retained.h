@@ -5,7 +5,7 @@
  * here. */
 #pragma once
 
-#include "base/span.h"
+#include "base/buf.h"
 
 struct topic_retained; /* opaque */
 
@@ -20,4 +20,19 @@ void *topic_retained_get(const struct topic_retained *retained, struct span name
  * topics); stops early when it returns false. The index must not change meanwhile. */
 void topic_retained_match(const struct topic_retained *retained, struct span filter,
                           bool (*visit)(void *user, void *value), void *user);
+
+/* Where a search by filter is. It goes on whatever has happened to the index meanwhile: a value that was there all the
+ * time is given once, one that came or went may be given or not. {.filter = ...} is at the beginning. */
+struct topic_retained_cursor {
+    struct span filter; /* valid; borrowed for the cursor's life */
+    struct buf at;      /* the name up to which all was given */
+    uint32_t levels;    /* of `at`; 0: none */
+    bool due;           /* the value of that name itself was not taken */
+    bool ended;         /* all was given */
+};
+void topic_retained_cursor_deinit(struct topic_retained_cursor *cursor);
+/* Goes on: gives values to `visit` until that does not take one (false), which comes first the next time, or until some
+ * `points` nodes were looked at. Returns how many were. The index must not change before it returns. */
+size_t topic_retained_walk(const struct topic_retained *retained, struct topic_retained_cursor *cursor, size_t points,
+                           bool (*visit)(void *user, void *value), void *user);
 size_t topic_retained_count(const struct topic_retained *retained);

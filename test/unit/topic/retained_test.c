@@ -193,12 +193,144 @@ static void deepest_names_are_found(void **state) {
     mem_free(filter);
 }
 
+/* ---- a search that goes on while the index changes ---- */
+
+enum { NAMES_MAX = 300 };
+
+struct named {
+    struct random_topic name;
+    bool stays; /* from before the search to its end */
+    bool there;
+    bool matches;
+    unsigned given;
+};
+
+struct walking {
+    struct named names[NAMES_MAX];
+    size_t count;
+    struct prng prng;
+    unsigned refused;
+};
+
+static bool take_sometimes(void *user, void *value) {
+    struct walking *w = user;
+    if (prng_chance(&w->prng, 1, 3)) {
+        w->refused++;
+        return false;
+    }
+    struct named *n = value;
+    assert_true(n->there && n->matches);
+    n->given++;
+    return true;
+}
+
+/* Names of two levels at most, some of them many side by side, so that tables grow and shrink. */
+static struct random_topic name_of(struct prng *prng) {
+    if (prng_chance(prng, 1, 2)) {
+        return random_topic_of(prng, false);
+    }
+    struct random_topic name;
+    unsigned number = (unsigned)prng_below(prng, 200);
+    (void)snprintf(name.text, sizeof name.text, prng_chance(prng, 1, 2) ? "a/%u" : "%u/a", number);
+    return name;
+}
+
+static struct named *walking_find(struct walking *w, const struct random_topic *name) {
+    for (size_t i = 0; i < w->count; i++) {
+        if (strcmp(w->names[i].name.text, name->text) == 0) {
+            return &w->names[i];
+        }
+    }
+    return NULL;
+}
+
+static void change_some(struct topic_retained *retained, struct walking *w, const struct random_topic *filter) {
+    for (uint64_t n = prng_below(&w->prng, 40); n > 0; n--) {
+        struct random_topic name = name_of(&w->prng);
+        struct named *named = walking_find(w, &name);
+        if (named == NULL && w->count < NAMES_MAX) {
+            named = &w->names[w->count++];
+            *named = (struct named){.name = name};
+            named->matches = topic_matches(random_topic_span(filter), random_topic_span(&name));
+        }
+        if (named != NULL && !named->stays) {
+            named->there = prng_chance(&w->prng, 1, 2);
+            (void)topic_retained_set(retained, random_topic_span(&name), named->there ? named : NULL);
+        }
+    }
+}
+
+static void a_search_goes_on_while_the_index_changes(void **state) {
+    (void)state;
+    static struct walking w;
+    unsigned slices = 0;
+    for (uint64_t seed = 1; seed <= 600; seed++) {
+        w.prng = prng_of(seed);
+        w.count = 0;
+        struct topic_retained *retained = topic_retained_create(prng_next(&w.prng));
+        struct random_topic filter = random_topic_of(&w.prng, true);
+        if (prng_chance(&w.prng, 1, 2)) {
+            static const char *const filters[] = {"#", "a/#", "a/+", "+/a", "+/+", "+/#"};
+            (void)snprintf(filter.text, sizeof filter.text, "%s", filters[prng_below(&w.prng, 6)]);
+        }
+        for (int i = 0; i < 5; i++) {
+            change_some(retained, &w, &filter);
+        }
+        for (size_t i = 0; i < w.count; i++) {
+            w.names[i].stays = w.names[i].there && prng_chance(&w.prng, 1, 2);
+        }
+        struct topic_retained_cursor cursor = {.filter = random_topic_span(&filter)};
+        for (; !cursor.ended; slices++) {
+            (void)topic_retained_walk(retained, &cursor, 1 + prng_below(&w.prng, 8), take_sometimes, &w);
+            change_some(retained, &w, &filter);
+        }
+        assert_int_equal(topic_retained_walk(retained, &cursor, 1, take_sometimes, &w), 0);
+        for (size_t i = 0; i < w.count; i++) {
+            const struct named *n = &w.names[i];
+            if (n->given > 1 || (n->stays && n->matches && n->given == 0)) {
+                fail_msg("seed %d, filter %s: %s was given %u times", (int)seed, filter.text, n->name.text, n->given);
+            }
+        }
+        topic_retained_cursor_deinit(&cursor);
+        topic_retained_destroy(retained, release_nothing);
+    }
+    assert_true(slices > 3000 && w.refused > 1000);
+}
+
+/* What one slice costs does not depend on how much there is. */
+static void a_slice_is_bounded(void **state) {
+    (void)state;
+    struct topic_retained *retained = topic_retained_create(SEED);
+    static struct named names[20000];
+    for (size_t i = 0; i < 20000; i++) {
+        (void)snprintf(names[i].name.text, sizeof names[i].name.text, i % 2 == 0 ? "%zu" : "x/%zu", i);
+        (void)topic_retained_set(retained, random_topic_span(&names[i].name), &names[i]);
+    }
+    static const char *const filters[] = {"#", "+/no", "x/+/no", "x/#"};
+    for (size_t f = 0; f < 4; f++) {
+        struct walking w = {.prng = prng_of(f)};
+        struct topic_retained_cursor cursor = {.filter = span_str(filters[f])};
+        size_t slices = 0;
+        for (size_t i = 0; i < 20000; i++) {
+            names[i].there = names[i].matches = true;
+        }
+        for (; !cursor.ended; slices++) {
+            assert_true(topic_retained_walk(retained, &cursor, 100, take_sometimes, &w) < 1000);
+        }
+        assert_true(slices >= 90);
+        topic_retained_cursor_deinit(&cursor);
+    }
+    topic_retained_destroy(retained, release_nothing);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_what_one_by_one_search_matches),
         cmocka_unit_test(stops_when_the_visitor_says_so),
         cmocka_unit_test(destroy_releases_what_is_left),
         cmocka_unit_test(deepest_names_are_found),
+        cmocka_unit_test(a_search_goes_on_while_the_index_changes),
+        cmocka_unit_test(a_slice_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
