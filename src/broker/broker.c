@@ -38,6 +38,7 @@ struct broker_options broker_options_default(void) {
         .owner_share = 50,
         .subscriptions_max = 10000,
         .allow_zero_length_client_id = true,
+        .turn_points = 4096,
         .log_level = LOG_INFO,
         .packet_ids_max = UINT16_MAX,
         .mutant = MUTANT_NONE,
@@ -95,6 +96,9 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     list_init(&shard->heirs);
     list_init(&shard->busy);
     list_init(&shard->starved);
+    list_init(&shard->works);
+    list_init(&shard->stalled);
+    shard->points = INT64_MAX / 2; /* before the first turn: the load is not cut */
     return shard;
 }
 
@@ -104,7 +108,8 @@ struct quota *broker_quota(const struct broker *broker) {
 
 struct broker *broker_create(const struct broker_options *options, const struct broker_outside *outside,
                              struct store *store, unsigned shards) {
-    must(shards >= 1 && shards <= SHARDS_MAX && options->window_messages > 0 && options->inflight_max > 0);
+    must(shards >= 1 && shards <= SHARDS_MAX && options->window_messages > 0 && options->inflight_max > 0 &&
+         options->turn_points > 0);
     struct broker *broker = mem_zero(1, sizeof *broker);
     broker->options = *options;
     broker->connect_limits = options->packet;

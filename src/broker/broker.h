@@ -66,7 +66,8 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
 /* What a turn leaves behind: what its caller has to see to. */
 struct turn_result {
     uint64_t wake; /* the shards that got mail, one bit each: their threads must be woken */
-    bool again;    /* a connection could not go on and will try again: another turn is needed within some 10 ms */
+    bool more;     /* work is left over: another turn is needed at once */
+    bool again;    /* something could not go on and will try again: another turn is needed within some 10 ms */
     bool late;     /* mail to another shard waits because its ring was full: another turn is needed soon */
 };
 struct turn_result shard_turn_end(struct shard *shard);

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/admit.h"
+#include "broker/bring.h"
 #include "broker/expiry.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
@@ -153,6 +154,7 @@ static void connection_detach(struct connection *c, uint8_t wish, bool graceful)
     c->session = NULL;
     /* Only MUTANT_B9 leaves a session that has another connection by now. */
     if (session != NULL && session->connection == c) {
+        bring_cancel(session);
         session->connection = NULL;
         session->left = c->handle;
         session_disconnected(session, graceful);

@@ -1,5 +1,6 @@
 /* A digest of a shard's protocol state, equal for equal states wherever they lie in memory: parts whose order means
  * nothing are summed, parts in order are chained. */
+#include "broker/bring.h"
 #include "broker/connection.h"
 #include "broker/session.h"
 
@@ -56,6 +57,15 @@ static uint64_t digest_held(const struct qos_in *in) {
     return digest;
 }
 
+static uint64_t digest_bringing(const struct bringing *b) {
+    if (b == NULL) {
+        return 5;
+    }
+    uint64_t digest = mix(mix(reader_left(&b->left), b->bring_next), b->index);
+    digest = mix(mix(digest, hash_bytes(buf_span(&b->cursor.at), 23)), b->cursor.levels);
+    return mix(digest, b->answered | (unsigned)b->crowded << 1 | (unsigned)b->cursor.due << 2);
+}
+
 static uint64_t digest_session(const struct session *s) {
     uint64_t digest = mix(hash_bytes(s->client_id, 13), s->id);
     digest = mix(mix(digest, s->expiry_s), (uint64_t)s->disconnected_at);
@@ -65,6 +75,7 @@ static uint64_t digest_session(const struct session *s) {
     digest = mix(mix(digest, s->out.quota), s->out.last_id);
     digest = mix(mix(digest, digest_ring(&s->queue.head)), digest_ring(&s->queue.tail));
     digest = mix(mix(digest, s->queue.gap_count), s->queue.gap_after_lsn);
+    digest = mix(mix(digest, digest_ring(&s->behind.head)), digest_bringing(s->bringing));
     return mix(mix(digest, digest_message(s->will.message)), s->will.expiry_s);
 }
 

@@ -12,7 +12,8 @@
 enum {
     OUTPUT_PAUSE_FACTOR = 2, /* a client that does not read its answers is not read from either: beyond so many
                                 times the outbox's bound */
-    BEHIND_REFUSED_BYTES = 64U * 1024, /* kept behind a refused PUBLISH, besides what one packet may have */
+    PAUSES_BEFORE = PAUSE_REFUSED | PAUSE_WORK, /* the packet that they are about has not been taken */
+    BEHIND_REFUSED_BYTES = 64U * 1024,          /* kept behind a refused PUBLISH, besides what one packet may have */
 };
 
 /* Only what this table names is accepted in each state; the packet layer has refused what a client never sends. */
@@ -87,7 +88,7 @@ static void input_pause_busy(struct connection *c, enum packet_type type) {
 }
 
 /* Processes whole packets; returns how many bytes were used. Stops at a pause, at the end of the connection, and where
- * it must move. A PUBLISH that is refused for now sets PAUSE_REFUSED and stays. */
+ * it must move. A packet that is not taken for now has set one of PAUSES_BEFORE, and stays. */
 static size_t input_process(struct connection *c, struct span in) {
     const struct broker *broker = c->shard->broker;
     size_t used = 0;
@@ -112,7 +113,7 @@ static size_t input_process(struct connection *c, struct span in) {
             break;
         }
         input_packet(c, &packet);
-        if ((c->pause & (PAUSE_REFUSED | PAUSE_TAKEOVER)) != 0 || c->state == CONNECTION_MOVING) {
+        if ((c->pause & (PAUSES_BEFORE | PAUSE_TAKEOVER)) != 0 || c->state == CONNECTION_MOVING) {
             break;
         }
         c->shard->counters.packets_received++;
@@ -163,10 +164,10 @@ static bool input_passes(enum packet_type type) {
            type == PACKET_DISCONNECT;
 }
 
-/* A refused PUBLISH is the only reason to wait. */
+/* A refused PUBLISH, or a packet that waits for work, is the only reason to wait. */
 static bool input_waits_for_room(const struct connection *c) {
-    unsigned pause = c->draining ? c->pause & (unsigned)PAUSE_REFUSED : c->pause;
-    return pause == PAUSE_REFUSED && c->state == CONNECTION_LIVE;
+    unsigned pause = c->draining ? c->pause & (unsigned)PAUSES_BEFORE : c->pause;
+    return (pause & PAUSES_BEFORE) != 0 && (pause & ~(unsigned)PAUSES_BEFORE) == 0 && c->state == CONNECTION_LIVE;
 }
 
 /* Processes what may pass of the bytes behind `looked` and takes it out. Returns false when the connection ended. */

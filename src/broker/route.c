@@ -154,6 +154,8 @@ static void route_retain(struct route *r, struct message *m) {
     struct message *value = m->payload_bytes > 0 ? message_ref(m) : NULL;
     if (value == NULL) {
         broker->cleared_lsn = m->lsn;
+    } else {
+        broker->retained_lsn = m->lsn;
     }
     retained_set(broker, message_topic(m), value);
 }
@@ -296,48 +298,4 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         lock_give(&broker->lock);
     }
     return result;
-}
-
-static struct message_parts retained_parts(const struct message *m) {
-    return (struct message_parts){.qos = m->qos,
-                                  .retain = m->retain,
-                                  .expires_at = m->expires_at,
-                                  .topic = message_topic(m),
-                                  .properties = message_properties(m),
-                                  .payload = message_payload(m)};
-}
-
-/* A target more than when it was retained can be one too many. */
-static bool retained_fits(const struct session *session, const struct message *m) {
-    struct record record = {.kind = RECORD_MESSAGE, .message = {.parts = retained_parts(m), .target_count = 1}};
-    return !session->durable || store_takes(session->shard->broker->store, &record);
-}
-
-/* A durable session gets a retained message as a message of its own. */
-static struct message *retained_own(struct session *session, struct message *m, uint8_t qos) {
-    struct record_target target = {session->id, qos, true};
-    struct message_parts parts = retained_parts(m);
-    struct record record = {
-        .kind = RECORD_MESSAGE,
-        .message = {.accepted_at = session->shard->wall, .parts = parts, .targets = &target, .target_count = 1}};
-    struct message *own = message_create(&parts);
-    own->lsn = session_stage(session, &record);
-    message_unref(m);
-    return own;
-}
-
-bool route_retained(struct session *session, struct message *m, uint8_t qos) {
-    qos = qos < m->qos ? qos : m->qos;
-    if (qos == 0) {
-        bool sent = session_send_retained(session, m);
-        message_unref(m);
-        return sent;
-    }
-    if (!retained_fits(session, m) ||
-        !inlet_reserve(session->inlet, &session->shard->broker->options, message_bytes(m))) {
-        message_unref(m);
-        return false;
-    }
-    session_deliver(session, session->durable ? retained_own(session, m, qos) : m, qos, true, 0);
-    return true;
 }

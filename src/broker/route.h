@@ -25,9 +25,6 @@ struct route_result {
 };
 
 struct route_result route_message(struct shard *shard, const struct route_request *request);
-/* Gives a retained message to one session: its own MESSAGE record when the session is durable. Takes a reference.
- * False: the session's queue or outbox is full. */
-bool route_retained(struct session *session, struct message *m, uint8_t qos);
 /* Mail that found its ring full is tried again. */
 void route_send_late(struct shard *shard);
 void route_send_mail(struct shard *shard, unsigned to, const struct mail *mail);

@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/admit.h"
+#include "broker/bring.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/will.h"
@@ -77,12 +78,13 @@ void session_forget(struct session *s) {
     struct shard *shard = s->shard;
     const struct broker *broker = shard->broker;
     must(s->connection == NULL);
+    bring_cancel(s);
     if (broker_mutant(shard, MUTANT_B9)) {
         mutant_orphan_connections(s);
     }
     (void)map_bytes_remove(&shard->by_client, s->client_id);
     (void)map64_remove(&shard->by_id, s->id);
-    shard->counters.queued -= queue_count(&s->queue) + s->out.count;
+    shard->counters.queued -= queue_count(&s->queue) + s->out.count; /* nothing is behind */
     shard->counters.held_ids -= s->in.count;
     shard->counters.sessions--;
     list_remove(&s->deep_link);
@@ -208,6 +210,11 @@ bool inlet_full(const struct inlet *inlet, const struct broker_options *options,
                       atomic_load_explicit(&inlet->waiting_bytes, memory_order_relaxed) + bytes);
 }
 
+void inlet_take(struct inlet *inlet, size_t bytes) {
+    atomic_fetch_add_explicit(&inlet->waiting_messages, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&inlet->waiting_bytes, bytes, memory_order_relaxed);
+}
+
 void inlet_release(struct inlet *inlet, size_t bytes) {
     account_sub(&inlet->waiting_messages, 1);
     account_sub(&inlet->waiting_bytes, bytes);
@@ -257,14 +264,6 @@ static bool session_deliver_qos0(struct session *s, const struct message *m, boo
     return true;
 }
 
-/* One SUBSCRIBE may bring more than an outbox is to hold otherwise; what a queue may hold is the bound. */
-bool session_send_retained(struct session *s, const struct message *m) {
-    const struct broker_options *options = &s->shard->broker->options;
-    uint64_t most =
-        options->queue_bytes_max > options->outbox_bytes_max ? options->queue_bytes_max : options->outbox_bytes_max;
-    return session_deliver_qos0(s, m, true, most);
-}
-
 /* A delivery leaves the queue without being sent: recorded, so that it does not come back. */
 static void session_drop(struct session *s, struct delivery *d) {
     struct record record = {.kind = RECORD_DROPPED, .dropped = {s->id, d->message_lsn, d->target}};
@@ -302,7 +301,8 @@ static void session_begin_flight(struct session *s, struct delivery *d) {
 
 /* One that waits for others' outboxes is tried again next turn. */
 static bool session_may_send(struct session *s) {
-    if (s->connection == NULL || outbox_bytes(&s->connection->out) > s->shard->broker->options.outbox_bytes_max) {
+    if (s->connection == NULL || s->queue_held ||
+        outbox_bytes(&s->connection->out) > s->shard->broker->options.outbox_bytes_max) {
         return false;
     }
     /* An empty outbox takes one more, so that nobody waits for ever. */
@@ -341,7 +341,7 @@ static bool session_resend(struct session *s) {
     return true;
 }
 
-void session_pump(struct session *s) {
+static void session_send_queued(struct session *s) {
     struct shard *shard = s->shard;
     struct broker *broker = shard->broker;
     if (s->connection == NULL || !session_resend(s)) {
@@ -362,6 +362,39 @@ void session_pump(struct session *s) {
     }
 }
 
+void session_pump(struct session *s) {
+    session_send_queued(s);
+    if (s->bringing != NULL) {
+        bring_wake(s);
+    }
+}
+
+/* Its memory may be let go of when it is deeper than the window. */
+static void session_note_deep(struct session *s) {
+    if (s->durable && s->queue.head.count + s->queue.tail.count > s->shard->broker->options.window_messages &&
+        !link_linked(&s->deep_link)) {
+        list_push_back(&s->shard->deep, &s->deep_link);
+    }
+}
+
+void session_take_retained(struct session *s, const struct delivery *d) {
+    if (d->qos == 0) {
+        struct packet_publish_head head = {.qos = 0, .retain = true};
+        lsn_t after = shard_barrier(s->shard, MUTANT_B2_ONWARD, d->message->lsn);
+        (void)session_send_publish(s, d->message, &head, after);
+        message_unref(d->message);
+        return;
+    }
+    s->shard->counters.queued++;
+    queue_push(&s->queue, d);
+    session_note_deep(s);
+}
+
+void session_join_behind(struct session *s) {
+    queue_append(&s->queue, &s->behind);
+    session_note_deep(s);
+}
+
 void session_deliver(struct session *s, struct message *m, uint8_t qos, bool retain, uint32_t target) {
     struct shard *shard = s->shard;
     const struct broker_options *options = &shard->broker->options;
@@ -372,6 +405,10 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
     }
     struct delivery d = {m, s->durable ? m->lsn : 0, 0, target, qos, retain};
     shard->counters.queued++;
+    if (bring_keeps_behind(s, d.message_lsn)) {
+        queue_push(&s->behind, &d);
+        return;
+    }
     if (session_may_send(s) && queue_count(&s->queue) == 0 && qos_out_ready(&s->out)) {
         inlet_release(s->inlet, message_bytes(m));
         queue_passed(&s->queue, &d);
@@ -379,10 +416,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
         return;
     }
     queue_push(&s->queue, &d);
-    if (s->durable && s->queue.head.count + s->queue.tail.count > options->window_messages &&
-        !link_linked(&s->deep_link)) {
-        list_push_back(&shard->deep, &s->deep_link);
-    }
+    session_note_deep(s);
 }
 
 /* Owed PUBRELs in the order of their PUBRECs [MQTT-4.6.0-4], before anything else. */

@@ -37,8 +37,10 @@ void session_resume(struct session *session, uint16_t receive_maximum);
 
 /* Takes a delivery (and one reference to its message); QoS 1 and 2 were reserved in the inlet's accounts. */
 void session_deliver(struct session *session, struct message *m, uint8_t qos, bool retain, uint32_t target);
-/* Sends a retained message at QoS 0; false when too much waits for the client already. */
-bool session_send_retained(struct session *session, const struct message *m);
+/* Takes a retained message that a SUBSCRIBE has brought (and the delivery's reference); QoS 1 and 2 as above. */
+void session_take_retained(struct session *session, const struct delivery *d);
+/* What was kept behind that joins the queue. */
+void session_join_behind(struct session *session);
 /* Sends what may be sent: resends first, then the queue. */
 void session_pump(struct session *session);
 /* Resends everything unanswered on the live connection: what R7 forbids, for its mutant. */
@@ -46,6 +48,8 @@ void session_resend_now(struct session *session);
 
 /* Reserves room for one delivery in a session's queue; false when that would go over its limits. */
 bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes);
+/* The same without a look at the limits. */
+void inlet_take(struct inlet *inlet, size_t bytes);
 void inlet_release(struct inlet *inlet, size_t bytes);
 /* Whether such a delivery has no room. */
 bool inlet_full(const struct inlet *inlet, const struct broker_options *options, size_t bytes);

@@ -4,6 +4,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/admit.h"
+#include "broker/bring.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/input.h"
@@ -47,6 +48,9 @@ static unsigned shard_pause_over(const struct shard *shard, const struct connect
     }
     if ((c->pause & PAUSE_REFUSED) != 0 && retry) {
         over |= PAUSE_REFUSED;
+    }
+    if ((c->pause & PAUSE_WORK) != 0 && (c->session == NULL || c->session->bringing == NULL)) {
+        over |= PAUSE_WORK;
     }
     return over;
 }
@@ -93,6 +97,9 @@ static void shard_let_go(struct shard *shard) {
     for (struct link *l = shard->deep.next; l != &shard->deep; l = next) {
         struct session *session = container_of(l, struct session, deep_link);
         next = l->next;
+        if (session->bringing != NULL) {
+            continue; /* its queue grows in front of what came since */
+        }
         if (!queue_let_go(&session->queue, broker->options.window_messages, settled)) {
             list_remove(&session->deep_link);
         }
@@ -143,6 +150,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     must(!shard->in_turn);
     shard->in_turn = true;
     shard_clock(shard, now, time);
+    shard->points = shard->broker->options.turn_points;
     if (shard->mutant_held_count > 0) {
         mutant_hold_now(shard);
     }
@@ -161,6 +169,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
         shard_resume_paused(shard);
     }
     shard_told_durable(shard, durable);
+    work_run(shard);
 }
 
 void shard_durable(struct shard *shard, lsn_t lsn) {
@@ -270,6 +279,8 @@ void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
     }
     if (c->session != NULL && queue_count(&c->session->queue) + c->session->out.resend_count > 0) {
         session_pump(c->session);
+    } else if (c->session != NULL && c->session->bringing != NULL) {
+        bring_wake(c->session);
     }
 }
 
@@ -290,8 +301,9 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
 struct turn_result shard_turn_end(struct shard *shard) {
     must(shard->in_turn);
     struct turn_result result = {.wake = shard->wake_set,
+                                 .more = !list_empty(&shard->works),
                                  .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) ||
-                                          !list_empty(&shard->starved) || shard->expiring,
+                                          !list_empty(&shard->starved) || !list_empty(&shard->stalled) || shard->expiring,
                                  .late = shard->late_count > 0};
     shard->in_turn = false;
     shard->wake_set = 0;

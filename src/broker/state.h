@@ -34,6 +34,13 @@ enum subscription_option {
     SUBSCRIPTION_RETAIN_AS_PUBLISHED = 0x08, /* keep the RETAIN flag */
 };
 
+/* Work that goes on from turn to turn: see broker/work.h. */
+enum work_kind { WORK_BRING = 1 };
+struct work {
+    struct link link; /* in shard.works or shard.stalled; in none while it waits for something else */
+    enum work_kind kind;
+};
+
 /* The face of a session that every shard sees. Hangs in the trie; freed when no reader can see it any more. All but
  * `session`, what is atomic, and the accounts is constant. */
 struct inlet {
@@ -79,6 +86,9 @@ struct session {
     struct qos_in in;
     struct qos_out out;
     struct queue queue;             /* QoS 1 and 2 deliveries without packet id */
+    struct queue behind;            /* live ones that wait behind what a SUBSCRIBE brings; in memory */
+    struct bringing *bringing;      /* that SUBSCRIBE; NULL: none is under way */
+    bool queue_held;                /* what is queued comes after its SUBACK */
     struct map_bytes subscriptions; /* filter -> struct subscription */
     struct will will;
     lsn_t last_lsn;            /* of the last record about this session */
@@ -108,6 +118,7 @@ enum pause {
     PAUSE_REFUSED = 2,  /* its next PUBLISH is over a limit, and waits */
     PAUSE_OUTPUT = 4,   /* it does not read what it asked for */
     PAUSE_TAKEOVER = 8, /* its CONNECT waits for the end of the client's old connection */
+    PAUSE_WORK = 16,    /* its next packet waits for work that is under way */
 };
 
 struct connection {
@@ -115,7 +126,7 @@ struct connection {
     struct shard *shard;
     struct session *session; /* NULL before CONNECT and when closing */
     struct buf in;           /* received and not processed */
-    size_t looked;           /* PAUSE_REFUSED: of `in`, what nothing may be taken out of any more */
+    size_t looked;           /* PAUSE_REFUSED, PAUSE_WORK: of `in`, what nothing may be taken out of any more */
     struct outbox out;
     lsn_t answered_lsn;    /* what its CONNACK waits for */
     char *peer;            /* owned */
@@ -200,6 +211,9 @@ struct shard {
     struct link overfull;        /* sessions whose full queue this shard's own publishers have met */
     uint64_t *overfull_ended;    /* hashes of client ids whose sessions were ended for that, a ring; NULL: none yet */
     uint32_t overfull_ended_at;
+    struct link works;     /* struct work that can go on */
+    struct link stalled;   /* struct work that waits for the store */
+    int64_t points;        /* what is left of this turn */
     mono_ms_t retried_at;  /* when refused publishes were tried last */
     lsn_t ended_lsn;       /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
     lsn_t folded;          /* as last looked at */
@@ -234,10 +248,15 @@ struct broker {
     struct map64 retained_dues;    /* the message -> its deadline */
     _Atomic int64_t retained_next; /* the first of them; INT64_MAX: none. Read without the lock */
     lsn_t cleared_lsn;             /* of the last record that cleared a retained message; under the lock */
+    lsn_t retained_lsn;            /* of the last record that set one; under the lock */
     unsigned shard_count;
     struct shard *shards[SHARDS_MAX];
     struct ring *rings; /* [from * shard_count + to] */
 };
+
+static inline void shard_spend(struct shard *shard, size_t points) {
+    shard->points -= (int64_t)points;
+}
 
 static inline bool broker_mutant(const struct shard *shard, enum mutant mutant) {
     return __builtin_expect(shard->broker->options.mutant == mutant, 0);

@@ -325,6 +325,7 @@ static void loop_tick(struct loop *loop) {
 static void loop_turn_end(struct loop *loop) {
     loop->result = shard_turn_end(loop->shard);
     uint64_t wake = loop->result.wake;
+    loop->more |= loop->result.more;
     for (unsigned i = 0; wake != 0; i++, wake >>= 1) {
         if ((wake & 1) != 0) {
             waker_wake(&loop->shared->loops[i].waker);

@@ -371,6 +371,7 @@ static void turn_end(struct world *w, unsigned shard) {
         }
     }
     n->waiting[shard] = result.late;
+    n->dirty[shard] = n->dirty[shard] || result.more;
     garbage_free(n);
     node_alive(w);
 }

@@ -182,46 +182,6 @@ static void a_retained_message_is_replaced_and_cleared(void **state) {
     world_close(w);
 }
 
-/* Many of them at QoS 0 are more than an outbox is to hold: all come. What a queue cannot hold is one line in the log.
- */
-static void many_retained_messages(void **state) {
-    (void)state;
-    for (uint8_t qos = 0; qos <= 1; qos++) {
-        struct world *w = world_new();
-        struct peer p;
-        char topic[16];
-        w->at_once = true;
-        w->options.outbox_bytes_max = 1000;
-        w->options.queue_messages_max = 100;
-        w->options.inflight_max = 10;
-        world_open(w, 1);
-        joined(&p, w, PROTOCOL_5, "p", false);
-        for (int i = 0; i < 300; i++) {
-            (void)snprintf(topic, sizeof topic, "r/%d", i);
-            say_publish(&p, &(struct publishing){.qos = 1, .id = 1, .topic = topic, .payload = "x", .retain = true});
-            turn(w);
-            expect(&p, "PUBACK");
-        }
-        unsigned lines = w->log_lines;
-        say_subscribe(&p, 1, "r/#", qos);
-        turn(w);
-        expect(&p, "SUBACK");
-        unsigned count = 0;
-        for (const char *line = hear(&p); line[0] != '\0'; line = hear(&p)) {
-            assert_memory_equal(line, "PUBLISH", 7);
-            count++;
-            if (qos == 1) {
-                say_ack(&p, PACKET_PUBACK, (packet_id_t)count, 0);
-                turn(w);
-            }
-        }
-        assert_int_equal(count, qos == 0 ? 300 : 110);
-        assert_int_equal(w->log_lines - lines, qos);
-        peer_close(&p);
-        world_close(w);
-    }
-}
-
 /* ---- sessions ---- */
 
 static void a_session_is_kept_or_not(void **state) {
@@ -368,7 +328,6 @@ int main(void) {
         cmocka_unit_test(what_is_larger_than_the_client_takes_is_not_sent),
         cmocka_unit_test(retain_handling),
         cmocka_unit_test(a_retained_message_is_replaced_and_cleared),
-        cmocka_unit_test(many_retained_messages),
         cmocka_unit_test(a_session_is_kept_or_not),
         cmocka_unit_test(disconnect_can_end_a_session_but_not_give_it_life),
         cmocka_unit_test(an_unsubscribed_filter_gets_nothing_more),

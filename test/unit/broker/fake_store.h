@@ -14,12 +14,22 @@
 
 enum { FAKE_RECORDS_MAX = 60000, FAKE_TARGETS_MAX = 8 };
 
+/* One retained message that a subscription brings: hangs at the SUBSCRIBED record. */
+struct fake_retained {
+    lsn_t body, staged;
+    lsn_t taken; /* as below */
+    session_id_t session_id;
+    uint8_t qos;
+};
+
 struct fake_record {
     struct buf bytes; /* encoded; decode with fake_record_of() */
     struct message *message;
     struct record_target targets[FAKE_TARGETS_MAX];
     lsn_t taken[FAKE_TARGETS_MAX]; /* the SENT or DROPPED that took the target out of its queue; 0: still there */
     uint32_t target_count;
+    struct fake_retained *retained; /* by index */
+    uint32_t retained_count;
 };
 
 struct fake_store {
@@ -44,10 +54,29 @@ static inline struct record fake_record_of(const struct fake_store *fake, lsn_t 
 
 static inline void fake_take(struct fake_store *fake, session_id_t session, lsn_t message, uint32_t target, lsn_t by) {
     struct fake_record *r = &fake->records[message];
+    if (target < r->retained_count) {
+        assert_int_equal(r->retained[target].session_id, session);
+        assert_int_equal(r->retained[target].taken, 0);
+        r->retained[target].taken = by;
+        return;
+    }
     assert_true(message >= 1 && message < by && target < r->target_count);
     assert_int_equal(r->targets[target].session_id, session);
     assert_int_equal(r->taken[target], 0); /* one delivery is sent or dropped once */
     r->taken[target] = by;
+}
+
+static inline void fake_bring(struct fake_store *fake, lsn_t lsn, const struct record_retained *r) {
+    struct fake_record *s = &fake->records[r->subscribed_lsn];
+    assert_int_equal(fake_record_of(fake, r->subscribed_lsn).kind, RECORD_SUBSCRIBED);
+    assert_int_equal(r->first, s->retained_count); /* one after the other, none twice */
+    s->retained_count += r->item_count;
+    s->retained = mem_resize(s->retained, s->retained_count * sizeof *s->retained);
+    for (uint32_t i = 0; i < r->item_count; i++) {
+        assert_non_null(fake->records[r->items[i].message_lsn].message);
+        s->retained[r->first + i] =
+            (struct fake_retained){r->items[i].message_lsn, lsn, 0, r->session_id, r->items[i].qos};
+    }
 }
 
 static inline lsn_t fake_stage(struct store *store, const struct record *record) {
@@ -65,6 +94,8 @@ static inline lsn_t fake_stage(struct store *store, const struct record *record)
         for (uint32_t i = 0; i < r->target_count; i++) {
             r->targets[i] = record->message.targets[i];
         }
+    } else if (record->kind == RECORD_RETAINED) {
+        fake_bring(fake, lsn, &record->retained);
     } else if (record->kind == RECORD_SENT) {
         fake_take(fake, record->sent.session_id, record->sent.message_lsn, record->sent.target, lsn);
     } else if (record->kind == RECORD_DROPPED) {
@@ -93,6 +124,14 @@ static inline size_t fake_queue_read(struct store *store, session_id_t session, 
     size_t count = 0;
     for (lsn_t lsn = after_lsn > 0 ? after_lsn : 1; lsn <= folded; lsn++) {
         const struct fake_record *r = &fake->records[lsn];
+        for (uint32_t i = 0; i < r->retained_count && count < max; i++) {
+            const struct fake_retained *f = &r->retained[i];
+            bool there = f->staged <= folded && (f->taken == 0 || f->taken > folded);
+            if ((lsn > after_lsn || i > after_target) && there && f->session_id == session) {
+                out[count++] =
+                    (struct store_delivery){lsn, i, f->qos, true, message_ref(fake->records[f->body].message)};
+            }
+        }
         for (uint32_t i = 0; i < r->target_count && count < max; i++) {
             bool beyond = lsn > after_lsn || i > after_target;
             bool there = r->taken[i] == 0 || r->taken[i] > folded;
@@ -120,6 +159,7 @@ static inline void fake_deinit(struct fake_store *fake) {
     for (lsn_t lsn = 1; lsn <= fake->last; lsn++) {
         buf_deinit(&fake->records[lsn].bytes);
         message_unref(fake->records[lsn].message);
+        mem_free(fake->records[lsn].retained);
     }
     mem_free(fake->records);
 }

@@ -4,9 +4,9 @@
 
 #include <cmocka.h>
 
+#include "maker.h"
 #include "store/audit.h"
 #include "store/local.h"
-#include "world.h"
 
 /* The table after folds at random moments is what the naive model says. */
 struct folding {

@@ -8,8 +8,8 @@
 #include <cmocka.h>
 
 #include "fault_disk.h"
+#include "maker.h"
 #include "store/store_local.h"
-#include "world.h"
 
 /* One store on one disk, and what it must hold. */
 struct run {

@@ -1,0 +1,350 @@
+/* What a SUBSCRIBE brings: all of what is retained, in order, slice by slice, and SUBACK when it must not be lost. */
+#include <stdlib.h>
+
+#include "world.h"
+
+enum { MANY = 300, QUIET_TURNS = 1500 };
+
+/* A world with small bounds, and a peer that has set `count` retained messages r/0, r/1, ... of QoS 1. */
+static struct world *world_retaining(struct peer *from, unsigned count, uint32_t turn_points) {
+    struct world *w = world_new();
+    w->at_once = true;
+    w->options.outbox_bytes_max = 1000;
+    w->options.queue_messages_max = 100;
+    w->options.inflight_max = 10;
+    w->options.turn_points = turn_points;
+    world_open(w, 1);
+    joined(from, w, PROTOCOL_5, "from", false);
+    for (unsigned i = 0; i < count; i++) {
+        char topic[16];
+        (void)snprintf(topic, sizeof topic, "r/%u", i);
+        say_publish(from, &(struct publishing){.qos = 1, .id = 1, .topic = topic, .payload = "x", .retain = true});
+        turn(w);
+        expect(from, "PUBACK");
+    }
+    return w;
+}
+
+/* What a peer hears until nothing comes any more; it answers at once. */
+struct hearing {
+    unsigned subacks, retained, live;
+    unsigned retained_after_live, retained_before_suback;
+    unsigned seen[MANY];
+};
+
+static void hear_one(struct peer *p, struct hearing *h, const char *line) {
+    const char *topic = strstr(line, "topic=\"r/");
+    const char *id = strstr(line, " id=");
+    if (strncmp(line, "SUBACK", 6) == 0) {
+        h->subacks++;
+        return;
+    }
+    assert_memory_equal(line, "PUBLISH", 7);
+    if (id != NULL) {
+        say_ack(p, PACKET_PUBACK, (packet_id_t)atoi(id + 4), 0);
+    }
+    if (strstr(line, "retain") == NULL) {
+        h->live++;
+        return;
+    }
+    assert_non_null(topic);
+    h->retained++;
+    h->seen[atoi(topic + 9)]++;
+    h->retained_after_live += h->live > 0;
+    h->retained_before_suback += h->subacks == 0;
+}
+
+static void hear_all(struct peer *p, struct hearing *h) {
+    for (unsigned quiet = 0; quiet < QUIET_TURNS;) {
+        const char *line = hear(p);
+        if (line[0] == '\0') {
+            quiet++;
+            turn(p->w);
+        } else {
+            quiet = 0;
+            hear_one(p, h, line);
+        }
+    }
+}
+
+static void all_of_a_large_set_comes(void **state) {
+    (void)state;
+    static const uint32_t points[] = {1, 7, 100, 4096};
+    for (unsigned n = 0; n < 16; n++) {
+        struct peer from, p;
+        struct hearing h = {0};
+        bool durable = (n & 1) != 0;
+        uint8_t qos = n / 2 % 2;
+        struct world *w = world_retaining(&from, MANY, points[n / 4]);
+        joined(&p, w, PROTOCOL_5, "p", durable);
+        unsigned lines = w->log_lines;
+        unsigned messages = fake_count(&w->store, RECORD_MESSAGE);
+        say_subscribe(&p, 1, "r/#", qos);
+        hear_all(&p, &h);
+        assert_int_equal(h.subacks, 1);
+        assert_int_equal(h.retained, MANY);
+        for (unsigned i = 0; i < MANY; i++) {
+            assert_int_equal(h.seen[i], 1);
+        }
+        assert_int_equal(w->log_lines, lines);
+        assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), messages); /* no body is written again */
+        assert_int_equal(fake_count(&w->store, RECORD_RETAINED) > 0, durable && qos > 0);
+        assert_int_equal(counters(w).queued, 0);
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* A set that the queue has room for is as it always was: SUBACK, then the messages. */
+static void suback_comes_first_when_there_is_room(void **state) {
+    (void)state;
+    static const uint32_t points[] = {1, 7, 4096};
+    for (unsigned n = 0; n < 12; n++) {
+        struct peer from, p;
+        struct hearing h = {0};
+        struct world *w = world_retaining(&from, 40, points[n / 4]);
+        joined(&p, w, PROTOCOL_311, "p", (n & 1) != 0);
+        say_subscribe(&p, 1, "#", n / 2 % 2);
+        hear_all(&p, &h);
+        assert_int_equal(h.retained, 40);
+        if (n / 2 % 2 == 1) {
+            assert_int_equal(h.retained_before_suback, 0);
+        }
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* Killed at SUBACK, a durable session has all that the subscription has brought. */
+static void suback_waits_for_what_comes_with_it(void **state) {
+    (void)state;
+    static const uint32_t points[] = {1, 7, 4096};
+    for (unsigned n = 0; n < 3; n++) {
+        struct peer from, p;
+        struct world *w = world_retaining(&from, 30, points[n]);
+        joined(&p, w, PROTOCOL_311, "p", true);
+        w->at_once = false;
+        say_subscribe(&p, 1, "r/+", 1);
+        for (int i = 0; i < 200; i++) {
+            turn(w);
+        }
+        lsn_t last = fake_newest(&w->store, RECORD_RETAINED);
+        assert_true(last > fake_newest(&w->store, RECORD_SUBSCRIBED));
+        durable_to(w, last - 1);
+        turn(w);
+        expect_silence(&p);
+        durable_to(w, last);
+        turn(w);
+        expect(&p, "SUBACK");
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* What is accepted while the set is still coming comes after it, once, also when it replaces a part of the set. */
+static void live_messages_wait_behind_the_set(void **state) {
+    (void)state;
+    for (unsigned n = 0; n < 4; n++) {
+        struct peer from, p;
+        struct hearing h = {0};
+        struct world *w = world_retaining(&from, MANY, (n & 1) != 0 ? 20 : 3);
+        joined(&p, w, PROTOCOL_5, "p", n / 2 == 1);
+        say_subscribe(&p, 1, "r/#", 1);
+        unsigned live = 0;
+        for (unsigned i = 0; i < 20; i++) {
+            char topic[16];
+            (void)snprintf(topic, sizeof topic, "r/%u", i * 7 % MANY);
+            say_publish(&from,
+                        &(struct publishing){.qos = 1, .id = 1, .topic = topic, .payload = "new", .retain = true});
+            turn(w);
+            live += strstr(hear(&from), "reason=0x97") == NULL;
+        }
+        assert_int_equal(live, 20); /* half of the queue is theirs */
+        hear_all(&p, &h);
+        assert_int_equal(h.live, live);
+        assert_int_equal(h.retained_after_live, 0);
+        assert_true(h.retained >= MANY - live && h.retained <= MANY);
+        for (unsigned i = 0; i < MANY; i++) {
+            assert_true(h.seen[i] <= 1);
+        }
+        assert_int_equal(counters(w).queued, 0);
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* Nobody else waits for it, however much it brings and whether its client reads or not. */
+static void others_are_served_meanwhile(void **state) {
+    (void)state;
+    for (uint8_t qos = 0; qos <= 1; qos++) {
+        struct peer from, p;
+        struct world *w = world_retaining(&from, MANY, 16);
+        joined(&p, w, PROTOCOL_5, "p", true);
+        say_subscribe(&p, 1, "#", qos);
+        unsigned turns = 0;
+        while (turn_end(w, 0).more) {
+            turn_begin(w, 0);
+            say_ping(&from);
+            expect(&from, "PINGRESP");
+            turns++;
+        }
+        turn(w);
+        assert_true(turns > 5);
+        /* It has stopped, for the client takes nothing: there is no turn after the other for it. */
+        assert_true(shard_output_bytes(world_shard(w, 0), p.handle) <= 1100);
+        assert_true(counters(w).queued <= 60);
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+static void what_follows_a_subscribe_keeps_its_order(void **state) {
+    (void)state;
+    struct peer from, p;
+    struct hearing h = {0};
+    struct world *w = world_retaining(&from, MANY, 8);
+    joined(&p, w, PROTOCOL_5, "p", true);
+    say_subscribe(&p, 1, "r/#", 1);
+    say_unsubscribe(&p, 2, "r/#");
+    say_ping(&p);
+    expect(&p, "PINGRESP"); /* it does not wait */
+    say_subscribe(&p, 3, "r/1", 1);
+    unsigned subacks = 0;
+    bool unsubscribed = false;
+    for (unsigned quiet = 0; quiet < QUIET_TURNS;) {
+        const char *line = hear(&p);
+        quiet = line[0] == '\0' ? quiet + 1 : 0;
+        if (strncmp(line, "UNSUBACK id=2", 13) == 0) {
+            assert_int_equal(h.retained, MANY);
+            unsubscribed = true;
+        } else if (line[0] != '\0') {
+            hear_one(&p, &h, line);
+        } else {
+            later(w, 10);
+        }
+        subacks = h.subacks;
+    }
+    assert_true(unsubscribed);
+    assert_int_equal(subacks, 2);
+    assert_int_equal(h.seen[1], 2);
+    assert_int_equal(h.retained, MANY + 1);
+    peer_close(&p);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* The connection breaks in the middle, at every place: what was recorded waits in the queue, and nothing twice. */
+static void a_cut_ends_it(void **state) {
+    (void)state;
+    for (unsigned turns = 0; turns < 40; turns++) {
+        struct peer from, p;
+        struct hearing h = {0};
+        struct world *w = world_retaining(&from, 40, 3);
+        joined(&p, w, PROTOCOL_311, "p", true);
+        say_subscribe(&p, 1, "r/#", 1);
+        for (unsigned i = 0; i < turns; i++) {
+            turn(w);
+        }
+        say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = "r/live", .payload = "x"});
+        bool acked = false;
+        for (const char *line = hear(&p); line[0] != '\0'; line = hear(&p)) {
+            acked = acked || strncmp(line, "SUBACK", 6) == 0;
+        }
+        peer_close(&p);
+        turn(w);
+        join(&p, w, PROTOCOL_311, "p", true);
+        turn(w);
+        expect(&p, "CONNACK present");
+        hear_all(&p, &h);
+        assert_true(h.retained <= 40 && (!acked || h.retained == 40));
+        assert_int_equal(h.live, 1);
+        assert_int_equal(h.retained_after_live, 0);
+        for (unsigned i = 0; i < 40; i++) {
+            assert_true(h.seen[i] <= 1);
+        }
+        assert_int_equal(counters(w).queued, 0);
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* A set deeper than the window of memory comes back from the table with the bodies of other records. */
+static void a_set_is_read_back_from_the_table(void **state) {
+    (void)state;
+    struct peer from, p;
+    struct hearing h = {0};
+    struct world *w = world_new();
+    w->options.window_messages = 4;
+    w->options.inflight_max = 3;
+    w->at_once = true;
+    world_open(w, 1);
+    joined(&from, w, PROTOCOL_5, "from", false);
+    for (unsigned i = 0; i < 50; i++) {
+        char topic[16];
+        (void)snprintf(topic, sizeof topic, "r/%u", i);
+        say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = topic, .payload = "x", .retain = true});
+        turn(w);
+        expect(&from, "PUBACK");
+    }
+    joined(&p, w, PROTOCOL_5, "p", true);
+    say_subscribe(&p, 1, "r/#", 1);
+    turn(w);
+    say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = "r/live", .payload = "x"});
+    fold_all(w);
+    fold_all(w);
+    hear_all(&p, &h);
+    assert_int_equal(h.retained, 50);
+    assert_int_equal(h.live, 1);
+    assert_int_equal(h.retained_after_live, 0);
+    assert_int_equal(counters(w).queued, 0);
+    peer_close(&p);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* A store that is full for a while keeps it waiting, and nothing is lost. */
+static void a_full_store_stalls_it(void **state) {
+    (void)state;
+    struct peer from, p;
+    struct hearing h = {0};
+    struct world *w = world_retaining(&from, MANY, 8);
+    joined(&p, w, PROTOCOL_5, "p", true);
+    say_subscribe(&p, 1, "r/#", 1);
+    w->store.pressure = STORE_FULL;
+    for (int i = 0; i < 20; i++) {
+        turn(w);
+    }
+    struct turn_result ended = turn_end(w, 0);
+    assert_true(ended.again && !ended.more);
+    lsn_t last = w->store.last;
+    turn(w);
+    assert_int_equal(w->store.last, last);
+    w->store.pressure = STORE_EASY;
+    hear_all(&p, &h);
+    assert_int_equal(h.subacks, 1);
+    assert_int_equal(h.retained, MANY);
+    peer_close(&p);
+    peer_close(&from);
+    world_close(w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(all_of_a_large_set_comes),
+        cmocka_unit_test(suback_comes_first_when_there_is_room),
+        cmocka_unit_test(suback_waits_for_what_comes_with_it),
+        cmocka_unit_test(live_messages_wait_behind_the_set),
+        cmocka_unit_test(others_are_served_meanwhile),
+        cmocka_unit_test(what_follows_a_subscribe_keeps_its_order),
+        cmocka_unit_test(a_cut_ends_it),
+        cmocka_unit_test(a_set_is_read_back_from_the_table),
+        cmocka_unit_test(a_full_store_stalls_it),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
