@@ -156,7 +156,7 @@ static bool look_at(void *user, void *value) {
  */
 static void look_record(struct look *look) {
     struct bringing *b = look->b;
-    if (look->item_count == 0) {
+    if (look->item_count == 0 || broker_mutant(b->session->shard, MUTANT_B7_BODIES)) {
         return;
     }
     struct record record = {.kind = RECORD_RETAINED,
@@ -169,7 +169,6 @@ static void look_record(struct look *look) {
     for (size_t i = look->begin; i < b->found_count; i++) {
         b->found[i].record_lsn = b->found[i].qos > 0 ? lsn : 0;
     }
-    b->index += look->item_count;
 }
 
 /* Looks at some names for the filter under way. */
@@ -184,6 +183,7 @@ static enum bring_state bring_look(struct bringing *b) {
     lock_take(&broker->lock);
     size_t points = topic_retained_walk(broker->retained, &b->cursor, work_slice_points(shard), look_at, &look);
     look_record(&look);
+    b->index += look.item_count;
     for (size_t i = 0; i < look.expired_count; i++) {
         route_forget_retained(shard, look.expired[i]);
     }
@@ -236,6 +236,19 @@ static void bring_free(struct bringing *b) {
     mem_free(b);
 }
 
+/* MUTANT_B7_BODIES: what an earlier step has found is recorded now. */
+static void mutant_record(struct bringing *b) {
+    for (size_t i = 0; i < b->found_count; i++) {
+        struct delivery *d = &b->found[i];
+        if (d->qos > 0 && d->message_lsn != 0 && d->record_lsn == 0) {
+            struct record_retained_item item = {d->message->lsn, d->qos};
+            struct record record = {.kind = RECORD_RETAINED,
+                                    .retained = {b->session->id, d->message_lsn, d->target, &item, {NULL, 0}, 1}};
+            d->record_lsn = session_stage(b->session, &record);
+        }
+    }
+}
+
 static enum bring_state bring_step(struct bringing *b) {
     if (bring_enter_next(b)) {
         return BRING_MORE;
@@ -247,6 +260,13 @@ static enum bring_state bring_step(struct bringing *b) {
 static void bring_settle(struct bringing *b, enum bring_state state) {
     struct session *session = b->session;
     bool entered = reader_left(&b->left) == 0;
+    if (broker_mutant(session->shard, MUTANT_B7_BODIES)) {
+        if (state == BRING_MORE) {
+            work_add(session->shard, &b->work);
+            return;
+        }
+        mutant_record(b);
+    }
     if (!b->answered && entered && (state == BRING_ALL || !b->answer_waits) && !bring_answer(b)) {
         return;
     }
@@ -314,7 +334,7 @@ void bring_cancel(struct session *session) {
 
 bool bring_keeps_behind(const struct session *session, lsn_t lsn) {
     const struct bringing *b = session->bringing;
-    if (b == NULL || !b->orders || broker_mutant(session->shard, MUTANT_RETAINED_ORDER)) {
+    if (b == NULL || !b->orders) {
         return false;
     }
     return b->first_lsn == 0 || lsn > b->first_lsn;

@@ -21,6 +21,7 @@
     ROW(B6_RESUME, CLIENT, "the position that the application has kept is not heeded")                                 \
     ROW(B7_SUBACK, BOTH, "SUBACK does not wait for SUBSCRIBED; a client records it when it asks")                      \
     ROW(B7_RETAINED, BROKER, "SUBACK does not wait for the retained messages that come with it (RETAINED)")            \
+    ROW(B7_BODIES, BROKER, "RETAINED is recorded when its bodies may be gone already: after the lock")                 \
     ROW(B7_CONNACK, BROKER, "CONNACK does not wait for SESSION")                                                       \
     ROW(B8, BROKER, "the discard of a session (SESSION_END) is not recorded")                                          \
     ROW(B9, BROKER, "at a takeover the old connection goes on")                                                        \
@@ -44,7 +45,6 @@
     ROW(QUEUE_END, BROKER, "the end of a session whose queue is full (SESSION_END) is not recorded")                   \
     ROW(QUEUE_END_ACK, BROKER, "a publisher's answer does not wait for the end of a session that was in its way")      \
     ROW(ORDER, BOTH, "resumed flows are resent in the order of their packet ids")                                      \
-    ROW(RETAINED_ORDER, BROKER, "live messages overtake what a subscription brings")                                   \
     ROW(SEQUENCE, CLIENT, "the application's own numbers of its messages are not recorded")                            \
     ROW(LOST, CLIENT, "Session Present 0 is taken for 1: flows go on under their old ids")                             \
     ROW(TRUST, CLIENT, "a session that may have expired unseen is taken for the old one")                              \
