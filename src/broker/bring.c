@@ -4,7 +4,7 @@
 #include "base/must.h"
 #include "broker/admit.h"
 #include "broker/connection.h"
-#include "broker/route.h"
+#include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/subscribe.h"
 
@@ -86,8 +86,6 @@ struct look {
     struct record_retained_item items[WORK_SLICE_POINTS];
     uint32_t item_count;
     size_t begin; /* of b->found, what this look has added */
-    struct message *expired[WORK_SLICE_POINTS];
-    size_t expired_count;
     bool crowded;
 };
 
@@ -130,13 +128,7 @@ static bool look_at(void *user, void *value) {
     struct message *m = value;
     const struct shard *shard = look->b->session->shard;
     uint8_t qos = look->filter->qos < m->qos ? look->filter->qos : m->qos;
-    if (m->lsn > look->filter->until) {
-        return true;
-    }
-    if (m->expires_at != 0 && m->expires_at <= shard->time) {
-        if (look->expired_count < WORK_SLICE_POINTS) {
-            look->expired[look->expired_count++] = m;
-        }
+    if (m->lsn > look->filter->until || !retained_fresh(m, shard->wall)) {
         return true;
     }
     if (look->b->found_count - look->begin == work_slice_points(shard)) {
@@ -184,9 +176,6 @@ static enum bring_state bring_look(struct bringing *b) {
     size_t points = topic_retained_walk(broker->retained, &b->cursor, work_slice_points(shard), look_at, &look);
     look_record(&look);
     b->index += look.item_count;
-    for (size_t i = 0; i < look.expired_count; i++) {
-        route_forget_retained(shard, look.expired[i]);
-    }
     lock_give(&broker->lock);
     shard_spend(shard, 1 + points / 4 + 2 * (b->found_count - look.begin));
     if (b->cursor.ended) {

@@ -69,7 +69,7 @@ static void input_bad(struct connection *c, const struct packet *p, const struct
 }
 
 static bool input_reads(const struct connection *c) {
-    unsigned pause = c->draining ? c->pause & (unsigned)PAUSE_REFUSED : c->pause;
+    unsigned pause = c->draining ? c->pause & (unsigned)PAUSES_BEFORE : c->pause;
     return pause == 0 && (c->state == CONNECTION_NEW || c->state == CONNECTION_LIVE);
 }
 

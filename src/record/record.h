@@ -27,7 +27,7 @@
     ROW(11, DROPPED, dropped, "a queued delivery will not be sent: it expired before it had a packet id")              \
     ROW(12, WILL, will, "a session has this will (B10)")                                                               \
     ROW(13, WILL_CLEARED, end, "a session has no will any more (B10)")                                                 \
-    ROW(14, RETAINED, retained, "a subscription brings its session these retained messages (B7)")                              \
+    ROW(14, RETAINED, retained, "a subscription brings its session these retained messages (B7)")                      \
     ROW(15, CLOCK, clock, "store time and the wall clock at one moment: how long it was until the next start")
 
 enum record_kind {
