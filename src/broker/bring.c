@@ -189,16 +189,15 @@ static enum bring_state bring_look(struct bringing *b) {
 
 /* ---- the way of a SUBSCRIBE ---- */
 
-/* SUBACK waits for the subscriptions, and for what they bring to a durable session (B7). False when the connection is
- * gone by it. */
-static bool bring_answer(struct bringing *b) {
+/* SUBACK waits for the subscriptions, and for what they bring to a durable session (B7). */
+static void bring_answer(struct bringing *b) {
     struct session *session = b->session;
     struct shard *shard = session->shard;
     struct packet_suback ack = {.packet_id = b->packet_id, .reasons = buf_span(&b->reasons)};
     lsn_t after = broker_mutant(shard, MUTANT_B7_RETAINED) ? b->entered_lsn : session->last_lsn;
     b->answered = true;
     session->queue_held = false;
-    return subscribe_suback(session->connection, &ack, shard_barrier(shard, MUTANT_B7_SUBACK, after));
+    subscribe_suback(session->connection, &ack, shard_barrier(shard, MUTANT_B7_SUBACK, after));
 }
 
 /* What was found goes to the outbox and to the queue. */
@@ -256,8 +255,8 @@ static void bring_settle(struct bringing *b, enum bring_state state) {
         }
         mutant_record(b);
     }
-    if (!b->answered && entered && (state == BRING_ALL || !b->answer_waits) && !bring_answer(b)) {
-        return;
+    if (!b->answered && entered && (state == BRING_ALL || !b->answer_waits)) {
+        bring_answer(b);
     }
     bring_give(b);
     if (state == BRING_ALL) {

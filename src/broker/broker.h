@@ -126,6 +126,7 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
     ROW(publish_repeated, "PUBLISH packets that were repeats")                                                         \
     ROW(publish_refused, "PUBLISH packets refused over a limit")                                                       \
     ROW(publish_sent, "PUBLISH packets put into outboxes")                                                             \
+    ROW(too_large_dropped, "messages not sent because they are larger than the client accepts")                        \
     ROW(qos0_dropped, "QoS 0 messages dropped because a receiver was too slow")                                        \
     ROW(messages_expired, "queued messages dropped because their expiry had passed")                                   \
     ROW(sessions_expired, "sessions ended by their expiry")                                                            \

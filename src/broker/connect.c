@@ -258,7 +258,8 @@ static void connect_limits(struct connection *c, const struct packet_connect *p)
     c->problem_information = (p->properties.present & PROPERTY_REQUEST_PROBLEM_INFORMATION) == 0 ||
                              p->properties.request_problem_information != 0;
     if ((p->properties.present & PROPERTY_MAXIMUM_PACKET_SIZE) != 0) {
-        c->packet_bytes_max = p->properties.maximum_packet_size;
+        uint32_t max = p->properties.maximum_packet_size;
+        c->packet_bytes_max = max < PACKET_BYTES_MAX ? max : (uint32_t)PACKET_BYTES_MAX;
     }
 }
 

@@ -39,7 +39,7 @@ struct connection *connection_create(struct shard *shard, const char *peer) {
     c->wish = CONN_READ;
     c->peer = mem_copy(peer, strlen(peer));
     c->opened_at = c->received_at = shard->now;
-    c->packet_bytes_max = UINT32_MAX;
+    c->packet_bytes_max = PACKET_BYTES_MAX;
     list_init(&c->heirs);
     expiry_watch(c);
     shard->counters.connections++;
@@ -95,10 +95,36 @@ struct buf *connection_begin(struct connection *c, lsn_t after) {
             list_push_back(&c->shard->gated, &c->gated_link);
         }
     }
-    return outbox_buf(&c->out);
+    struct buf *out = outbox_buf(&c->out);
+    c->begun = out->len;
+    return out;
+}
+
+/* A packet that is larger than the client takes must not be sent [MQTT-3.1.2-24], nor what comes after it. */
+static void connection_check_size(struct connection *c) {
+    struct buf *out = outbox_buf(&c->out);
+    if (c->too_large || out->len - c->begun > c->packet_bytes_max) {
+        c->too_large = true;
+        out->len = c->begun;
+    }
+}
+
+void connection_end_too_large(struct connection *c) {
+    bool greeted = c->out.stream_end > 0;
+    shard_log(c->shard, LOG_NOTICE, "closing %s (%s): an answer is larger than its Maximum Packet Size", c->peer,
+              c->session != NULL ? shard_text(c->session->client_id) : "no session");
+    c->too_large = false;
+    if (greeted) {
+        connection_close(c, REASON_PACKET_TOO_LARGE, false);
+    } else {
+        connection_abort(c);
+    }
 }
 
 void connection_commit(struct connection *c) {
+    if (__builtin_expect(c->packet_bytes_max != PACKET_BYTES_MAX, 0)) {
+        connection_check_size(c);
+    }
     outbox_appended(&c->out);
     admit_output_more(c);
     connection_used(c);

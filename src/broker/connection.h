@@ -12,6 +12,8 @@ struct connection *connection_find(const struct shard *shard, struct conn_handle
 /* Before and after a packet is encoded: what is appended waits for `after`. */
 struct buf *connection_begin(struct connection *c, lsn_t after);
 void connection_commit(struct connection *c);
+/* Ends a connection that an answer was too large for. */
+void connection_end_too_large(struct connection *c);
 /* Sends PUBACK, PUBREC, PUBREL or PUBCOMP. */
 void connection_send_ack(struct connection *c, enum packet_type type, packet_id_t packet_id, uint8_t reason,
                          lsn_t after);

@@ -237,8 +237,9 @@ static bool session_send_publish(struct session *s, const struct message *m, con
         int64_t left_s = left <= 0 ? 0 : (left + 999) / 1000;
         head.message_expiry_interval_s = left_s < UINT32_MAX ? (uint32_t)left_s : UINT32_MAX;
     }
-    if (c->packet_bytes_max != UINT32_MAX &&
+    if ((c->packet_bytes_max != PACKET_BYTES_MAX || m->payload_bytes > PACKET_BYTES_MAX / 2) &&
         packet_publish_size((enum protocol)c->protocol, &head) > c->packet_bytes_max) {
+        s->shard->counters.too_large_dropped++;
         return false;
     }
     packet_encode_publish_head(connection_begin(c, after), (enum protocol)c->protocol, &head);
@@ -252,7 +253,7 @@ static bool session_send_publish(struct session *s, const struct message *m, con
 /* False: more than `bytes_max` waits for the client, and the message is dropped. */
 static bool session_deliver_qos0(struct session *s, const struct message *m, bool retain, uint64_t bytes_max) {
     struct shard *shard = s->shard;
-    if (s->connection == NULL) {
+    if (s->connection == NULL || s->connection->too_large) {
         return true;
     }
     if (outbox_bytes(&s->connection->out) > bytes_max || !admit_output_room(s->connection)) {
@@ -301,7 +302,7 @@ static void session_begin_flight(struct session *s, struct delivery *d) {
 
 /* One that waits for others' outboxes is tried again next turn. */
 static bool session_may_send(struct session *s) {
-    if (s->connection == NULL || s->queue_held ||
+    if (s->connection == NULL || s->queue_held || s->connection->too_large ||
         outbox_bytes(&s->connection->out) > s->shard->broker->options.outbox_bytes_max) {
         return false;
     }

@@ -249,7 +249,11 @@ bool shard_next_dirty(struct shard *shard, struct conn_handle *conn) {
     if (l == NULL) {
         return false;
     }
-    *conn = container_of(l, struct connection, dirty_link)->handle;
+    struct connection *c = container_of(l, struct connection, dirty_link);
+    if (c->too_large && c->state != CONNECTION_CLOSING) {
+        connection_end_too_large(c);
+    }
+    *conn = c->handle;
     return true;
 }
 

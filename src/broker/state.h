@@ -25,7 +25,10 @@
 #include "topic/retained.h"
 #include "topic/trie.h"
 
-enum { SHARDS_MAX = 64 };
+enum {
+    SHARDS_MAX = 64,
+    PACKET_BYTES_MAX = 1 + 4 + 268435455, /* of any control packet */
+};
 
 /* What the trie's option word says of a subscription; also in SUBSCRIBED records. */
 enum subscription_option {
@@ -139,7 +142,9 @@ struct connection {
     mono_ms_t begun_at;        /* when the first bytes of the packet came that is not whole yet; 0: none */
     mono_ms_t refused_since;   /* since when PAUSE_REFUSED holds */
     uint32_t keep_alive_ms;    /* 1.5 times what the client said; 0: none */
-    uint32_t packet_bytes_max; /* what the client accepts */
+    uint32_t packet_bytes_max; /* what the client accepts, at most PACKET_BYTES_MAX */
+    size_t begun;              /* where in the outbox's buffer the packet begins that is being written */
+    bool too_large;            /* one was larger than the client accepts: it is about to be closed */
     struct qos_in
         counted;      /* 5.0: QoS 2 ids that use the receive maximum of this connection; with ack_waits all that do */
     uint32_t move_to; /* CONNECTION_MOVING: the shard */

@@ -42,10 +42,9 @@ uint8_t subscribe_refusal(const struct connection *c, const struct packet_filter
     return c->protocol == PROTOCOL_5 ? refusal : FAILURE_311;
 }
 
-bool subscribe_suback(struct connection *c, const struct packet_suback *ack, lsn_t after) {
+void subscribe_suback(struct connection *c, const struct packet_suback *ack, lsn_t after) {
     packet_encode_suback(connection_begin(c, after), (enum protocol)c->protocol, ack);
     connection_commit(c);
-    return true;
 }
 
 /* True when a SUBSCRIBE is under way: this packet waits for its end. */

@@ -7,6 +7,6 @@ void subscribe_packet(struct connection *c, const struct packet_subscribe *p);
 /* 0 when the filter may be subscribed, and then a new one has its place; else what SUBACK says; logged. `one_more`: the
  * packet may have it. */
 uint8_t subscribe_refusal(const struct connection *c, const struct packet_filter *f, bool one_more);
-/* Sends SUBACK, which waits for `after`; false when the connection is gone by it. */
-bool subscribe_suback(struct connection *c, const struct packet_suback *ack, lsn_t after);
+/* Sends SUBACK, which waits for `after`. */
+void subscribe_suback(struct connection *c, const struct packet_suback *ack, lsn_t after);
 void unsubscribe_packet(struct connection *c, const struct packet_subscribe *p);

@@ -182,6 +182,46 @@ static void a_retained_message_is_replaced_and_cleared(void **state) {
     world_close(w);
 }
 
+/* Answers that are larger than the client takes are not sent, nor what would come after them. */
+static void an_answer_too_large_ends_the_connection(void **state) {
+    (void)state;
+    for (uint32_t max = 1; max <= 60; max++) {
+        struct world *w = world_at_once();
+        struct peer p, from;
+        joined(&from, w, PROTOCOL_5, "from", false);
+        peer_open(&p, w, PROTOCOL_5);
+        say_connect(&p, &(struct connecting){.id = "p", .expiry_s = 60, .packet_bytes_max = max});
+        struct packet_filter filters[40];
+        for (size_t i = 0; i < 40; i++) {
+            filters[i] = (struct packet_filter){.filter = span_str("t"), .qos = 1};
+        }
+        struct buf b = {NULL, 0, 0};
+        struct properties none = {.present = 0};
+        packet_encode_subscribe(&b, PROTOCOL_5, 1, &none, filters, 40);
+        say_buf(&p, &b);
+        say_publish(&from, &(struct publishing){.topic = "t", .payload = "x"});
+        struct conn_handle dirty;
+        while (shard_next_dirty(world_shard(w, 0), &dirty)) {
+        }
+        turn(w);
+        peer_read(&p, SIZE_MAX);
+        /* Packets of less than 128 bytes: the second byte is the length of the rest. */
+        unsigned packets = 0;
+        for (size_t at = 0; at < p.received.len; at += 2U + p.received.ptr[at + 1]) {
+            assert_true(2U + p.received.ptr[at + 1] <= max);
+            packets++;
+        }
+        enum conn_wish wished = wish(&p);
+        bool whole = packets == 3 && p.received.ptr[0] == 0x20;
+        assert_true(whole ? wished == CONN_READ : wished == CONN_CLOSE || wished == CONN_ABORT);
+        assert_int_equal(whole, max >= 45);                     /* SUBACK has 45 bytes, CONNACK fewer */
+        assert_true(packets == 0 || p.received.ptr[0] == 0x20); /* nothing without CONNACK */
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* ---- sessions ---- */
 
 static void a_session_is_kept_or_not(void **state) {
@@ -328,6 +368,7 @@ int main(void) {
         cmocka_unit_test(what_is_larger_than_the_client_takes_is_not_sent),
         cmocka_unit_test(retain_handling),
         cmocka_unit_test(a_retained_message_is_replaced_and_cleared),
+        cmocka_unit_test(an_answer_too_large_ends_the_connection),
         cmocka_unit_test(a_session_is_kept_or_not),
         cmocka_unit_test(disconnect_can_end_a_session_but_not_give_it_life),
         cmocka_unit_test(an_unsubscribed_filter_gets_nothing_more),
