@@ -42,9 +42,13 @@ static void bring_enter(struct bringing *b, const struct packet_filter *f) {
     struct session *session = b->session;
     struct broker *broker = session->shard->broker;
     uint32_t options = subscription_options(f);
-    bool is_new = session_subscribe(session, f->filter, options);
-    struct record record = {.kind = RECORD_SUBSCRIBED, .subscribed = {session->id, f->filter, options, 0}};
-    struct bring_filter filter = {.filter = f->filter, .qos = f->qos};
+    const struct subscription *old = session_subscription(session, f->filter);
+    bool unbrought = old == NULL || (old->options & SUBSCRIPTION_UNBROUGHT) != 0;
+    bool brings = f->retain_handling == 0 || (f->retain_handling == 1 && unbrought);
+    bool is_new = session_subscribe(session, f->filter, options | (brings ? SUBSCRIPTION_UNBROUGHT : 0U));
+    struct bring_filter filter = {.filter = f->filter, .qos = f->qos, .marked = brings && f->retain_handling == 1};
+    uint32_t recorded = options | (filter.marked ? SUBSCRIPTION_UNBROUGHT : 0U);
+    struct record record = {.kind = RECORD_SUBSCRIBED, .subscribed = {session->id, f->filter, recorded, 0}};
     lock_take(&broker->lock);
     filter.subscribed_lsn = session_stage(session, &record);
     if (is_new) {
@@ -55,7 +59,7 @@ static void bring_enter(struct bringing *b, const struct packet_filter *f) {
     filter.until = broker->retained_lsn;
     lock_give(&broker->lock);
     b->entered_lsn = session->last_lsn;
-    if (f->retain_handling == 0 || (f->retain_handling == 1 && is_new)) {
+    if (brings) {
         bring_filter_add(b, &filter);
     }
 }
@@ -163,12 +167,30 @@ static void look_record(struct look *look) {
     }
 }
 
-/* Looks at some names for the filter under way. */
+/* All of one filter was brought. */
+static void bring_filter_done(struct bringing *b) {
+    struct session *session = b->session;
+    const struct bring_filter *f = &b->brings[b->bring_next];
+    struct subscription *subscription = session_subscription(session, f->filter);
+    subscription->options &= ~(uint32_t)SUBSCRIPTION_UNBROUGHT;
+    if (f->marked) {
+        struct record record = {.kind = RECORD_SUBSCRIBED,
+                                .subscribed = {session->id, f->filter, subscription->options, 0}};
+        (void)session_stage(session, &record);
+    }
+    topic_retained_cursor_deinit(&b->cursor);
+    b->cursor.ended = false;
+    b->index = 0;
+    b->bring_next++;
+}
+
+/* Looks at some names for the filter under way. A store that is busy or full is waited for, once it has begun. */
 static enum bring_state bring_look(struct bringing *b) {
     struct shard *shard = b->session->shard;
     struct broker *broker = shard->broker;
     struct look look = {.b = b, .filter = &b->brings[b->bring_next], .begin = b->found_count};
-    if (b->session->durable && look.filter->qos > 0 && shard->pressure != STORE_EASY) {
+    bool begun = b->bring_next > 0 || b->cursor.levels > 0;
+    if (begun && b->session->durable && look.filter->qos > 0 && shard->pressure != STORE_EASY) {
         return BRING_STALLED;
     }
     b->cursor.filter = look.filter->filter;
@@ -179,10 +201,7 @@ static enum bring_state bring_look(struct bringing *b) {
     lock_give(&broker->lock);
     shard_spend(shard, 1 + points / 4 + 2 * (b->found_count - look.begin));
     if (b->cursor.ended) {
-        topic_retained_cursor_deinit(&b->cursor);
-        b->cursor.ended = false;
-        b->index = 0;
-        b->bring_next++;
+        bring_filter_done(b);
     }
     return look.crowded ? BRING_CROWDED : BRING_MORE;
 }

@@ -69,7 +69,8 @@ static void load_subscription(void *user, session_id_t id, const struct record_s
     if (!topic_filter_valid(s->filter)) {
         load_fail(loading, "a subscription is no filter", s->filter);
     } else if (session_subscribe(session, s->filter, s->options)) {
-        topic_trie_add_new(loading->broker->trie, s->filter, session->inlet, s->options);
+        topic_trie_add_new(loading->broker->trie, s->filter, session->inlet,
+                           s->options & ~(uint32_t)SUBSCRIPTION_UNBROUGHT);
         admit_subscription_anyway(session, s->filter);
     }
 }

@@ -307,7 +307,8 @@ struct turn_result shard_turn_end(struct shard *shard) {
     struct turn_result result = {.wake = shard->wake_set,
                                  .more = !list_empty(&shard->works),
                                  .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) ||
-                                          !list_empty(&shard->starved) || !list_empty(&shard->stalled) || shard->expiring,
+                                          !list_empty(&shard->starved) || !list_empty(&shard->stalled) ||
+                                          shard->expiring,
                                  .late = shard->late_count > 0};
     shard->in_turn = false;
     shard->wake_set = 0;

@@ -35,6 +35,8 @@ enum subscription_option {
     SUBSCRIPTION_QOS = 0x03,                 /* mask */
     SUBSCRIPTION_NO_LOCAL = 0x04,            /* not to its own publisher */
     SUBSCRIPTION_RETAIN_AS_PUBLISHED = 0x08, /* keep the RETAIN flag */
+    SUBSCRIPTION_UNBROUGHT = 0x10,           /* what is retained has not all been brought: it counts as new, should its
+                                                client ask again. Not in the trie */
 };
 
 /* Work that goes on from turn to turn: see broker/work.h. */

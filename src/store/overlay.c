@@ -224,7 +224,7 @@ bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t
 }
 
 bool overlay_look(const struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value) {
-    size_t at = o->count > 0 ? slot_find(o, tree, key, hash_of(tree, key)) : 0;
+    size_t at = o->count > 0 ? slot_find(o, tree, key, hash_of(o, tree, key)) : 0;
     if (o->count > 0 && o->slots[at].entry != 0) {
         const struct overlay_entry *e = entry_at(o, o->slots[at].entry);
         *value = entry_value(e);

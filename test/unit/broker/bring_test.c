@@ -274,6 +274,37 @@ static void a_cut_ends_it(void **state) {
     }
 }
 
+/* A client that asks again, for what is retained if the subscription is new, gets it when the first time was cut. */
+static void a_subscription_that_was_cut_counts_as_new(void **state) {
+    (void)state;
+    const struct packet_filter filter = {.filter = SPAN("r/#"), .qos = 1, .retain_handling = 1};
+    for (unsigned turns = 0; turns < 3; turns++) {
+        struct peer from, p;
+        struct hearing h = {0};
+        struct world *w = world_retaining(&from, 40, 3);
+        joined(&p, w, PROTOCOL_5, "p", true);
+        say_subscribe_with(&p, 1, &filter);
+        for (unsigned i = 0; i < turns; i++) {
+            turn(w);
+        }
+        peer_close(&p);
+        joined(&p, w, PROTOCOL_5, "p", true);
+        say_subscribe_with(&p, 1, &filter);
+        hear_all(&p, &h);
+        for (unsigned i = 0; i < 40; i++) {
+            assert_true(h.seen[i] >= 1);
+        }
+        unsigned retained = h.retained;
+        say_subscribe_with(&p, 2, &filter); /* now it is old */
+        hear_all(&p, &h);
+        assert_int_equal(h.subacks, 2);
+        assert_int_equal(h.retained, retained);
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* A set deeper than the window of memory comes back from the table with the bodies of other records. */
 static void a_set_is_read_back_from_the_table(void **state) {
     (void)state;
@@ -343,6 +374,7 @@ int main(void) {
         cmocka_unit_test(others_are_served_meanwhile),
         cmocka_unit_test(what_follows_a_subscribe_keeps_its_order),
         cmocka_unit_test(a_cut_ends_it),
+        cmocka_unit_test(a_subscription_that_was_cut_counts_as_new),
         cmocka_unit_test(a_set_is_read_back_from_the_table),
         cmocka_unit_test(a_full_store_stalls_it),
     };
