@@ -167,7 +167,7 @@ static void shard_destroy(struct shard *shard) {
     heap_deinit(&shard->due);
     heap_deinit(&shard->connections_due);
     for (size_t i = 0; i < shard->late_count; i++) {
-        message_unref(shard->late[i].message);
+        message_unref(shard->late[shard->late_first + i].message);
     }
     mem_free(shard->late);
     mem_free(shard->late_to);

@@ -162,14 +162,34 @@ static void route_retain(struct route *r, struct message *m) {
 
 /* ---- mail ---- */
 
-static void late_push(struct shard *shard, unsigned to, const struct mail *mail) {
-    if (shard->late_count == shard->late_capacity) {
-        shard->late_capacity = shard->late_capacity > 0 ? shard->late_capacity * 2 : 64;
-        shard->late = mem_resize(shard->late, shard->late_capacity * sizeof *shard->late);
-        shard->late_to = mem_resize(shard->late_to, shard->late_capacity);
+enum { LATE_CAPACITY_MIN = 64, LATE_CAPACITY_KEPT = 4096 };
+
+/* The beginning of the late mail moves to that of its memory. */
+static void late_pack(struct shard *shard) {
+    memmove(shard->late, shard->late + shard->late_first, shard->late_count * sizeof *shard->late);
+    memmove(shard->late_to, shard->late_to + shard->late_first, shard->late_count);
+    shard->late_first = 0;
+}
+
+/* Grows only when half of the memory is in use: so each mail is moved once or twice, however much there is. */
+static void late_make_room(struct shard *shard) {
+    if (shard->late_first > shard->late_capacity / 2) {
+        late_pack(shard);
+        return;
     }
-    shard->late[shard->late_count] = *mail;
-    shard->late_to[shard->late_count] = (uint8_t)to;
+    shard->late_capacity = shard->late_capacity > 0 ? shard->late_capacity * 2 : LATE_CAPACITY_MIN;
+    shard->late = mem_resize(shard->late, shard->late_capacity * sizeof *shard->late);
+    shard->late_to = mem_resize(shard->late_to, shard->late_capacity);
+}
+
+static void late_push(struct shard *shard, unsigned to, const struct mail *mail) {
+    size_t at = shard->late_first + shard->late_count;
+    if (at == shard->late_capacity) {
+        late_make_room(shard);
+        at = shard->late_first + shard->late_count;
+    }
+    shard->late[at] = *mail;
+    shard->late_to[at] = (uint8_t)to;
     shard->late_count++;
 }
 
@@ -186,18 +206,29 @@ void route_send_mail(struct shard *shard, unsigned to, const struct mail *mail) 
     shard->wake_set |= 1ULL << to;
 }
 
+/* What was much is given back when it has gone. */
+static void late_rest(struct shard *shard) {
+    shard->late_first = 0;
+    if (shard->late_capacity > LATE_CAPACITY_KEPT) {
+        mem_free(shard->late);
+        mem_free(shard->late_to);
+        shard->late = NULL;
+        shard->late_to = NULL;
+        shard->late_capacity = 0;
+    }
+}
+
 void route_send_late(struct shard *shard) {
-    size_t sent = 0;
-    while (sent < shard->late_count &&
-           ring_push(ring_between(shard->broker, shard->index, shard->late_to[sent]), &shard->late[sent])) {
-        shard->wake_set |= 1ULL << shard->late_to[sent];
-        sent++;
+    while (shard->late_count > 0) {
+        unsigned to = shard->late_to[shard->late_first];
+        if (!ring_push(ring_between(shard->broker, shard->index, to), &shard->late[shard->late_first])) {
+            return;
+        }
+        shard->wake_set |= 1ULL << to;
+        shard->late_first++;
+        shard->late_count--;
     }
-    shard->late_count -= sent;
-    if (sent > 0 && shard->late_count > 0) {
-        memmove(shard->late, shard->late + sent, shard->late_count * sizeof *shard->late);
-        memmove(shard->late_to, shard->late_to + sent, shard->late_count);
-    }
+    late_rest(shard);
 }
 
 void route_mail(struct shard *shard, struct mail *mail) {

@@ -228,7 +228,7 @@ struct shard {
     uint64_t wake_set;
     struct mail *late; /* mail that found a ring full, in order */
     uint8_t *late_to;  /* the shard that each is for */
-    size_t late_count, late_capacity;
+    size_t late_first, late_count, late_capacity;
     uint64_t volatile_ids; /* for sessions that are not durable */
     uint64_t map_seed;     /* of the maps of its sessions */
     struct topic_matches matches;
