@@ -180,6 +180,9 @@ static struct session *connect_session(struct connection *c, const struct packet
     if (p->clean_start) {
         return connect_clean(c, session, parts);
     }
+    if (expiry_will_due(session)) {
+        will_leave(session); /* it found no room until now */
+    }
     *present = true;
     session->protocol = parts->protocol;
     session->expiry_s = parts->expiry_s;
@@ -220,8 +223,8 @@ static void connack_properties(const struct connection *c, const struct packet_c
     }
 }
 
-/* CONNACK waits for the session (B7) and for every discard of a session before it (B8): one that a cut connection has
- * begun, or an expiry, concerns this client too. */
+/* CONNACK waits for the session (B7), for every discard of a session before it (B8), and for every will that was
+ * published (B10): one that a cut connection has begun, or an expiry, concerns this client too. */
 static void connect_answer(struct connection *c, const struct packet_connect *p, bool present, struct span assigned) {
     struct packet_connack ack = {.session_present = present};
     if (c->protocol == PROTOCOL_5) {
@@ -232,7 +235,7 @@ static void connect_answer(struct connection *c, const struct packet_connect *p,
         ack.properties.reason_string = SPAN("the session was ended: its queue was full while its client was away");
     }
     lsn_t after = shard_barrier(c->shard, MUTANT_B7_CONNACK, c->session->last_lsn);
-    lsn_t ended = c->shard->ended_lsn;
+    lsn_t ended = c->shard->ended_lsn > c->shard->will_lsn ? c->shard->ended_lsn : c->shard->will_lsn;
     c->answered_lsn = after > ended ? after : ended;
     packet_encode_connack(connection_begin(c, c->answered_lsn), (enum protocol)c->protocol, &ack);
     connection_commit(c);

@@ -149,11 +149,8 @@ void expiry_session_end(struct session *s) {
     session_end(s, MUTANT_B8);
 }
 
-/* A will whose delay has passed [MQTT-3.1.3-9]. */
-static void expiry_will(struct session *s) {
-    if (s->will.message != NULL && s->connection == NULL && session_away_ms(s) >= (int64_t)s->will.delay_s * 1000) {
-        will_publish(s);
-    }
+bool expiry_will_due(const struct session *s) {
+    return s->will.message != NULL && s->connection == NULL && session_away_ms(s) >= (int64_t)s->will.delay_s * 1000;
 }
 
 void expiry_arm(struct session *s) {
@@ -164,6 +161,7 @@ void expiry_arm(struct session *s) {
     if (s->connection == NULL && s->will.message != NULL) {
         int64_t will_at = s->disconnected_at + (int64_t)s->will.delay_s * 1000;
         at = will_at < at ? will_at : at;
+        at = s->will.retry_at > at ? s->will.retry_at : at;
     }
     if (at == INT64_MAX) {
         heap_remove(&s->shard->due, &s->due);
@@ -190,10 +188,12 @@ static bool expiry_sessions(struct shard *shard) {
     while (points < EXPIRE_SLICE && (node = heap_due(&shard->due, shard->wall)) != NULL) {
         struct session *s = container_of(node, struct session, due);
         points += 1 + s->subscriptions.count;
-        if (expiry_due(s)) {
+        bool waits = expiry_will_due(s) && !will_publish(s);
+        if (will_keeper(s) && !waits) {
+            session_end(s, MUTANT_B8);
+        } else if (expiry_due(s) && !will_keeper(s)) {
             expiry_session_end(s);
         } else {
-            expiry_will(s);
             expiry_arm(s);
         }
     }

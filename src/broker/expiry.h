@@ -20,3 +20,5 @@ void expiry_begun(struct connection *c);
 /* Whether that is so for this session; its client may come before the second is over. */
 bool expiry_due(const struct session *session);
 void expiry_session_end(struct session *session);
+/* Whether its delay has passed [MQTT-3.1.3-9]. */
+bool expiry_will_due(const struct session *session);

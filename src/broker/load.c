@@ -57,7 +57,9 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
     admit_session_anyway(parts.owner, &parts.taken);
     /* A machine without a clock may not know how long it ran. */
     wall_ms_t left = s->disconnected_at < loading->now ? s->disconnected_at : loading->now;
-    (void)map64_put(&loading->sessions, id, session_restore(shard, id, &parts, left));
+    struct session *session = session_restore(shard, id, &parts, left);
+    shard->wills_kept += will_keeper(session);
+    (void)map64_put(&loading->sessions, id, session);
 }
 
 static void load_subscription(void *user, session_id_t id, const struct record_subscribed *s) {
@@ -113,7 +115,10 @@ static void load_will(void *user, const struct record_will *w) {
     if (session == NULL || session->will.message != NULL) {
         return;
     }
-    session->will = (struct will){message_create(&w->parts), w->expiry_s, w->delay_s};
+    session->will = (struct will){.message = message_create(&w->parts),
+                                  .has_expiry = w->expiry_s != 0,
+                                  .expiry_s = w->expiry_s,
+                                  .delay_s = w->delay_s};
 }
 
 static void load_retained(void *user, struct message *m) {
@@ -123,15 +128,15 @@ static void load_retained(void *user, struct message *m) {
 }
 
 /* Sessions that were connected when the broker stopped: their connection has ended now. The others go on being away. */
-static void load_disconnect(struct shard *shard, const struct loading *loading) {
+static void load_disconnect(const struct loading *loading) {
     size_t at = 0;
     uint64_t id;
     void *value;
     while (map64_next(&loading->sessions, &at, &id, &value)) {
         struct session *session = value;
-        if (session->shard == shard && session->disconnected_at == 0) {
-            session_disconnected(session, false);
-        } else if (session->shard == shard) {
+        if (session->disconnected_at == 0) {
+            session_disconnected(session, false); /* it may be gone now */
+        } else {
             expiry_arm(session);
         }
     }
@@ -154,7 +159,9 @@ bool broker_load(struct broker *broker, wall_ms_t time, struct error *error) {
     bool loaded = store_load(broker->store, &sink, error) && !loading.failed;
     for (unsigned i = 0; loaded && i < broker->shard_count; i++) {
         shard_clock(broker->shards[i], 0, time);
-        load_disconnect(broker->shards[i], &loading);
+    }
+    if (loaded) {
+        load_disconnect(&loading);
     }
     map64_deinit(&loading.sessions);
     return loaded;

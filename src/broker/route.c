@@ -6,6 +6,7 @@
 #include "broker/overfull.h"
 #include "broker/retained.h"
 #include "broker/session.h"
+#include "broker/will.h"
 
 /* One subscription that takes the message. */
 struct route_target {
@@ -101,7 +102,7 @@ static bool route_sets_retained(const struct route *r) {
 }
 
 static bool route_needs_message(const struct route *r) {
-    return r->durable_count > 0 || r->set_retained || (r->request->is_will && r->request->origin->durable);
+    return r->durable_count > 0 || r->set_retained || (r->request->is_will && will_origin(r->request->origin) != 0);
 }
 
 /* EMQX's CVE as a mutant: the id is recorded in a later turn than the message. */
@@ -115,6 +116,7 @@ static lsn_t route_stage(struct route *r) {
     struct session *origin = r->request->origin;
     struct shard *shard = r->shard;
     packet_id_t hold_id = origin->durable ? r->request->hold_id : 0;
+    session_id_t will_of = r->request->is_will ? will_origin(origin) : 0;
     if (!route_needs_message(r)) {
         struct record held = {.kind = RECORD_HELD, .flow = {origin->id, hold_id}};
         return hold_id != 0 ? session_stage(origin, &held) : 0;
@@ -124,10 +126,10 @@ static lsn_t route_stage(struct route *r) {
         hold_id = 0;
     }
     struct record record = {.kind = RECORD_MESSAGE,
-                            .message = {.origin = origin->durable ? origin->id : 0,
+                            .message = {.origin = origin->durable ? origin->id : will_of,
                                         .packet_id = hold_id,
                                         .set_retained = r->set_retained && !broker_mutant(shard, MUTANT_B10_RETAINED),
-                                        .clear_will = r->request->is_will && origin->durable,
+                                        .clear_will = will_of != 0,
                                         .accepted_at = shard->wall,
                                         .parts = r->request->parts,
                                         .targets = shard->record_targets,

@@ -87,6 +87,7 @@ void session_forget(struct session *s) {
     shard->counters.queued -= queue_count(&s->queue) + s->out.count; /* nothing is behind */
     shard->counters.held_ids -= s->in.count;
     shard->counters.sessions--;
+    shard->wills_kept -= will_keeper(s);
     list_remove(&s->deep_link);
     heap_remove(&shard->due, &s->due);
     list_remove(&s->overfull_link);
@@ -131,7 +132,7 @@ static void session_leave_trie(struct session *s) {
 }
 
 void session_end(struct session *s, enum mutant unrecorded) {
-    will_publish(s); /* one that its delay has kept: it does not outlive the session */
+    will_leave(s); /* one that its delay has kept: it does not outlive the session */
     if (s->durable && !broker_mutant(s->shard, unrecorded)) {
         struct record record = {.kind = RECORD_SESSION_END, .end = {s->id}};
         s->shard->ended_lsn = session_stage(s, &record);
@@ -169,9 +170,11 @@ void session_disconnected(struct session *s, bool graceful) {
     if (graceful) {
         will_clear(s);
     } else if (s->will.delay_s == 0) {
-        will_publish(s);
+        (void)will_publish(s);
     }
-    if (s->expiry_s == 0) {
+    if (will_keeper(s) && s->will.message != NULL) {
+        expiry_arm(s); /* of the disk: it goes on keeping it */
+    } else if (s->expiry_s == 0) {
         session_end(s, MUTANT_B8);
     } else {
         (void)session_stage_state(s);

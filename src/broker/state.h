@@ -68,8 +68,10 @@ struct subscription {
 /* A will as the session keeps it. */
 struct will {
     struct message *message; /* NULL: none; expires_at is 0 until it is published */
-    uint32_t expiry_s;       /* message expiry interval; 0: none */
+    uint32_t expiry_s;       /* message expiry interval, when has_expiry */
     uint32_t delay_s;        /* from the connection's end to its publication, when the session lasts so long */
+    bool has_expiry;
+    wall_ms_t retry_at; /* it was due and found no room: tried again then; 0: it has not been tried */
 };
 
 /* What a session has taken of its owner's account, besides itself. */
@@ -96,7 +98,8 @@ struct session {
     bool queue_held;                /* what is queued comes after its SUBACK */
     struct map_bytes subscriptions; /* filter -> struct subscription */
     struct will will;
-    lsn_t last_lsn;            /* of the last record about this session */
+    session_id_t will_id; /* a session that is not durable: by this its will is known on the disk; 0: it has none */
+    lsn_t last_lsn;       /* of the last record about this session */
     wall_ms_t disconnected_at; /* 0 while connected */
     uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
     uint8_t protocol;          /* of the last CONNECT */
@@ -223,6 +226,8 @@ struct shard {
     int64_t points;        /* what is left of this turn */
     mono_ms_t retried_at;  /* when refused publishes were tried last */
     lsn_t ended_lsn;       /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
+    lsn_t will_lsn;        /* of the last will: who caused it by coming back is not answered before it is durable */
+    size_t wills_kept;     /* sessions that only keep a will */
     lsn_t folded;          /* as last looked at */
     _Atomic lsn_t settled; /* mail for all records that this shard staged up to here has been sent */
     uint64_t wake_set;

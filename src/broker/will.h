@@ -1,12 +1,27 @@
-/* Wills. Private to this folder. */
+/* Wills: recorded when they are set (B10), published or cancelled. Private to this folder.
+ *
+ * A will is durable whatever its session is: that of a session which is not durable has a SESSION record of its own
+ * (expiry 0, ended with the will), and at the next start it is a session whose connection the stop has ended. A will
+ * that finds no room stays due and is tried again each second. When its session ends meanwhile, it goes to a keeper: a
+ * session with nothing but a will, whose client id begins with a zero byte, as no client's does. Limits: so many
+ * keepers in a shard; beyond it a will is lost, which is logged. */
 #pragma once
 
 #include "broker/state.h"
 
-/* The will of a CONNECT, recorded before CONNACK (B10). */
+/* A session has this will from now on; its CONNACK waits for session.last_lsn. */
 void will_set(struct session *session, const struct packet_will *will);
-/* DISCONNECT came: no will any more [MQTT-3.1.2-10]. */
+/* It has none any more. */
 void will_clear(struct session *session);
-/* The connection ended without DISCONNECT [MQTT-3.1.2-8], and the will's delay has passed or the session ends
- * [MQTT-3.1.3-9]: one record publishes the will and clears it. */
-void will_publish(struct session *session);
+/* Publishes it. False: there is no room now, and the session still has it. */
+bool will_publish(struct session *session);
+/* The session goes on or ends without its will, which is due: published now, or given to a keeper. */
+void will_leave(struct session *session);
+/* By what its records name the session that the will belongs to; 0: it has no record. */
+static inline session_id_t will_origin(const struct session *session) {
+    return session->durable ? session->id : session->will_id;
+}
+/* True for a session that is there for a will alone. */
+static inline bool will_keeper(const struct session *session) {
+    return session->client_id.len > 0 && session->client_id.ptr[0] == 0;
+}

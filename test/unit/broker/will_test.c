@@ -1,0 +1,261 @@
+/* Wills that must not be lost: those of sessions that are not durable, and those that find no room. When a will comes
+ * and when it does not is in time_test.c. */
+#include "world.h"
+
+static void connect_with(struct peer *p, struct world *w, struct connecting c) {
+    peer_open(p, w, PROTOCOL_5);
+    say_connect(p, &c);
+    durable_all(w);
+    expect(p, "CONNACK");
+}
+
+static struct record newest(const struct world *w, unsigned back) {
+    return fake_record_of(&w->store, w->store.last - back);
+}
+
+/* ---- sessions that are not durable ---- */
+
+static void the_will_of_any_session_is_durable_before_connack(void **state) {
+    (void)state;
+    struct world *w = world_of(1);
+    struct peer p;
+    peer_open(&p, w, PROTOCOL_5);
+    say_connect(&p, &(struct connecting){.id = "p", .clean = true, .will = "w"});
+    lsn_t session = fake_newest(&w->store, RECORD_SESSION);
+    lsn_t will = fake_newest(&w->store, RECORD_WILL);
+    assert_true(session > 0 && will > session);
+    assert_int_equal(fake_record_of(&w->store, session).session.expiry_s, 0);
+    assert_int_equal(fake_record_of(&w->store, session).session.disconnected_at, 0);
+    assert_int_equal(fake_record_of(&w->store, will).will.session_id, session);
+    durable_to(w, will - 1);
+    turn(w);
+    expect_silence(&p);
+    durable_all(w);
+    expect(&p, "CONNACK new");
+    peer_close(&p);
+    world_close(w);
+}
+
+static void a_session_without_a_will_costs_no_record(void **state) {
+    (void)state;
+    struct world *w = world_of(1);
+    struct peer p;
+    joined(&p, w, PROTOCOL_5, "p", false);
+    peer_close(&p);
+    assert_int_equal(w->store.last, 0);
+    world_close(w);
+}
+
+/* Said goodbye: what was recorded ends. Cut off: the will is published and forgotten in one record. */
+static void what_was_recorded_ends_with_the_will(void **state) {
+    (void)state;
+    for (int goodbye = 0; goodbye <= 1; goodbye++) {
+        struct world *w = world_of(1);
+        struct peer p;
+        connect_with(&p, w, (struct connecting){.id = "p", .clean = true, .will = "w"});
+        lsn_t session = fake_newest(&w->store, RECORD_SESSION);
+        if (goodbye) {
+            say_disconnect(&p, 0);
+        }
+        peer_close(&p);
+        assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), !goodbye);
+        if (!goodbye) {
+            assert_true(newest(w, 1).message.clear_will && newest(w, 1).message.origin == session);
+        }
+        assert_int_equal(newest(w, 0).kind, RECORD_SESSION_END);
+        assert_int_equal(newest(w, 0).end.session_id, session);
+        world_close(w);
+    }
+}
+
+static void load_cut_off(const struct store_sink *sink, void *user) {
+    (void)user;
+    struct record_session session = {.client_id = SPAN("p"), .protocol = 5};
+    struct record_will will = {
+        .session_id = 7, .delay_s = 50, .parts = {.retain = true, .topic = SPAN("w"), .payload = SPAN("offline")}};
+    sink->session(sink->user, 7, &session);
+    sink->will(sink->user, &will);
+}
+
+/* Also when it wanted a delay, for no session is there that could outlive it. */
+static void at_the_next_start_it_is_published(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer p;
+    w->at_once = true;
+    w->store.load = load_cut_off;
+    world_open(w, 1);
+    assert_int_equal(newest(w, 0).kind, RECORD_SESSION_END);
+    assert_true(newest(w, 1).message.clear_will && newest(w, 1).message.set_retained);
+    joined(&p, w, PROTOCOL_5, "p", true);
+    subscribed(&p, "w", 0);
+    expect(&p, "PUBLISH qos=0 retain topic=\"w\" bytes=7");
+    peer_close(&p);
+    world_close(w);
+}
+
+/* B10: what a client has caused by coming back is durable before it is answered. */
+static void connack_waits_for_the_will_of_a_takeover(void **state) {
+    (void)state;
+    for (int durable = 0; durable <= 1; durable++) {
+        struct world *w = world_of(1);
+        struct peer old, new, watcher;
+        joined(&watcher, w, PROTOCOL_5, "watcher", true);
+        subscribed(&watcher, "w", 1);
+        connect_with(
+            &old, w,
+            (struct connecting){.id = "p", .clean = true, .expiry_s = durable ? 60 : 0, .will = "w", .will_qos = 1});
+        join(&new, w, PROTOCOL_5, "p", durable);
+        turn(w);
+        lsn_t will = fake_newest(&w->store, RECORD_MESSAGE);
+        assert_true(will > 0);
+        durable_to(w, will - 1);
+        turn(w);
+        expect_silence(&new);
+        durable_all(w);
+        expect(&new, "CONNACK");
+        expect(&watcher, "PUBLISH qos=1");
+        peer_close(&old);
+        peer_close(&new);
+        peer_close(&watcher);
+        world_close(w);
+    }
+}
+
+/* ---- no room ---- */
+
+/* A client that is away with a full queue, and one that listens. */
+struct crowd {
+    struct world *w;
+    struct peer away, listens, device;
+};
+
+static struct crowd crowd_of(struct connecting device) {
+    struct crowd c = {.w = world_new()};
+    c.w->options.queue_messages_max = 1;
+    c.w->options.queue_policy = QUEUE_REFUSE;
+    c.w->at_once = true;
+    world_open(c.w, 1);
+    joined(&c.listens, c.w, PROTOCOL_5, "listens", false);
+    subscribed(&c.listens, "w", 1);
+    connect_with(&c.device, c.w, device);
+    joined(&c.away, c.w, PROTOCOL_5, "away", true);
+    subscribed(&c.away, "#", 1);
+    peer_close(&c.away);
+    struct peer from;
+    joined(&from, c.w, PROTOCOL_5, "from", false);
+    say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = "t"});
+    turn(c.w);
+    expect(&from, "PUBACK id=1 reason=0x00");
+    peer_close(&from);
+    return c;
+}
+
+static void room(struct crowd *c) {
+    joined(&c->away, c->w, PROTOCOL_5, "away", true);
+    expect(&c->away, "PUBLISH qos=1 id=1");
+    say_ack(&c->away, PACKET_PUBACK, 1, 0);
+}
+
+static void crowd_end(struct crowd *c) {
+    peer_close(&c->away);
+    peer_close(&c->listens);
+    peer_close(&c->device);
+    world_close(c->w);
+}
+
+static void a_will_without_room_waits_for_it(void **state) {
+    (void)state;
+    static const struct connecting devices[] = {
+        {.id = "d", .clean = true, .will = "w", .will_qos = 1, .will_retain = true},
+        {.id = "d", .expiry_s = 600, .will = "w", .will_qos = 1, .will_retain = true},
+        {.id = "d", .expiry_s = 600, .will = "w", .will_qos = 1, .will_delay_s = 3},
+        {.id = "d", .expiry_s = 3, .will = "w", .will_qos = 1, .will_delay_s = 30}, /* with the end of its session */
+    };
+    for (size_t i = 0; i < sizeof devices / sizeof devices[0]; i++) {
+        struct crowd c = crowd_of(devices[i]);
+        peer_close(&c.device);
+        for (int s = 0; s < 20; s++) {
+            tick(c.w, 1000);
+        }
+        expect_silence(&c.listens);
+        assert_true(fake_count(&c.w->store, RECORD_WILL) >= 1);
+        room(&c);
+        tick(c.w, 2000);
+        expect(&c.listens, "PUBLISH qos=1 id=1 topic=\"w\"");
+        expect(&c.away, "PUBLISH qos=1");
+        tick(c.w, 2000);
+        expect_silence(&c.listens);
+        assert_int_equal(fake_count(&c.w->store, RECORD_SESSION) >= 2, true);
+        crowd_end(&c);
+    }
+}
+
+/* Its client is back before that, with another will or none: the first was due all the same. */
+static void a_will_that_waits_is_not_taken_back(void **state) {
+    (void)state;
+    for (int clean = 0; clean <= 1; clean++) {
+        for (int another = 0; another <= 1; another++) {
+            struct crowd c = crowd_of((struct connecting){.id = "d", .expiry_s = 600, .will = "w", .will_qos = 1});
+            peer_close(&c.device);
+            tick(c.w, 1000);
+            connect_with(&c.device, c.w,
+                         (struct connecting){
+                             .id = "d", .clean = clean, .expiry_s = 600, .will = another ? "w" : NULL, .will_qos = 1});
+            tick(c.w, 5000);
+            expect_silence(&c.listens);
+            uint64_t before = counters(c.w).sessions;
+            room(&c);
+            tick(c.w, 2000);
+            expect(&c.listens, "PUBLISH qos=1 id=1 topic=\"w\"");
+            expect_silence(&c.listens);
+            assert_int_equal(counters(c.w).sessions, before - 1); /* what kept it is gone */
+            say_ack(&c.listens, PACKET_PUBACK, 1, 0);
+            expect(&c.away, "PUBLISH qos=1 id=2 topic=\"w\"");
+            say_ack(&c.away, PACKET_PUBACK, 2, 0);
+            peer_close(&c.device);
+            tick(c.w, 2000);
+            if (another) {
+                expect(&c.listens, "PUBLISH qos=1");
+            }
+            expect_silence(&c.listens);
+            crowd_end(&c);
+        }
+    }
+}
+
+static void load_kept(const struct store_sink *sink, void *user) {
+    struct store_sink one = *sink;
+    struct record_session session = {.client_id = SPAN("\0will 5.0"), .protocol = 5};
+    struct record_will will = {.session_id = 7, .parts = {.topic = SPAN("w"), .payload = SPAN("offline")}};
+    (void)user;
+    one.session(one.user, 7, &session);
+    one.will(one.user, &will);
+}
+
+static void a_kept_will_survives_the_broker(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    w->at_once = true;
+    w->store.load = load_kept;
+    world_open(w, 2);
+    tick(w, 1000);
+    assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), 1);
+    assert_int_equal(fake_count(&w->store, RECORD_SESSION_END), 1);
+    assert_int_equal(counters(w).sessions, 0);
+    world_close(w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_will_of_any_session_is_durable_before_connack),
+        cmocka_unit_test(a_session_without_a_will_costs_no_record),
+        cmocka_unit_test(what_was_recorded_ends_with_the_will),
+        cmocka_unit_test(at_the_next_start_it_is_published),
+        cmocka_unit_test(connack_waits_for_the_will_of_a_takeover),
+        cmocka_unit_test(a_will_without_room_waits_for_it),
+        cmocka_unit_test(a_will_that_waits_is_not_taken_back),
+        cmocka_unit_test(a_kept_will_survives_the_broker),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
