@@ -26,15 +26,17 @@ struct flags {
 };
 
 static void usage(FILE *out) {
-    (void)fputs("usage: quartet ctl [--data DIRECTORY | --socket PATH] [--json] VERB ...\n\n"
-                "  sessions [--owner OWNER] [--rows N]  sessions with the largest queues, 20 unless told otherwise\n"
-                "  end CLIENT-ID                        ends a session; a client that is connected is told\n"
-                "  end --owner OWNER                    ends all sessions of an owner, the address of a peer\n"
-                "  clear FILTER                         clears the retained messages that match\n"
-                "  counters                             what the broker counts\n\n"
-                "The broker is found by its data directory, quartet-data unless told otherwise. Root may ask, and the\n"
-                "user that the broker runs as.\n",
-                out);
+    (void)fputs(
+        "usage: quartet ctl [--data DIRECTORY | --socket PATH] [--json] VERB ...\n\n"
+        "  sessions [--owner OWNER] [--rows N]  sessions with the largest queues, 20 unless told otherwise\n"
+        "  end CLIENT-ID                        ends a session; a client that is connected is told\n"
+        "  end --owner OWNER                    ends all sessions of an owner, the address of a peer\n"
+        "  clear FILTER                         clears the retained messages that match\n"
+        "  accounts [--rows N]                  who has taken how much of what is bounded, nearest to a bound first\n"
+        "  counters                             what the broker counts\n\n"
+        "The broker is found by its data directory, quartet-data unless told otherwise. Root may ask, and the\n"
+        "user that the broker runs as.\n",
+        out);
 }
 
 static bool set_path(struct flags *f, const char *path, const char *below) {
@@ -92,14 +94,17 @@ static void add_word(struct buf *line, const char *word) {
 static bool question(const struct flags *f, struct buf *line) {
     bool by_owner = strcmp(f->verb, "end") == 0 && f->owner != NULL;
     bool sessions = strcmp(f->verb, "sessions") == 0;
+    bool accounts = strcmp(f->verb, "accounts") == 0;
     bool takes = strcmp(f->verb, "end") == 0 || strcmp(f->verb, "clear") == 0;
-    if ((takes && !by_owner) != (f->argument != NULL) || (f->rows != NULL && !sessions) ||
+    if ((takes && !by_owner) != (f->argument != NULL) || (f->rows != NULL && !sessions && !accounts) ||
         (f->owner != NULL && !sessions && !by_owner)) {
         return false;
     }
     ctl_word_put(line, span_str(by_owner ? "end-owner" : f->verb));
     if (sessions) {
         add_word(line, f->owner);
+        add_word(line, f->rows);
+    } else if (accounts) {
         add_word(line, f->rows);
     } else if (takes) {
         add_word(line, by_owner ? f->owner : f->argument);

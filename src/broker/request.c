@@ -13,6 +13,7 @@ enum {
     CLEARED_PER_SLICE = 100,   /* retained messages */
     WALKS_ANEW_MAX = 3,        /* when the map of sessions changes its size meanwhile */
     OWNER_BYTES = 64,
+    OWNERS_PER_SLICE = 200, /* each may move all that are kept */
 };
 
 /* ---- whose a session is ---- */
@@ -210,6 +211,58 @@ static bool clear_step(struct shard *shard, struct request *r) {
     return some.count < CLEARED_PER_SLICE;
 }
 
+/* ---- accounts ---- */
+
+static struct request_account account_of(const struct account *a) {
+    struct request_account row = {.owner = NULL};
+    for (int i = 0; i < QUOTA_ROW_COUNT; i++) {
+        row.taken[i] = atomic_load_explicit(&a->taken[i], memory_order_relaxed);
+        row.refused[i] = atomic_load_explicit(&a->refused[i], memory_order_relaxed);
+        row.most[i] = a->most[i];
+        double share = row.most[i] > 0 ? (double)row.taken[i] / (double)row.most[i] : 0;
+        row.share = share > row.share ? share : row.share;
+    }
+    return row;
+}
+
+/* The first place is that of all together. */
+static void account_keep(void *user, const struct account *owner) {
+    struct request *r = user;
+    struct request_answer *a = &r->answer;
+    struct request_account row = account_of(owner);
+    size_t at = a->account_count;
+    while (at > 1 && a->accounts[at - 1].share < row.share) {
+        at--;
+    }
+    if (at > r->ask->rows_max) {
+        return;
+    }
+    if (a->account_count > r->ask->rows_max) {
+        mem_free(a->accounts[--a->account_count].owner);
+    }
+    struct span name = quota_owner_name(owner);
+    row.owner = mem_copy(name.ptr, name.len);
+    memmove(a->accounts + at + 1, a->accounts + at, (a->account_count - at) * sizeof *a->accounts);
+    a->accounts[at] = row;
+    a->account_count++;
+}
+
+/* They are shared: the first shard answers for all. */
+static bool accounts_step(struct shard *shard, struct request *r) {
+    struct broker *broker = shard->broker;
+    if (shard->index != 0) {
+        return true;
+    }
+    if (r->begun == 0) {
+        r->begun = 1;
+        r->answer.accounts = mem_zero(r->ask->rows_max + 1U, sizeof *r->answer.accounts);
+        r->answer.accounts[r->answer.account_count++] = account_of(quota_all(broker->quota));
+        r->answer.memory_used = mem_live();
+        r->answer.memory_limit = broker->options.memory_limit;
+    }
+    return !quota_some_owners(broker->quota, &r->at, OWNERS_PER_SLICE, account_keep, r);
+}
+
 /* ---- all of them ---- */
 
 static bool work(struct shard *shard, struct request *r) {
@@ -220,6 +273,8 @@ static bool work(struct shard *shard, struct request *r) {
         return end_step(shard, r);
     case REQUEST_CLEAR:
         return clear_step(shard, r);
+    case REQUEST_ACCOUNTS:
+        return accounts_step(shard, r);
     case REQUEST_COUNTERS:
         break;
     }
@@ -237,4 +292,10 @@ void request_deinit(struct request *r) {
     rows_drop(r);
     mem_free(r->answer.rows);
     r->answer.rows = NULL;
+    for (size_t i = 0; i < r->answer.account_count; i++) {
+        mem_free(r->answer.accounts[i].owner);
+    }
+    mem_free(r->answer.accounts);
+    r->answer.accounts = NULL;
+    r->answer.account_count = 0;
 }

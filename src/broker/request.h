@@ -10,6 +10,7 @@
 #pragma once
 
 #include "broker/broker.h"
+#include "quota/quota.h"
 
 #define REQUEST_ROWS_MAX 1000 /* sessions in one answer */
 
@@ -18,6 +19,8 @@ enum request_kind {
     REQUEST_SESSIONS, /* those with the largest queues */
     REQUEST_END,      /* sessions: one by its client id, or all of an owner */
     REQUEST_CLEAR,    /* retained messages that match a filter */
+    REQUEST_ACCOUNTS, /* who has taken how much, and was refused how often: those nearest to a bound, and all together
+                       */
 };
 
 /* The same for all shards; borrows its texts while any of them is at it. */
@@ -26,7 +29,7 @@ struct request_ask {
     struct span client_id; /* REQUEST_END; empty: not by it */
     struct span owner;     /* REQUEST_SESSIONS, REQUEST_END: of this one alone; empty: of anybody */
     struct span filter;    /* REQUEST_CLEAR: valid */
-    uint32_t rows_max;     /* REQUEST_SESSIONS: 1 to REQUEST_ROWS_MAX */
+    uint32_t rows_max;     /* REQUEST_SESSIONS, REQUEST_ACCOUNTS: 1 to REQUEST_ROWS_MAX */
 };
 
 struct request_session {
@@ -42,8 +45,20 @@ struct request_session {
     uint32_t expiry_s;      /* SESSION_NEVER_EXPIRES, or seconds after its connection */
 };
 
+/* An account as it was. */
+struct request_account {
+    char *owner; /* owned; NULL: all together */
+    uint64_t taken[QUOTA_ROW_COUNT];
+    uint64_t refused[QUOTA_ROW_COUNT];
+    uint64_t most[QUOTA_ROW_COUNT]; /* 0: no bound */
+    double share;                   /* of the bound that it is nearest to; more than 1: over it */
+};
+
 struct request_answer {
-    struct request_session *rows; /* largest queue first */
+    struct request_account *accounts; /* all together, then nearest to a bound first; of the first shard alone */
+    size_t account_count;
+    uint64_t memory_used, memory_limit; /* bytes; 0: no limit */
+    struct request_session *rows;       /* largest queue first */
     size_t row_count;
     uint64_t matched; /* sessions that were asked for; ended sessions; cleared messages */
     struct shard_counters counters;

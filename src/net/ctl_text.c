@@ -108,6 +108,11 @@ static bool verb_read(struct ctl_question *q, const struct words *w, const char 
         q->ask.kind = REQUEST_COUNTERS;
         return says(w->count == 1, "counters takes no argument", wrong);
     }
+    if (span_equal(verb, SPAN("accounts"))) {
+        q->ask.kind = REQUEST_ACCOUNTS;
+        return says(w->count <= 2 && rows_read(first, &q->ask.rows_max),
+                    "accounts takes a number of owners from 1 to 1000", wrong);
+    }
     if (span_equal(verb, SPAN("sessions"))) {
         q->ask.kind = REQUEST_SESSIONS;
         q->ask.owner = first;
@@ -209,6 +214,43 @@ static void answer_counters(struct buf *out, const struct request_answer *const 
 #undef CTL_PRINT
 }
 
+static void answer_account(struct buf *out, const struct request_account *a) {
+    static const char *const names[] = {
+#define CTL_ROW(name, text) [QUOTA_##name] = #name,
+        QUOTA_ROWS(CTL_ROW)
+#undef CTL_ROW
+    };
+    for (int i = 0; i < QUOTA_ROW_COUNT; i++) {
+        if (a->owner != NULL && a->taken[i] == 0 && a->refused[i] == 0) {
+            continue;
+        }
+        for (const char *c = names[i]; *c != '\0'; c++) {
+            buf_u8(out, (uint8_t)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c));
+        }
+        put(out, "\t");
+        ctl_word_put(out, span_str(a->owner != NULL ? a->owner : "all"));
+        put(out, "\t");
+        put_number(out, a->taken[i], "\t");
+        put_number(out, a->most[i], "\t");
+        put_number(out, a->refused[i], "\n");
+    }
+}
+
+/* A limit of 0 is none. */
+static void answer_accounts(struct buf *out, const struct request_answer *const *parts, size_t count) {
+    put(out, "ok\nname\towner\t#used\t#limit\t#refused\n");
+    for (size_t i = 0; i < count; i++) {
+        if (parts[i]->account_count > 0) {
+            put(out, "memory_bytes\tall\t");
+            put_number(out, parts[i]->memory_used, "\t");
+            put_number(out, parts[i]->memory_limit, "\t0\n");
+        }
+        for (size_t k = 0; k < parts[i]->account_count; k++) {
+            answer_account(out, &parts[i]->accounts[k]);
+        }
+    }
+}
+
 static void answer_changed(struct buf *out, const char *what, const struct request_answer *const *parts, size_t count) {
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i++) {
@@ -225,6 +267,9 @@ void ctl_answer(struct buf *out, const struct request_ask *ask, const struct req
     switch (ask->kind) {
     case REQUEST_COUNTERS:
         answer_counters(out, parts, count);
+        break;
+    case REQUEST_ACCOUNTS:
+        answer_accounts(out, parts, count);
         break;
     case REQUEST_SESSIONS:
         answer_sessions(out, ask, parts, count);

@@ -202,6 +202,22 @@ void quota_each_owner(struct quota *q, void (*visit)(void *user, const struct ac
     lock_give(&q->lock);
 }
 
+bool quota_some_owners(struct quota *q, size_t *at, size_t max, void (*visit)(void *user, const struct account *owner),
+                       void *user) {
+    struct span name;
+    void *owner;
+    bool more = true;
+    lock_take(&q->lock);
+    for (size_t i = 0; more && i < max; i++) {
+        more = map_bytes_next(&q->owners, at, &name, &owner);
+        if (more) {
+            visit(user, &((const struct owner *)owner)->account);
+        }
+    }
+    lock_give(&q->lock);
+    return more;
+}
+
 const char *quota_row_text(enum quota_row row) {
     static const char *const texts[] = {
 #define QUOTA_TEXT(name, text) [QUOTA_##name] = (text),

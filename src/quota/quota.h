@@ -114,6 +114,10 @@ static inline void quota_give_one(struct account *account, enum quota_row row, u
 
 /* Calls `visit` for every owner, for a person who wants to see who is over what. The lock of the owners is held. */
 void quota_each_owner(struct quota *q, void (*visit)(void *user, const struct account *owner), void *user);
+/* The same for at most `max` owners, from `*at` on (0 at first): true when there may be more. Owners that come or go
+ * between two calls may be seen or not. */
+bool quota_some_owners(struct quota *q, size_t *at, size_t max, void (*visit)(void *user, const struct account *owner),
+                       void *user);
 const char *quota_row_text(enum quota_row row);
 const char *quota_level_text(enum quota_level level);
 /* The owner in the text of a peer: its address without the port; "unix" for a UNIX socket. A view into `peer`. */

@@ -523,6 +523,20 @@ def ctl_clears_retained_messages():
 
 
 @case
+def ctl_shows_accounts():
+    """By owner and all together; zero when everybody has gone."""
+    with own_broker('shards 2') as broker:
+        with Peer(broker.port, 5) as p:
+            p.connect('p')
+            p.subscribe(('a/b', 1))
+            seen = {(r['name'], r['owner']): r['used'] for r in ctl_json(broker, 'accounts')}
+            check(seen['sessions', 'all'] == seen['sessions', '127.0.0.1'] == 1, seen)
+            check(seen['subscriptions', '127.0.0.1'] == 1 and seen['memory_bytes', 'all'] > 0, seen)
+            p.disconnect()
+        until(lambda: all(r['used'] == 0 for r in ctl_json(broker, 'accounts') if r['name'] != 'memory_bytes'), 'not zero')
+
+
+@case
 def ctl_says_what_is_wrong():
     with own_broker() as broker:
         for words, status, said in ((('clear', 'a/#/b'), 2, 'clear takes a topic filter'), (('nonsense',), 2, 'no such verb'),

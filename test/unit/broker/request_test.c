@@ -218,6 +218,58 @@ static void retained_messages_are_cleared_by_filter(void **state) {
     world_close(w);
 }
 
+/* Those who have taken most come first, beside the sum; and nothing is left of them when they have gone. */
+static void accounts_are_shown_nearest_to_a_bound_first(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer peers[40];
+    struct request parts[SHARDS];
+    char text[32];
+    char id[16];
+    w->at_once = true;
+    w->options.memory_limit = 1U << 30;
+    world_open(w, SHARDS);
+    for (unsigned i = 0; i < 40; i++) { /* owner k has k + 1 sessions, up to 8 */
+        unsigned owner = 0;
+        for (unsigned rest = i; rest > owner; rest -= owner) {
+            owner++;
+        }
+        peers[i] = (struct peer){.w = w, .protocol = PROTOCOL_311};
+        (void)snprintf(text, sizeof text, "192.0.2.%u:1", owner);
+        (void)snprintf(id, sizeof id, "c%u", i);
+        peers[i].handle = shard_opened(world_shard(w, 0), text);
+        say_connect(&peers[i], &(struct connecting){.id = id, .clean = true});
+        turn(w);
+    }
+    struct request_ask ask = {.kind = REQUEST_ACCOUNTS, .rows_max = 3};
+    (void)asked(w, &ask, parts);
+    const struct request_answer *a = &parts[0].answer;
+    assert_in_range(a->account_count, 2, 4);
+    assert_null(a->accounts[0].owner);
+    assert_int_equal(a->accounts[0].taken[QUOTA_SESSIONS], 40);
+    assert_int_equal(a->memory_limit, 1U << 30);
+    assert_true(a->memory_used > 0);
+    for (size_t i = 2; i < a->account_count; i++) {
+        assert_true(a->accounts[i - 1].share >= a->accounts[i].share);
+    }
+    assert_int_equal(parts[1].answer.account_count, 0);
+    for (unsigned i = 0; i < SHARDS; i++) {
+        request_deinit(&parts[i]);
+    }
+    for (unsigned i = 0; i < 40; i++) {
+        peer_close(&peers[i]);
+    }
+    turn(w);
+    (void)asked(w, &ask, parts);
+    assert_int_equal(parts[0].answer.account_count, 1);
+    assert_int_equal(parts[0].answer.accounts[0].taken[QUOTA_SESSIONS], 0);
+    assert_int_equal(parts[0].answer.accounts[0].taken[QUOTA_CONNECTIONS], 0);
+    for (unsigned i = 0; i < SHARDS; i++) {
+        request_deinit(&parts[i]);
+    }
+    world_close(w);
+}
+
 static void counters_are_those_of_the_shard(void **state) {
     (void)state;
     struct world *w = world_at_once(1);
@@ -238,6 +290,7 @@ int main(void) {
         cmocka_unit_test(who_is_not_there_is_not_ended),
         cmocka_unit_test(all_sessions_of_an_owner_are_ended),
         cmocka_unit_test(retained_messages_are_cleared_by_filter),
+        cmocka_unit_test(accounts_are_shown_nearest_to_a_bound_first),
         cmocka_unit_test(counters_are_those_of_the_shard),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
