@@ -7,14 +7,15 @@
 #include "base/must.h"
 
 #define IPV4_MARK (1ULL << 32) /* no IPv6 network that is in use begins so */
-#define FORGET_AT_ONCE 64      /* of those without a connection, for each that comes */
+#define SAY_AGAIN_MS 60000
+#define FORGET_AT_ONCE 64 /* of those without a connection, for each that comes */
 
 /* Milliconnections are what the bucket holds, so that a rate of one a second counts, too. */
 struct peer_address {
     uint32_t connections;
     uint64_t tokens;
     mono_ms_t filled_at;
-    bool said; /* that it is refused */
+    mono_ms_t silent_until; /* that it is refused was said a moment ago */
 };
 
 static uint64_t bucket_size(const struct peers *p) {
@@ -112,10 +113,9 @@ enum peers_verdict peers_enter(struct peers *p, uint64_t key, mono_ms_t now, boo
     if (verdict == PEERS_WELCOME) {
         p->idle -= a->connections == 0;
         a->connections++;
-        a->said = a->said && a->connections >= p->connections_max / 8 * 7;
-    } else {
-        *say = !a->said;
-        a->said = true;
+    } else if (now >= a->silent_until) {
+        *say = true;
+        a->silent_until = now + SAY_AGAIN_MS;
     }
     lock_give(&p->lock);
     return verdict;
