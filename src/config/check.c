@@ -1,5 +1,6 @@
 /* What can only be judged when the whole configuration was read. */
 #include <stdio.h>
+#include <string.h>
 
 #include "base/mem.h"
 #include "config/problem.h"
@@ -24,6 +25,28 @@ static void settle_listeners(struct config *config, struct config_report *report
         struct place place;
         problem_error(report, origin_of(&config->listeners[0], &place),
                       "max_connections and socket_domain stand before the first listener and would have no effect");
+    }
+}
+
+static bool same_text(const char *a, const char *b) {
+    return a == b || (a != NULL && b != NULL && strcmp(a, b) == 0);
+}
+
+/* Two that could not both listen. */
+static void check_twice(const struct config *config, struct config_report *report) {
+    for (size_t i = 1; i < config->listener_count; i++) {
+        const struct config_listener *l = &config->listeners[i];
+        for (size_t k = 0; k < i; k++) {
+            const struct config_listener *other = &config->listeners[k];
+            if (same_text(l->path, other->path) && l->port == other->port && same_text(l->address, other->address) &&
+                (l->port != 0 || l->path != NULL) &&
+                (l->family == other->family || l->family == 0 || other->family == 0)) {
+                struct place place;
+                problem_error(report, origin_of(l, &place), "a listener of %s is there already",
+                              l->path != NULL ? l->path : "this port and address");
+                break;
+            }
+        }
     }
 }
 
@@ -62,6 +85,7 @@ static void check_journal(const struct config *config, struct config_report *rep
 
 void config_check(struct config *config, struct config_report *report) {
     settle_listeners(config, report);
+    check_twice(config, report);
     check_anonymous(config, report);
     if (config->persistence) {
         check_journal(config, report);

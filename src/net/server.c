@@ -363,7 +363,6 @@ static bool server_open_and_serve(struct server *s, unsigned shards, struct erro
         !listeners_open_files(&s->listeners, s->config, s->log, error) || !count_connections(s, files, error)) {
         return false;
     }
-    notify_send("STATUS=reading the store");
     if (!server_open_store(s, error) || !pid_file_write(&s->pid_file, error) || !server_open_ctl(s, error) ||
         !server_create_broker(s, shards, error) || !listeners_listen(&s->listeners, error)) {
         return false;

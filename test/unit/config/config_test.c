@@ -114,6 +114,14 @@ static const struct {
      "warning: q.conf:3: socket_domain has no effect: the listener above is a UNIX socket\n"},
     {"allow_anonymous true\nlistener 0 /run/q.sock\nsocket_domain ipv4",
      "warning: q.conf:3: socket_domain has no effect: the listener above is a UNIX socket\n"},
+    {"allow_anonymous true\nlistener 1883\nlistener 1883",
+     "error: q.conf:3: a listener of this port and address is there already\n"},
+    {"allow_anonymous true\nlistener 1883 ::1\nlistener 1884\nlistener 1883 ::1",
+     "error: q.conf:4: a listener of this port and address is there already\n"},
+    {"allow_anonymous true\nlistener 0 /run/q.sock\nlistener 0 /run/q.sock",
+     "error: q.conf:3: a listener of /run/q.sock is there already\n"},
+    {"allow_anonymous true\nlistener 0\nlistener 0\nlistener 1883 ::1\nlistener 1883 127.0.0.1", ""},
+    {"allow_anonymous true\nlistener 1883\nsocket_domain ipv4\nlistener 1883\nsocket_domain ipv6", ""},
     {"listener 1883 a b", "error: q.conf:1: listener: \"a b\" is not an address\n"},
     {"protocol websockets", "error: q.conf:1: protocol: WebSocket listeners come later\n"},
     {"protocol mqtt", ""},
@@ -263,7 +271,7 @@ static void too_many_listeners_are_refused(void **state) {
     struct buf text = {0};
     buf_bytes(&text, SPAN("allow_anonymous true\n"));
     for (int i = 0; i <= CONFIG_LISTENERS_MAX; i++) {
-        buf_bytes(&text, SPAN("listener 2000\n"));
+        buf_bytes(&text, SPAN("listener 0 ::1\n"));
     }
     buf_u8(&text, '\0');
     expect_said((const char *)text.ptr, "error: q.conf:66: more than 64 listeners\n");
