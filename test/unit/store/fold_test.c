@@ -211,6 +211,38 @@ static void what_dies_young_is_not_written(void **state) {
     folding_deinit(&f);
 }
 
+/* Each end of a session is a flush: after a large one they cost no more than what comes between them. */
+static void a_flush_costs_what_there_is(void **state) {
+    (void)state;
+    struct folding f;
+    struct error error;
+    struct overlay o;
+    folding_init(&f, 1);
+    struct table *table = f.local.table;
+    struct table_txn *txn = table->ops->begin(table, true, &error);
+    overlay_init(&o, table, txn, 0, 1);
+    for (uint64_t i = 1; i <= 5000; i++) {
+        struct row_key key;
+        row_key_session(&key, i);
+        overlay_put(&o, TABLE_POSITIONS, row_key_span(&key), 0, SPAN("8 bytes."));
+    }
+    assert_true(overlay_flush(&o, 5000, &error));
+    assert_true(o.capacity >= 5000);
+    for (uint64_t i = 1; i <= 3; i++) {
+        struct row_key key;
+        struct span value;
+        row_key_session(&key, i);
+        assert_true(overlay_get(&o, TABLE_POSITIONS, row_key_span(&key), 0, &value));
+        overlay_remove(&o, TABLE_POSITIONS, row_key_span(&key), 0);
+        assert_true(overlay_flush(&o, 5000 + i, &error));
+        assert_true(o.capacity <= 256);
+        assert_false(overlay_get(&o, TABLE_POSITIONS, row_key_span(&key), 0, &value));
+    }
+    overlay_deinit(&o);
+    table->ops->abort(txn);
+    folding_deinit(&f);
+}
+
 static void bytes_that_are_no_record_are_damage(void **state) {
     (void)state;
     struct folding f;
@@ -261,7 +293,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(folds_mean_what_the_model_says),     cmocka_unit_test(a_message_that_is_done_leaves_no_row),
         cmocka_unit_test(what_dies_young_is_not_written),     cmocka_unit_test(bytes_that_are_no_record_are_damage),
-        cmocka_unit_test(a_table_without_space_is_as_before),
+        cmocka_unit_test(a_table_without_space_is_as_before), cmocka_unit_test(a_flush_costs_what_there_is),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
