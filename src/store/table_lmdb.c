@@ -81,7 +81,14 @@ static enum error_kind kind_of(int code) {
     }
 }
 
+/* The map is larger than the table may be, so that it is full only where address space is scarce. */
 static bool fail(struct error *error, const char *what, int code) {
+    if (code == MDB_MAP_FULL) {
+        return error_set(error, ERROR_NO_SPACE, 0,
+                         "cannot %s " FILE_NAME ": its map is full; a start makes it larger, if there is address space "
+                         "(ulimit -v)",
+                         what);
+    }
     return error_set(error, kind_of(code), code > 0 ? code : 0, "cannot %s " FILE_NAME ": %s", what,
                      mdb_strerror(code));
 }

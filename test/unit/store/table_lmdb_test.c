@@ -88,6 +88,7 @@ static void a_full_map_is_no_space_and_changes_nothing(void **state) {
     }
     assert_false(ok);
     assert_int_equal(error.kind, ERROR_NO_SPACE);
+    assert_non_null(strstr(error.text, "address space")); /* advice that helps */
     assert_false(t->ops->commit(x, &error));
     assert_int_equal(error.kind, ERROR_NO_SPACE);
     x = t->ops->begin(t, false, &error);
