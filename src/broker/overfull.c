@@ -94,6 +94,7 @@ static bool overfull_look(struct shard *shard, session_id_t session_id, size_t b
         return false;
     }
     bool waited = (atomic_exchange(&s->inlet->overfull, 0) & OVERFULL_WAITED) != 0;
+    session_drop_expired(s);
     if (!inlet_full(s->inlet, &shard->broker->options, bytes)) {
         return false;
     }

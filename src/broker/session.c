@@ -8,6 +8,8 @@
 #include "broker/expiry.h"
 #include "broker/will.h"
 
+enum { DROP_SLICE = 4000 }; /* expired deliveries at once */
+
 /* ---- life ---- */
 
 static struct session *session_alloc(struct shard *shard, const struct session_parts *parts) {
@@ -363,6 +365,21 @@ static void session_send_queued(struct session *s) {
         } else {
             session_begin_flight(s, &d);
         }
+    }
+}
+
+void session_drop_expired(struct session *s) {
+    const struct broker *broker = s->shard->broker;
+    const struct delivery *first;
+    for (unsigned i = 0; i < DROP_SLICE; i++) {
+        first = queue_peek(&s->queue, broker->store, s->id, broker->options.window_messages);
+        if (first == NULL || !message_expired(first->message, s->shard->wall)) {
+            return;
+        }
+        struct delivery d = queue_pop(&s->queue);
+        inlet_release(s->inlet, message_bytes(d.message));
+        s->shard->counters.messages_expired++;
+        session_drop(s, &d);
     }
 }
 

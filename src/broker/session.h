@@ -41,6 +41,8 @@ void session_deliver(struct session *session, struct message *m, uint8_t qos, bo
 void session_take_retained(struct session *session, const struct delivery *d);
 /* What was kept behind that joins the queue. */
 void session_join_behind(struct session *session);
+/* Drops what has expired at the head of its queue, recorded and counted: it takes no room from others. */
+void session_drop_expired(struct session *session);
 /* Sends what may be sent: resends first, then the queue. */
 void session_pump(struct session *session);
 /* Resends everything unanswered on the live connection: what R7 forbids, for its mutant. */

@@ -407,10 +407,49 @@ static void a_queue_in_memory_is_smaller(void **state) {
     }
 }
 
+/* What has expired takes no room: the session stays, in memory and in the store's queue. */
+static void what_has_expired_is_not_in_the_way(void **state) {
+    (void)state;
+    for (int folded = 0; folded <= 1; folded++) {
+        for (int refuses = 0; refuses <= 1; refuses++) {
+            struct world *w = world_new();
+            struct peer from, to;
+            w->options.queue_messages_max = 3;
+            w->options.window_messages = 1;
+            w->options.queue_policy = refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
+            w->at_once = true;
+            world_open(w, 1);
+            absent(w, "away", PROTOCOL_5, "t");
+            joined(&from, w, PROTOCOL_5, "from", true);
+            for (packet_id_t id = 1; id <= 3; id++) {
+                say_publish(&from, &(struct publishing){.qos = 1, .id = id, .topic = "t", .expiry_s = 5});
+                turn(w);
+                expect(&from, "PUBACK");
+            }
+            if (folded) {
+                fold_all(w);
+            }
+            later(w, 6000);
+            publish(&from, 1, 4, "t"); /* it finds the queue full, and that is looked at */
+            (void)hear(&from);
+            publish(&from, 1, 5, "t");
+            expect(&from, "PUBACK id=5 reason=0x00");
+            assert_int_equal(counters(w).messages_expired, 3);
+            assert_int_equal(fake_count(&w->store, RECORD_DROPPED), 3);
+            joined(&to, w, PROTOCOL_5, "away", true);
+            expect(&to, "PUBLISH");
+            peer_close(&to);
+            peer_close(&from);
+            world_close(w);
+        }
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_session_of_who_is_away_ends_and_others_go_on),
         cmocka_unit_test(many_full_queues_end_at_once),
+        cmocka_unit_test(what_has_expired_is_not_in_the_way),
         cmocka_unit_test(the_end_is_durable_before_the_answer),
         cmocka_unit_test(its_will_is_published),
         cmocka_unit_test(who_takes_nothing_is_disconnected),
