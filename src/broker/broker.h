@@ -71,6 +71,8 @@ struct turn_result {
     bool late;     /* mail to another shard waits because its ring was full: another turn is needed soon */
 };
 struct turn_result shard_turn_end(struct shard *shard);
+/* True when the turn has done enough: what comes in now is kept for the next. */
+bool shard_spent(const struct shard *shard);
 /* Deadlines: connects, keep alive, expiry, wills. About once a second. */
 void shard_tick(struct shard *shard);
 /* In the middle of a turn: records up to `lsn` are durable by now, so that more may leave with it. */

@@ -10,6 +10,7 @@
 #include "broker/takeover.h"
 
 enum {
+    POINT_BYTES = 4096,      /* of a packet are as much work as one more packet */
     OUTPUT_PAUSE_FACTOR = 2, /* a client that does not read its answers is not read from either: beyond so many
                                 times the outbox's bound */
     PAUSES_BEFORE = PAUSE_REFUSED | PAUSE_WORK, /* the packet that they are about has not been taken */
@@ -87,12 +88,22 @@ static void input_pause_busy(struct connection *c, enum packet_type type) {
     }
 }
 
+/* One connection's input does not hold up the others: what this turn cannot take waits for the next. */
+static bool input_pause_turn(struct connection *c, size_t left) {
+    if (c->shard->points > 0 || left == 0 || c->draining) {
+        return false;
+    }
+    c->shard->input_left = true;
+    input_pause(c, PAUSE_TURN);
+    return true;
+}
+
 /* Processes whole packets; returns how many bytes were used. Stops at a pause, at the end of the connection, and where
  * it must move. A packet that is not taken for now has set one of PAUSES_BEFORE, and stays. */
 static size_t input_process(struct connection *c, struct span in) {
     const struct broker *broker = c->shard->broker;
     size_t used = 0;
-    while (input_reads(c)) {
+    while (input_reads(c) && !input_pause_turn(c, in.len - used)) {
         const struct packet_limits *limits =
             c->state == CONNECTION_NEW ? &broker->connect_limits : &broker->options.packet;
         struct packet_frame frame;
@@ -117,6 +128,7 @@ static size_t input_process(struct connection *c, struct span in) {
             break;
         }
         c->shard->counters.packets_received++;
+        shard_spend(c->shard, 1 + frame.bytes / POINT_BYTES);
         c->received_at = c->shard->now;
         c->begun_at = 0;
         used += frame.bytes;
@@ -301,4 +313,13 @@ void input_unpause(struct connection *c, unsigned over) {
     c->received_at = c->begun_at = c->shard->now;
     connection_mark_dirty(c);
     input_continue(c);
+}
+
+void input_rest(struct connection *c) {
+    if ((c->pause & PAUSE_TURN) != 0) {
+        int64_t points = c->shard->points;
+        c->shard->points = INT64_MAX / 2;
+        input_unpause(c, PAUSE_TURN);
+        c->shard->points = points;
+    }
 }

@@ -4,6 +4,7 @@
 #include "broker/expiry.h"
 #include "broker/input.h"
 #include "broker/overfull.h"
+#include "broker/own.h"
 #include "broker/route.h"
 #include "broker/session.h"
 
@@ -177,6 +178,10 @@ static struct route_result publish_route(struct connection *c, const struct pack
 
 void publish_packet(struct connection *c, const struct packet_publish *p) {
     struct shard *shard = c->shard;
+    if (shard->own.count > OWN_MAX) {
+        input_pause(c, PAUSE_WORK);
+        return;
+    }
     if (p->qos == 2 && publish_is_repeat(c, p)) {
         shard->counters.publish_received++;
         if (broker_mutant(shard, MUTANT_DUP_FORWARD)) {

@@ -4,6 +4,7 @@
 #include "base/must.h"
 #include "broker/admit.h"
 #include "broker/overfull.h"
+#include "broker/own.h"
 #include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/will.h"
@@ -248,13 +249,18 @@ void route_mail(struct shard *shard, struct mail *mail) {
 
 /* ---- the way of a message ---- */
 
+/* What does not fit into this turn waits for the next, and all that follows it: it is accepted, and in order. */
 static void route_deliver(struct route *r, struct message *m) {
     struct shard *shard = r->shard;
+    shard_spend(shard, r->count);
     for (size_t i = 0; i < r->count; i++) {
         const struct route_target *t = &shard->targets[i];
         if (t->inlet->shard != shard->index) {
             struct mail mail = {t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain, MAIL_DELIVERY};
             route_send_mail(shard, t->inlet->shard, &mail);
+        } else if (t->inlet->session != NULL && own_waits(shard)) {
+            struct mail mail = {t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain, MAIL_DELIVERY};
+            own_push(shard, &mail);
         } else if (t->inlet->session != NULL) {
             session_deliver(t->inlet->session, message_ref(m), t->qos, t->retain, t->target);
         }

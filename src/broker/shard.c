@@ -9,6 +9,7 @@
 #include "broker/expiry.h"
 #include "broker/input.h"
 #include "broker/overfull.h"
+#include "broker/own.h"
 #include "broker/publish.h"
 #include "broker/route.h"
 #include "broker/session.h"
@@ -49,10 +50,11 @@ static unsigned shard_pause_over(const struct shard *shard, const struct connect
     if ((c->pause & PAUSE_REFUSED) != 0 && retry) {
         over |= PAUSE_REFUSED;
     }
-    if ((c->pause & PAUSE_WORK) != 0 && (c->session == NULL || c->session->bringing == NULL)) {
+    if ((c->pause & PAUSE_WORK) != 0 && shard->own.count <= OWN_MAX &&
+        (c->session == NULL || c->session->bringing == NULL || retry)) {
         over |= PAUSE_WORK;
     }
-    return over;
+    return over | (c->pause & (unsigned)PAUSE_TURN);
 }
 
 /* Connections that could not go on try again: those that waited for the disk when it has caught up, refused publishes
@@ -65,7 +67,7 @@ static void shard_resume_paused(struct shard *shard) {
     }
     list_init(&waiting);
     list_splice(&waiting, &shard->paused);
-    for (struct link *l; (l = list_pop_front(&waiting)) != NULL;) {
+    for (struct link *l; shard->points > 0 && (l = list_pop_front(&waiting)) != NULL;) {
         struct connection *c = container_of(l, struct connection, pause_link);
         unsigned over = shard_pause_over(shard, c, retry);
         list_push_back(&shard->paused, l);
@@ -73,6 +75,9 @@ static void shard_resume_paused(struct shard *shard) {
             input_unpause(c, over);
         }
     }
+    shard->input_left = shard->input_left || !list_empty(&waiting);
+    list_splice(&waiting, &shard->paused);
+    list_splice(&shard->paused, &waiting);
 }
 
 /* What the table has by now is let go of memory. Only records whose mail has arrived everywhere count: the fold is
@@ -82,7 +87,7 @@ static void shard_let_go(struct shard *shard) {
     const struct broker *broker = shard->broker;
     struct link *next;
     lsn_t settled = store_folded(broker->store);
-    if (settled == shard->folded || list_empty(&shard->deep)) {
+    if (settled == shard->folded || list_empty(&shard->deep) || shard->own.count > 0) {
         return;
     }
     for (unsigned i = 0; i < broker->shard_count; i++) {
@@ -111,7 +116,7 @@ void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     shard->wall = time;
     shard->pressure = store_pressure(shard->broker->store);
     shard->memory = (uint8_t)admit_memory(&shard->broker->options);
-    if (shard->late_count == 0) {
+    if (shard->late_count + shard->own.count == 0) {
         atomic_store(&shard->settled, store_durable(shard->broker->store));
     }
 }
@@ -162,6 +167,8 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
         shard->pressure = STORE_BUSY;
     }
     shard_let_go(shard);
+    work_run(shard);
+    shard->input_left = false;
     (void)overfull_work(shard);
     expiry_go_on(shard);
     shard_feed_starved(shard);
@@ -169,12 +176,15 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
         shard_resume_paused(shard);
     }
     shard_told_durable(shard, durable);
-    work_run(shard);
 }
 
 void shard_durable(struct shard *shard, lsn_t lsn) {
     must(shard->in_turn);
     shard_told_durable(shard, lsn);
+}
+
+bool shard_spent(const struct shard *shard) {
+    return shard->points <= 0;
 }
 
 size_t shard_mail(struct shard *shard, unsigned from, size_t max) {
@@ -209,6 +219,7 @@ void shard_closed(struct shard *shard, struct conn_handle conn) {
     if (c == NULL) {
         return;
     }
+    input_rest(c);
     if (c->state != CONNECTION_CLOSING) {
         shard_log(shard, LOG_INFO, "%s (%s) has closed its connection", c->peer,
                   c->session != NULL ? shard_text(c->session->client_id) : "no session");
@@ -305,14 +316,14 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
 struct turn_result shard_turn_end(struct shard *shard) {
     must(shard->in_turn);
     struct turn_result result = {.wake = shard->wake_set,
-                                 .more = !list_empty(&shard->works),
+                                 .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left,
                                  .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) ||
                                           !list_empty(&shard->starved) || !list_empty(&shard->stalled) ||
                                           shard->expiring,
                                  .late = shard->late_count > 0};
     shard->in_turn = false;
     shard->wake_set = 0;
-    if (!result.late) {
+    if (shard->late_count + shard->own.count == 0) {
         atomic_store(&shard->settled, UINT64_MAX);
     }
     return result;

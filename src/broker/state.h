@@ -127,6 +127,7 @@ enum pause {
     PAUSE_OUTPUT = 4,   /* it does not read what it asked for */
     PAUSE_TAKEOVER = 8, /* its CONNECT waits for the end of the client's old connection */
     PAUSE_WORK = 16,    /* its next packet waits for work that is under way */
+    PAUSE_TURN = 32,    /* this turn has done enough */
 };
 
 struct connection {
@@ -189,6 +190,12 @@ struct mail {
     uint8_t kind; /* enum mail_kind */
 };
 
+/* A growable ring of mails, in order. */
+struct mail_queue {
+    struct mail *items;
+    size_t first, count, capacity;
+};
+
 struct connection_slot {
     struct connection *connection; /* NULL: free */
     uint32_t generation;
@@ -234,6 +241,8 @@ struct shard {
     struct mail *late; /* mail that found a ring full, in order */
     uint8_t *late_to;  /* the shard that each is for */
     size_t late_first, late_count, late_capacity;
+    struct mail_queue own; /* deliveries to its own sessions that did not fit into a turn: see own.h */
+    bool input_left;       /* a connection has more than this turn could take */
     uint64_t volatile_ids; /* for sessions that are not durable */
     uint64_t map_seed;     /* of the maps of its sessions */
     struct topic_matches matches;

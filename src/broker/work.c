@@ -2,6 +2,7 @@
 
 #include "base/must.h"
 #include "broker/bring.h"
+#include "broker/own.h"
 
 void work_add(struct shard *shard, struct work *work) {
     if (!link_linked(&work->link)) {
@@ -33,7 +34,14 @@ void work_run(struct shard *shard) {
     if (shard->pressure == STORE_EASY) {
         list_splice(&shard->works, &shard->stalled);
     }
-    for (struct link *l; shard->points > rest && (l = list_pop_front(&shard->works)) != NULL;) {
-        work_slice(container_of(l, struct work, link));
+    while (shard->points > rest && (shard->own.count > 0 || !list_empty(&shard->works))) {
+        struct link *l = list_pop_front(&shard->works);
+        own_deliver(shard, work_slice_points(shard));
+        if (l != NULL) {
+            work_slice(container_of(l, struct work, link));
+        }
+    }
+    if (shard->points <= rest) { /* what comes in has its half, whatever a slice has taken */
+        shard->points = rest > 0 ? rest : 1;
     }
 }

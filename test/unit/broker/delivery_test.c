@@ -222,6 +222,53 @@ static void an_answer_too_large_ends_the_connection(void **state) {
     }
 }
 
+/* One publish for many of one shard's sessions is delivered over several turns, in order, and others are served. */
+static void a_large_fan_out_takes_several_turns(void **state) {
+    (void)state;
+    enum { RECEIVERS = 50, MESSAGES = 5 };
+    for (uint8_t qos = 0; qos <= 1; qos++) {
+        struct world *w = world_new();
+        struct peer from, to[RECEIVERS];
+        w->at_once = true;
+        w->options.turn_points = 8;
+        world_open(w, 1);
+        joined(&from, w, PROTOCOL_311, "from", false);
+        for (unsigned i = 0; i < RECEIVERS; i++) {
+            char id[8];
+            (void)snprintf(id, sizeof id, "to%u", i);
+            joined(&to[i], w, PROTOCOL_311, id, false);
+            subscribed(&to[i], "t", qos);
+        }
+        for (unsigned n = 1; n <= MESSAGES; n++) {
+            char payload[8] = "xxxxxxx";
+            payload[n] = '\0';
+            say_publish(&from, &(struct publishing){.qos = 1, .id = (packet_id_t)n, .topic = "t", .payload = payload});
+        }
+        say_ping(&from);
+        unsigned turns = 0;
+        for (; turn_end(w, 0).more; turns++) {
+            turn_begin(w, 0);
+        }
+        turn(w);
+        assert_true(turns > RECEIVERS * MESSAGES / 16);
+        for (unsigned n = 1; n <= MESSAGES; n++) {
+            expect(&from, "PUBACK");
+        }
+        expect(&from, "PINGRESP");
+        for (unsigned i = 0; i < RECEIVERS; i++) {
+            for (unsigned n = 1; n <= MESSAGES; n++) {
+                char end[16];
+                (void)snprintf(end, sizeof end, "bytes=%u", n);
+                assert_non_null(strstr(hear(&to[i]), end));
+            }
+            expect_silence(&to[i]);
+            peer_close(&to[i]);
+        }
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* ---- sessions ---- */
 
 static void a_session_is_kept_or_not(void **state) {
@@ -369,6 +416,7 @@ int main(void) {
         cmocka_unit_test(retain_handling),
         cmocka_unit_test(a_retained_message_is_replaced_and_cleared),
         cmocka_unit_test(an_answer_too_large_ends_the_connection),
+        cmocka_unit_test(a_large_fan_out_takes_several_turns),
         cmocka_unit_test(a_session_is_kept_or_not),
         cmocka_unit_test(disconnect_can_end_a_session_but_not_give_it_life),
         cmocka_unit_test(an_unsubscribed_filter_gets_nothing_more),

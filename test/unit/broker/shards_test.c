@@ -137,6 +137,7 @@ static void a_full_ring_loses_nothing(void **state) {
     enum { COUNT = 3 * RING };
     struct world *w = world_new();
     struct peer from, to;
+    w->options.turn_points = 1U << 20; /* all of it in one turn */
     w->options.inflight_max = 5;
     world_open(w, 2);
     join_on(&from, w, 0, 1, PROTOCOL_311, false);

@@ -258,7 +258,11 @@ static inline void peer_move(struct peer *p) {
     buf_deinit(&bytes);
 }
 
+/* A turn that has done enough is followed by another before more is read. */
 static inline void say_bytes(struct peer *p, struct span bytes) {
+    if (shard_spent(world_shard(p->w, p->shard))) {
+        turn_begin(p->w, p->shard);
+    }
     shard_bytes(world_shard(p->w, p->shard), p->handle, bytes);
     peer_move(p);
 }

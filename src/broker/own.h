@@ -1,0 +1,21 @@
+/* Deliveries to a shard's own sessions that do not fit into the turn in which they were accepted. Private to this
+ * folder.
+ *
+ *     route ──> session_deliver, while the turn has points
+ *          └──> own: the rest, and all that follows it, in order; some in each turn
+ *
+ * Limits: beyond OWN_MAX no further PUBLISH is taken. Durability: what is here has its MESSAGE record. */
+#pragma once
+
+#include "broker/state.h"
+
+enum { OWN_MAX = 16384 };
+
+/* True when a delivery to one of this shard's sessions has to wait. */
+bool own_waits(const struct shard *shard);
+/* Adds one; its reference goes with it. */
+void own_push(struct shard *shard, const struct mail *mail);
+/* Delivers some, for about so many points. */
+void own_deliver(struct shard *shard, int64_t points);
+/* Drops all: the shard is destroyed. */
+void own_forget(struct shard *shard);
