@@ -365,6 +365,10 @@ void world_calm(struct world *w) {
         pests_leave(w);
     }
     settle(w);
+    for (unsigned i = 0; i < 3 && w->plan->wills && !w->failed; i++) { /* what waits for room is tried again */
+        world_calm_tick(w);
+        settle(w);
+    }
     if (!w->failed) {
         oracle_judge(w);
     }

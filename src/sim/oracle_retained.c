@@ -135,12 +135,8 @@ static void judge_subscription(struct world *w, const struct sim_subscription *s
     }
 }
 
-/* What a SUBSCRIBE fetches takes room in the queue of its session like any other message; where there is none, it is
- * left out, and nobody can be told. */
+/* What a SUBSCRIBE fetches waits for room in the queue of its session; nothing of it is left out. */
 void oracle_judge_retained(struct world *w, int client) {
-    if (w->expect_refusal || w->plan->pests) {
-        return;
-    }
     for (unsigned i = 0; i < SIM_SUBSCRIPTIONS_MAX; i++) {
         const struct sim_subscription *s = &w->oracle.subscriptions[i];
         bool current = s->used && s->client == client && s->incarnation == w->oracle.incarnation[s->client] &&
