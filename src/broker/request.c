@@ -10,6 +10,7 @@
 enum {
     SESSIONS_PER_SLICE = 1000, /* looked at */
     POINTS_PER_SLICE = 1000,   /* of what ends: a session is one, and each of its subscriptions */
+    NODES_PER_SLICE = 2000,    /* of the retained index, looked at */
     CLEARED_PER_SLICE = 100,   /* retained messages */
     WALKS_ANEW_MAX = 3,        /* when the map of sessions changes its size meanwhile */
     OWNER_BYTES = 64,
@@ -189,8 +190,11 @@ struct some {
 
 static bool some_take(void *user, void *value) {
     struct some *some = user;
+    if (some->count == CLEARED_PER_SLICE) {
+        return false;
+    }
     some->messages[some->count++] = value;
-    return some->count < CLEARED_PER_SLICE;
+    return true;
 }
 
 /* They are shared: the first shard does it for all. */
@@ -200,15 +204,16 @@ static bool clear_step(struct shard *shard, struct request *r) {
     if (shard->index != 0) {
         return true;
     }
+    r->retained.filter = r->ask->filter;
     lock_take(&broker->lock);
-    topic_retained_match(broker->retained, r->ask->filter, some_take, &some);
+    (void)topic_retained_walk(broker->retained, &r->retained, NODES_PER_SLICE, some_take, &some);
     for (size_t i = 0; i < some.count; i++) {
         retained_forget(shard, some.messages[i]);
     }
     r->after = broker->cleared_lsn;
     lock_give(&broker->lock);
     r->answer.matched += some.count;
-    return some.count < CLEARED_PER_SLICE;
+    return r->retained.ended;
 }
 
 /* ---- accounts ---- */
@@ -289,6 +294,7 @@ bool request_step(struct shard *shard, struct request *r) {
 }
 
 void request_deinit(struct request *r) {
+    topic_retained_cursor_deinit(&r->retained);
     rows_drop(r);
     mem_free(r->answer.rows);
     r->answer.rows = NULL;

@@ -11,6 +11,7 @@
 
 #include "broker/broker.h"
 #include "quota/quota.h"
+#include "topic/retained.h"
 
 #define REQUEST_ROWS_MAX 1000 /* sessions in one answer */
 
@@ -68,12 +69,13 @@ struct request_answer {
 struct request {
     const struct request_ask *ask;
     struct request_answer answer;
-    size_t at;       /* in the map of sessions */
-    size_t capacity; /* of that map when the walk began */
-    unsigned begun;  /* how often it was begun anew */
-    bool ended_some; /* on this walk */
-    bool done;       /* all but waiting for the disk */
-    lsn_t after;     /* what it has changed is durable then */
+    size_t at;                             /* in the map of sessions */
+    struct topic_retained_cursor retained; /* REQUEST_CLEAR */
+    size_t capacity;                       /* of that map when the walk began */
+    unsigned begun;                        /* how often it was begun anew */
+    bool ended_some;                       /* on this walk */
+    bool done;                             /* all but waiting for the disk */
+    lsn_t after;                           /* what it has changed is durable then */
 };
 
 /* One slice, in a turn of the shard; true when the answer is complete. Sessions that come or go meanwhile may be in it
