@@ -171,6 +171,13 @@ class Broker:
             out = f.read()
         return out.rsplit('---- start', 1)[-1].split('\n', 1)[-1] if last_start else out
 
+    def says(self, *words, limit=5.0):
+        """Whether one of these comes in the log since its last start; lines are written a moment after their reason."""
+        end = time.monotonic() + limit
+        while not (seen := any(w in self.log() for w in words)) and time.monotonic() < end:
+            time.sleep(.01)
+        return seen
+
     def rss_kib(self):
         with open(f'/proc/{self.process.pid}/status', encoding='ascii') as f:
             for line in f:

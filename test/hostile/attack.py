@@ -9,6 +9,7 @@ own, from addresses that the well-behaved do not have, with a priority below the
 
 An attack never fails by what the broker does to it: to be refused, slowed and thrown out is what it deserves."""
 
+import contextlib
 import os
 import select
 import socket
@@ -102,6 +103,8 @@ class Ground:
 
     def hear(self, sock, limit=None):
         """The first byte of one more packet and its body, read to its end; None when none came."""
+        if sock is None:
+            return None
         try:
             sock.settimeout(limit or max(.05, min(10.0, self.left() + .5)))
             head = sock.recv(1)
@@ -156,7 +159,8 @@ class Ground:
                     data = b''
                 self.count('bytes_read', len(data))
                 if not data:
-                    self.sink.unregister(fd)
+                    with contextlib.suppress(OSError):
+                        self.sink.unregister(fd)
 
     def leave(self):
         """Every connection ends as when a process dies."""

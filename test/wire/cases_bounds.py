@@ -283,7 +283,7 @@ def log_names_whose_queue_is_full(t):
                 p.publish(t.topic(name), b'x', 1, packet_id=i + 1)
         except Gone:
             pass
-        check(t.id(name) in t.broker.log(), f'the log does not say that it is {name}')
+        check(t.broker.says(t.id(name)), f'the log does not say that it is {name}')
 
 
 @case(5, alone=True, ways=('tcp',))
