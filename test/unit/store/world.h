@@ -299,7 +299,9 @@ static void world_apply_retained(struct world *w, lsn_t lsn, const struct record
             *q = (struct world_queued){r->session_id, r->subscribed_lsn, i, item.qos, true, item.message_lsn};
         }
     }
-    qsort(w->queue.at, w->queue.count, sizeof(struct world_queued), world_queued_compare);
+    if (w->queue.count > 1) {
+        qsort(w->queue.at, w->queue.count, sizeof(struct world_queued), world_queued_compare);
+    }
 }
 
 static void world_apply_sent(struct world *w, lsn_t lsn, const struct record_sent *r) {
