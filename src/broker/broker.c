@@ -26,6 +26,7 @@ struct broker_options broker_options_default(void) {
         .packet_timeout_ms = 120000,
         .receive_maximum = 256,
         .inflight_max = 1024,
+        .inflight_bytes_max = 16ULL << 20,
         .queue_messages_max = 1000000,
         .queue_bytes_max = 1ULL << 30,
         .queue_memory_max = 64ULL << 20,

@@ -19,6 +19,7 @@ struct broker_options {
     int64_t packet_timeout_ms;      /* from the first byte of any later packet to its last; default 120,000 */
     uint16_t receive_maximum;       /* QoS 1 and 2 publishes in flight towards us from a 5.0 client; default 256 */
     uint16_t inflight_max;          /* towards a client, besides its own Receive Maximum; default 1,024 */
+    uint64_t inflight_bytes_max;    /* bodies in flight to one client, in memory; default 16 MiB */
     uint64_t queue_messages_max;    /* waiting in one session; default 1,000,000 */
     uint64_t queue_bytes_max;       /* waiting in one durable session, on the disk; default 1 GiB */
     uint64_t queue_memory_max;      /* waiting in one session that is not durable; default 64 MiB */

@@ -8,7 +8,11 @@
 #include "broker/expiry.h"
 #include "broker/will.h"
 
-enum { DROP_SLICE = 4000 }; /* expired deliveries at once */
+enum {
+    DROP_SLICE = 4000,      /* expired deliveries at once */
+    WINDOW_BYTES = 1 << 20, /* of a queue that is in memory, about */
+    WINDOW_AWAY = 16,       /* messages of the queue of a client that is away */
+};
 
 /* ---- life ---- */
 
@@ -165,6 +169,13 @@ lsn_t session_stage_state(struct session *s) {
     return session_stage(s, &record);
 }
 
+/* Looked at when the table has more: what it has is let go of memory. */
+static void session_deepen(struct session *s) {
+    if (s->durable && !link_linked(&s->deep_link)) {
+        list_push_back(&s->shard->deep, &s->deep_link);
+    }
+}
+
 void session_disconnected(struct session *s, bool graceful) {
     s->disconnected_at = s->shard->wall;
     atomic_store_explicit(&s->inlet->away, true, memory_order_relaxed);
@@ -181,6 +192,8 @@ void session_disconnected(struct session *s, bool graceful) {
     } else {
         (void)session_stage_state(s);
         expiry_arm(s);
+        session_deepen(s);
+        s->shard->let_go_soon = true; /* the table has most of it already */
     }
 }
 
@@ -321,6 +334,27 @@ static bool session_may_send(struct session *s) {
     return true;
 }
 
+/* How much of the queue stays in memory: so many messages that they are about WINDOW_BYTES; of a client that is away,
+ * few. */
+uint32_t session_window(const struct session *s) {
+    uint64_t messages = atomic_load_explicit(&s->inlet->waiting_messages, memory_order_relaxed);
+    uint64_t bytes = atomic_load_explicit(&s->inlet->waiting_bytes, memory_order_relaxed);
+    uint64_t window = s->shard->broker->options.window_messages;
+    if (s->connection == NULL && window > WINDOW_AWAY) {
+        window = WINDOW_AWAY;
+    }
+    if (bytes > WINDOW_BYTES && messages * WINDOW_BYTES < window * bytes) {
+        window = messages * WINDOW_BYTES / bytes;
+    }
+    return window > 0 ? (uint32_t)window : 1;
+}
+
+/* Bodies in flight are bounded by bytes, too; one of any size may always go. */
+static bool session_may_begin(const struct session *s) {
+    return qos_out_ready(&s->out) &&
+           (s->out.count == 0 || s->out.body_bytes < s->shard->broker->options.inflight_bytes_max);
+}
+
 static bool message_expired(const struct message *m, wall_ms_t wall) {
     return m->expires_at != 0 && m->expires_at <= wall;
 }
@@ -330,7 +364,7 @@ static bool session_resend(struct session *s) {
     while (session_may_send(s) && qos_out_must_resend(&s->out)) {
         struct flight *f = qos_out_resend_next(&s->out);
         if (f->message == NULL) {
-            f->message = store_message(broker->store, f->body_lsn);
+            qos_out_body(&s->out, f, store_message(broker->store, f->body_lsn));
             if (f->message == NULL) {
                 return false;
             }
@@ -353,8 +387,8 @@ static void session_send_queued(struct session *s) {
     if (s->connection == NULL || !session_resend(s)) {
         return;
     }
-    while (session_may_send(s) && qos_out_ready(&s->out)) {
-        if (queue_peek(&s->queue, broker->store, s->id, broker->options.window_messages) == NULL) {
+    while (session_may_send(s) && session_may_begin(s)) {
+        if (queue_peek(&s->queue, broker->store, s->id, session_window(s)) == NULL) {
             return;
         }
         struct delivery d = queue_pop(&s->queue);
@@ -392,9 +426,8 @@ void session_pump(struct session *s) {
 
 /* Its memory may be let go of when it is deeper than the window. */
 static void session_note_deep(struct session *s) {
-    if (s->durable && s->queue.head.count + s->queue.tail.count > s->shard->broker->options.window_messages &&
-        !link_linked(&s->deep_link)) {
-        list_push_back(&s->shard->deep, &s->deep_link);
+    if (s->queue.head.count + s->queue.tail.count > session_window(s)) {
+        session_deepen(s);
     }
 }
 
@@ -430,7 +463,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
         queue_push(&s->behind, &d);
         return;
     }
-    if (session_may_send(s) && queue_count(&s->queue) == 0 && qos_out_ready(&s->out)) {
+    if (session_may_send(s) && queue_count(&s->queue) == 0 && session_may_begin(s)) {
         inlet_release(s->inlet, message_bytes(m));
         queue_passed(&s->queue, &d);
         session_begin_flight(s, &d);

@@ -43,6 +43,8 @@ void session_take_retained(struct session *session, const struct delivery *d);
 void session_join_behind(struct session *session);
 /* Drops what has expired at the head of its queue, recorded and counted: it takes no room from others. */
 void session_drop_expired(struct session *session);
+/* So many of its queued messages stay in memory. */
+uint32_t session_window(const struct session *session);
 /* Sends what may be sent: resends first, then the queue. */
 void session_pump(struct session *session);
 /* Resends everything unanswered on the live connection: what R7 forbids, for its mutant. */

@@ -15,7 +15,7 @@
 #include "broker/session.h"
 #include "broker/takeover.h"
 
-enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024, LATE_MAIL_BUSY = 65536 };
+enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024, LATE_MAIL_BUSY = 65536, LET_GO_SLICE = 256 };
 
 void shard_log(const struct shard *shard, enum log_level level, const char *format, ...) {
     const struct broker_outside *outside = &shard->broker->outside;
@@ -83,12 +83,11 @@ static void shard_resume_paused(struct shard *shard) {
 /* What the table has by now is let go of memory. Only records whose mail has arrived everywhere count: the fold is
  * looked at first, then what each shard has sent, then the mail is taken (by the caller, before or after: a later look
  * only sees more). */
-static void shard_let_go(struct shard *shard) {
+static bool shard_let_go_begin(struct shard *shard) {
     const struct broker *broker = shard->broker;
-    struct link *next;
     lsn_t settled = store_folded(broker->store);
-    if (settled == shard->folded || list_empty(&shard->deep) || shard->own.count > 0) {
-        return;
+    if ((settled == shard->folded && !shard->let_go_soon) || list_empty(&shard->deep) || shard->own.count > 0) {
+        return false;
     }
     for (unsigned i = 0; i < broker->shard_count; i++) {
         lsn_t other = atomic_load(&broker->shards[i]->settled);
@@ -98,16 +97,33 @@ static void shard_let_go(struct shard *shard) {
         while (shard_mail(shard, i, SIZE_MAX) > 0) {
         }
     }
-    shard->folded = settled;
-    for (struct link *l = shard->deep.next; l != &shard->deep; l = next) {
-        struct session *session = container_of(l, struct session, deep_link);
-        next = l->next;
-        if (session->bringing != NULL) {
-            continue; /* its queue grows in front of what came since */
+    shard->let_go_soon = false;
+    shard->folded = shard->let_go_settled = settled;
+    for (struct link *l = shard->deep.next; l != &shard->deep; l = l->next) {
+        shard->let_go_left++;
+    }
+    return true;
+}
+
+/* A round over all such sessions, some in each turn. */
+static void shard_let_go(struct shard *shard) {
+    if (shard->let_go_left == 0 && !shard_let_go_begin(shard)) {
+        return;
+    }
+    for (unsigned i = 0; i < LET_GO_SLICE && shard->let_go_left > 0 && !list_empty(&shard->deep); i++) {
+        struct session *s = container_of(list_pop_front(&shard->deep), struct session, deep_link);
+        shard->let_go_left--;
+        if (s->connection == NULL) {
+            qos_out_let_go(&s->out, shard->let_go_settled);
         }
-        if (!queue_let_go(&session->queue, broker->options.window_messages, settled)) {
-            list_remove(&session->deep_link);
+        if (s->bringing != NULL || /* its queue grows in front of what came since */
+            queue_let_go(&s->queue, session_window(s), shard->let_go_settled) ||
+            (s->connection == NULL && s->out.body_bytes > 0)) {
+            list_push_back(&shard->deep, &s->deep_link);
         }
+    }
+    if (list_empty(&shard->deep)) {
+        shard->let_go_left = 0;
     }
 }
 
@@ -319,7 +335,7 @@ struct turn_result shard_turn_end(struct shard *shard) {
                                  .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left,
                                  .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) ||
                                           !list_empty(&shard->starved) || !list_empty(&shard->stalled) ||
-                                          shard->expiring,
+                                          shard->expiring || shard->let_go_left > 0,
                                  .late = shard->late_count > 0};
     shard->in_turn = false;
     shard->wake_set = 0;

@@ -369,7 +369,7 @@ static bool flows_resend(struct client *c) {
     while (send_may(c) && qos_out_must_resend(&s->flows)) {
         struct flight *f = qos_out_resend_next(&s->flows);
         if (f->message == NULL) {
-            f->message = store_message(c->store, f->message_lsn);
+            qos_out_body(&s->flows, f, store_message(c->store, f->message_lsn));
             if (f->message == NULL) {
                 return false;
             }

@@ -32,6 +32,8 @@
     ROW(max_owner_share, COUNT, 1, 100, 50, "percent of that which the clients of one address may have")               \
     ROW(receive_maximum, COUNT, 1, 65535, 256, "QoS 1 and 2 messages in flight from one client")                       \
     ROW(max_inflight_messages, COUNT, 0, 65535, 1024, "QoS 1 and 2 messages in flight to one client; 0: 65,535")       \
+    ROW(max_inflight_bytes, BYTES, 0, 65536 * CONFIG_GIB, 16 * CONFIG_MIB,                                             \
+        "bytes of QoS 1 and 2 messages in flight to one client; 0: no limit")                                          \
     ROW(max_queued_messages, COUNT, 0, 1000000000000, 1000000, "messages that wait in one session; 0: no limit")       \
     ROW(max_queued_bytes, BYTES, 0, 1048576 * CONFIG_GIB, CONFIG_GIB,                                                  \
         "bytes of messages that wait on the disk in one durable session; 0: no limit")                                 \
@@ -138,7 +140,6 @@
     ROW(mount_point, "topic prefixes come later")                                                                      \
     ROW(max_qos, "all of QoS 0, 1 and 2 are always offered")                                                           \
     ROW(max_topic_alias, "the number of topic aliases is fixed")                                                       \
-    ROW(max_inflight_bytes, "see max_inflight_messages and outbox_size")                                               \
     ROW(message_size_limit, "see max_packet_size, which counts the whole packet")                                      \
     ROW(queue_qos0_messages, "QoS 0 messages are not kept for absent clients")                                         \
     ROW(retain_available, "retained messages are always available")                                                    \

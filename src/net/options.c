@@ -37,6 +37,10 @@ struct broker_options options_broker(const struct config *config) {
     o.queue_messages_max = or_most(config->max_queued_messages, without_limit);
     o.queue_bytes_max = or_most(config->max_queued_bytes, without_limit);
     o.queue_memory_max = or_most(config->max_queued_memory, without_limit);
+    o.inflight_bytes_max = or_most(config->max_inflight_bytes, without_limit);
+    if (!config->persistence && o.queue_bytes_max > o.queue_memory_max) {
+        o.queue_bytes_max = o.queue_memory_max; /* there is no disk for them */
+    }
     o.queue_policy = config->queue_refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
     o.stall_ms = (int64_t)config->stall_timeout;
     o.window_messages = (uint32_t)config->queue_window;

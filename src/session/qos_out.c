@@ -15,17 +15,25 @@ void qos_out_init(struct qos_out *out, uint64_t seed, packet_id_t ids_max, enum 
     out->resend_at = &out->published;
 }
 
-static void flight_destroy(struct flight *f) {
+/* The flight has another body, or none. */
+static void flight_body(struct qos_out *out, struct flight *f, struct message *message) {
+    out->body_bytes -= f->message != NULL ? message_bytes(f->message) : 0;
+    out->body_bytes += message != NULL ? message_bytes(message) : 0;
     message_unref(f->message);
+    f->message = message;
+}
+
+static void flight_destroy(struct qos_out *out, struct flight *f) {
+    flight_body(out, f, NULL);
     mem_free(f);
 }
 
 void qos_out_deinit(struct qos_out *out) {
     for (struct link *l; (l = list_pop_front(&out->published)) != NULL;) {
-        flight_destroy(flight_of(l));
+        flight_destroy(out, flight_of(l));
     }
     for (struct link *l; (l = list_pop_front(&out->released)) != NULL;) {
-        flight_destroy(flight_of(l));
+        flight_destroy(out, flight_of(l));
     }
     map64_deinit(&out->by_id);
     qos_out_init(out, out->by_id.seed, out->ids_max, out->mutant);
@@ -92,13 +100,13 @@ packet_id_t qos_out_next_id(const struct qos_out *out, packet_id_t after) {
 
 static struct flight *flight_create(struct qos_out *out, packet_id_t packet_id, const struct flight_parts *parts) {
     struct flight *f = mem_alloc(sizeof *f);
-    *f = (struct flight){.message = parts->message,
-                         .message_lsn = parts->message_lsn,
+    *f = (struct flight){.message_lsn = parts->message_lsn,
                          .body_lsn = parts->body_lsn != 0 ? parts->body_lsn : parts->message_lsn,
                          .target = parts->target,
                          .packet_id = packet_id,
                          .qos = parts->qos,
                          .retain = parts->retain};
+    flight_body(out, f, parts->message);
     struct flight *replaced = map64_put(&out->by_id, packet_id, f);
     must(replaced == NULL || out->mutant == MUTANT_R4);
     out->count++;
@@ -152,6 +160,19 @@ struct flight *qos_out_resend_next(struct qos_out *out) {
     return f;
 }
 
+void qos_out_body(struct qos_out *out, struct flight *f, struct message *message) {
+    flight_body(out, f, message);
+}
+
+void qos_out_let_go(struct qos_out *out, lsn_t folded) {
+    for (struct link *l = out->published.next; l != &out->published; l = l->next) {
+        struct flight *f = flight_of(l);
+        if (f->message_lsn != 0 && f->message_lsn <= folded && f->body_lsn == f->message_lsn) {
+            flight_body(out, f, NULL);
+        }
+    }
+}
+
 struct flight *qos_out_find(const struct qos_out *out, packet_id_t packet_id) {
     return map64_get(&out->by_id, packet_id);
 }
@@ -195,8 +216,7 @@ enum qos_out_answer qos_out_pubrec(struct qos_out *out, packet_id_t packet_id, u
     f->state = FLIGHT_RELEASED;
     f->sent_here = true;
     list_push_back(&out->released, &f->link);
-    message_unref(f->message);
-    f->message = NULL;
+    flight_body(out, f, NULL);
     if (out->mutant == MUTANT_R5_QUOTA) {
         quota_return(out, f);
     }
@@ -222,5 +242,5 @@ void qos_out_end(struct qos_out *out, struct flight *f) {
     }
     out->count--;
     quota_return(out, f);
-    flight_destroy(f);
+    flight_destroy(out, f);
 }

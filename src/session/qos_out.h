@@ -59,6 +59,7 @@ struct qos_out {
     uint16_t quota;        /* PUBLISH packets that may still be sent on this connection */
     uint16_t quota_max;    /* the peer's Receive Maximum */
     uint32_t count;        /* flights */
+    uint64_t body_bytes;   /* of the bodies that flights have in memory */
     uint32_t resend_count; /* published flights that this connection has not sent yet */
     enum mutant mutant;
 };
@@ -113,5 +114,11 @@ enum qos_out_answer qos_out_pubcomp(struct qos_out *out, packet_id_t packet_id, 
 /* Removes and frees a flight, after QOS_OUT_DONE or when it cannot be sent; gives back the quota that it took on this
  * connection. */
 void qos_out_end(struct qos_out *out, struct flight *flight);
+
+/* Gives a flight its body back (takes the reference): it was let go, or is in the store only. */
+void qos_out_body(struct qos_out *out, struct flight *flight, struct message *message);
+/* Lets go of the bodies that the store can give back: those of recorded messages up to `folded`. For a peer who is
+ * away. */
+void qos_out_let_go(struct qos_out *out, lsn_t folded);
 
 struct flight *qos_out_find(const struct qos_out *out, packet_id_t packet_id);

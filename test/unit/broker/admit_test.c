@@ -362,6 +362,136 @@ static void what_is_staged_is_bounded_for_every_packet(void **state) {
     world_close(w);
 }
 
+/* ---- memory follows use ---- */
+
+enum { LARGE_BYTES = 10000 };
+
+static void publish_large(struct peer *p, packet_id_t id) {
+    static char text[LARGE_BYTES + 1];
+    memset(text, 'x', LARGE_BYTES);
+    say_publish(p, &(struct publishing){.qos = 1, .id = id, .topic = "t", .payload = text});
+    turn(p->w);
+    expect(p, "PUBACK");
+}
+
+/* The session of a client id, on the only shard. */
+static struct session *session_of(const struct world *w, const char *id) {
+    return map_bytes_get(&w->broker->shards[0]->by_client, span_str(id));
+}
+
+/* Of who is away, bodies in flight and queued leave memory when the table has them, and come back in order. */
+static void what_an_absent_client_waits_for_leaves_memory(void **state) {
+    (void)state;
+    enum { MESSAGES = 60 };
+    for (unsigned gone_first = 0; gone_first <= 1; gone_first++) {
+        struct world *w = world_new();
+        struct peer to, from;
+        w->at_once = true;
+        w->options.inflight_max = 10;
+        world_open(w, 1);
+        join_from(&to, w, "10.0.0.1:1", "to", true);
+        expect(&to, "CONNACK");
+        subscribed(&to, "t", 1);
+        join_from(&from, w, "10.0.0.2:1", "from", false);
+        expect(&from, "CONNACK");
+        for (packet_id_t id = 1; id <= MESSAGES; id++) {
+            publish_large(&from, id);
+        }
+        const struct session *s = session_of(w, "to");
+        assert_int_equal(s->out.count, 10);
+        assert_true(s->out.body_bytes > 10 * LARGE_BYTES);
+        if (gone_first != 0) { /* whatever comes first: the fold, or the end of the connection */
+            peer_close(&to);
+        }
+        fold_all(w);
+        if (gone_first == 0) {
+            peer_close(&to);
+        }
+        turn(w);
+        assert_int_equal(s->out.body_bytes, 0);
+        assert_in_range(s->queue.head.count + s->queue.tail.count, 1, 16);
+        assert_int_equal(counters(w).queued, MESSAGES);
+        join_from(&to, w, "10.0.0.1:1", "to", true);
+        expect(&to, "CONNACK present");
+        for (unsigned n = 1; n <= MESSAGES; n++) {
+            expect(&to, n <= 10 ? "PUBLISH qos=1 dup id=" : "PUBLISH qos=1 id=");
+            say_ack(&to, PACKET_PUBACK, (packet_id_t)n, 0);
+            turn(w);
+        }
+        expect_silence(&to);
+        assert_int_equal(s->out.body_bytes, 0);
+        assert_int_equal(counters(w).queued, 0);
+        peer_close(&to);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* However many messages a client takes, so many bytes are in flight to it; one of any size always goes. */
+static void bytes_in_flight_are_bounded(void **state) {
+    (void)state;
+    for (unsigned small = 0; small <= 1; small++) {
+        struct world *w = world_new();
+        struct peer to, from;
+        w->at_once = true;
+        w->options.inflight_bytes_max = small != 0 ? 100 : 25000;
+        const unsigned most = small != 0 ? 1 : 3;
+        world_open(w, 1);
+        join_from(&to, w, "10.0.0.1:1", "to", small != 0);
+        expect(&to, "CONNACK");
+        subscribed(&to, "t", 2);
+        join_from(&from, w, "10.0.0.2:1", "from", false);
+        expect(&from, "CONNACK");
+        for (packet_id_t id = 1; id <= 9; id++) {
+            publish_large(&from, id);
+        }
+        const struct session *s = session_of(w, "to");
+        for (packet_id_t id = 1; id <= 9; id++) {
+            assert_int_equal(s->out.count, most < 10U - id ? most : 10U - id);
+            expect(&to, "PUBLISH");
+            say_ack(&to, PACKET_PUBACK, id, 0);
+            turn(w);
+        }
+        expect_silence(&to);
+        assert_int_equal(s->out.body_bytes, 0);
+        peer_close(&to);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* A queue of large messages keeps fewer of them in memory than one of small ones. */
+static void the_window_counts_bytes(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer to, from;
+    w->at_once = true;
+    w->options.inflight_max = 1;
+    world_open(w, 1);
+    join_from(&to, w, "10.0.0.1:1", "to", true);
+    expect(&to, "CONNACK");
+    subscribed(&to, "t", 1);
+    join_from(&from, w, "10.0.0.2:1", "from", false);
+    expect(&from, "CONNACK");
+    for (packet_id_t id = 1; id <= 400; id++) {
+        publish_large(&from, id);
+    }
+    fold_all(w);
+    turn(w);
+    const struct session *s = session_of(w, "to");
+    assert_in_range(s->queue.head.count + s->queue.tail.count, 50, 110); /* a MiB of 4 */
+    for (unsigned n = 1; n <= 400; n++) {
+        expect(&to, "PUBLISH qos=1 id=");
+        say_ack(&to, PACKET_PUBACK, (packet_id_t)n, 0);
+        turn(w);
+        assert_in_range(s->queue.head.count, 0, 200);
+    }
+    expect_silence(&to);
+    peer_close(&to);
+    peer_close(&from);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_that_never_come_back_are_bounded),
@@ -372,6 +502,9 @@ int main(void) {
         cmocka_unit_test(unread_bytes_are_bounded),
         cmocka_unit_test(when_memory_is_short_nothing_new_is_kept),
         cmocka_unit_test(what_is_staged_is_bounded_for_every_packet),
+        cmocka_unit_test(what_an_absent_client_waits_for_leaves_memory),
+        cmocka_unit_test(bytes_in_flight_are_bounded),
+        cmocka_unit_test(the_window_counts_bytes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
