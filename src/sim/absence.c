@@ -94,6 +94,9 @@ void absence_up(struct world *w) {
             a->since = a->stored;
             a->at_start = false;
             a->by_wall = true;
+            if (i < w->client_count) {
+                look(w, (int)i); /* store time begins with the wall clock of this moment */
+            }
         }
     }
 }
