@@ -59,8 +59,10 @@ bool overfull_was_ended(struct shard *shard, struct span client_id) {
     return found;
 }
 
+/* What a publisher has waited before this client came is not its fault. */
 static bool overfull_stalled(const struct session *s, bool waited) {
-    return waited || s->shard->now - s->progress_at >= s->shard->broker->options.stall_ms;
+    const mono_ms_t since = waited ? s->connected_at : s->progress_at;
+    return s->shard->now - since >= s->shard->broker->options.stall_ms;
 }
 
 /* It counts as away from now on; a session that does not outlive its connection ends here. */

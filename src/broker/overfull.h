@@ -8,7 +8,8 @@
  * No PUBLISH is accepted past a full queue: it waits until the session has left the trie. So SESSION_END always stands
  * before the MESSAGE record that no longer has the session as a target, and a crash between the two brings back a
  * session that lacks nothing (QUEUE_END). A client is stalled when it took no byte and acknowledged nothing for
- * stall_ms, or when one publisher has waited for its queue for so long.
+ * stall_ms, or when one publisher has waited for its queue for so long, and it was connected for as long: what was
+ * waited before it came does not count, so one who comes back has stall_ms to make room.
  *
  * Limits: one question to a session at a time, whoever asks; the ids of 1,024 ended sessions are remembered (as
  * hashes), so that their clients can be told why. */

@@ -487,7 +487,7 @@ static void session_resend_pubrels(struct session *s) {
 
 void session_resume(struct session *s, uint16_t receive_maximum) {
     atomic_store_explicit(&s->inlet->away, false, memory_order_relaxed);
-    s->progress_at = s->shard->now;
+    s->progress_at = s->connected_at = s->shard->now;
     qos_out_connected(&s->out, receive_maximum);
     session_resend_pubrels(s);
     session_pump(s);

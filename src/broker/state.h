@@ -110,6 +110,7 @@ struct session {
     uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
     struct link overfull_link; /* in shard.overfull: a publisher of this shard found its queue full */
     mono_ms_t progress_at;     /* when its client last took bytes, acknowledged, or got something to acknowledge */
+    mono_ms_t connected_at;    /* when its client last connected */
     mono_ms_t full_logged_at;  /* when the log said last that its queue is full; 0: never */
 };
 

@@ -164,7 +164,7 @@ static void calm_tick(struct world *w) {
     w->step++;
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
         struct conn *c = &w->conns[i];
-        c->excused = c->excused || w->expect_refusal || (c->used && world_may_be_overfull(w, c->client));
+        c->excused = c->excused || w->expect_refusal || world_may_be_stalled(w, c);
     }
     world_time(w);
     if (w->node.up) {
@@ -350,7 +350,7 @@ void world_calm(struct world *w) {
     w->calm = true;
     for (unsigned i = 0; i < SIM_CONNS_MAX; i++) { /* a publisher may have waited for long */
         struct conn *c = &w->conns[i];
-        c->excused = c->excused || (c->used && world_may_be_overfull(w, c->client));
+        c->excused = c->excused || world_may_be_stalled(w, c);
     }
     w->node.machine.disk.no_space = false;
     w->node.machine.disk.crash_at = 0;

@@ -368,6 +368,10 @@ bool world_may_be_overfull(const struct world *w, int client) {
            oracle_waiting(w, client) + SIM_WANTED_MAX > w->plan->broker.queue_messages_max;
 }
 
+bool world_may_be_stalled(const struct world *w, const struct conn *c) {
+    return c->used && w->now - c->opened_at >= w->plan->broker.stall_ms && world_may_be_overfull(w, c->client);
+}
+
 void world_time(struct world *w) {
     for (unsigned i = 0; i < w->client_count; i++) {
         if (!world_is_real(w, (int)i)) {
@@ -422,7 +426,7 @@ static void pass_time(struct world *w) {
         c->unread_ms = c->used && c->to_broker.len > 0 ? c->unread_ms + ms : 0;
         c->excused = c->excused || c->unread_ms >= w->plan->broker.packet_timeout_ms - 1000 ||
                      (connecting && w->now - c->opened_at >= 4000) || (w->expect_refusal && ms >= 1000) ||
-                     world_may_be_overfull(w, c->client);
+                     world_may_be_stalled(w, c);
     }
     world_time(w);
     if (w->node.up && ms >= 300) {

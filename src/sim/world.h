@@ -100,6 +100,8 @@ static inline bool world_is_connected(const struct world *w, int client) {
 struct conn *world_connect(struct world *w, int client);
 /* Whether the session of a client may have been ended, or its connection closed, because its queue was full. */
 bool world_may_be_overfull(const struct world *w, int client);
+/* Whether this connection may be closed for it: it was there for as long as the broker has to wait for a client. */
+bool world_may_be_stalled(const struct world *w, const struct conn *c);
 /* The clock was moved: sessions may have expired. */
 void world_time(struct world *w);
 /* Does one action, of which `arg` says more: the connection, client or shard. */

@@ -279,6 +279,65 @@ static void who_lets_a_publisher_wait_too_long_is_disconnected(void **state) {
     world_close(w);
 }
 
+/* A client that comes back while a publisher waits has as long as any other: what was waited before does not count. It
+ * goes on where it reads, and where it takes nothing it is closed by its own time. */
+static void who_comes_back_has_its_own_time(void **state) {
+    (void)state;
+    for (unsigned run = 0; run < 8; run++) {
+        const bool refuses = (run & 1) != 0, takes_over = (run & 2) != 0, reads = (run & 4) != 0;
+        struct world *w = world_new();
+        struct peer to, from, again;
+        w->options.queue_messages_max = 1;
+        w->options.inflight_max = 1;
+        w->options.queue_policy = refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
+        w->options.refuse_close_ms = 3600000;
+        w->at_once = true;
+        world_open(w, 1);
+        joined(&to, w, PROTOCOL_5, "to", true);
+        subscribed(&to, "t", 1);
+        joined(&from, w, PROTOCOL_311, "from", true);
+        for (packet_id_t id = 1; id <= 3; id++) {
+            say_publish(&from, &(struct publishing){.qos = 1, .id = id, .topic = "t"});
+            turn(w);
+        }
+        expect(&from, "PUBACK id=1");
+        expect(&from, "PUBACK id=2");
+        for (unsigned i = 0; i < 14; i++) {
+            tick(w, 1000);
+        }
+        if (!takes_over) {
+            peer_close(&to);
+        }
+        join(&again, w, PROTOCOL_5, "to", true);
+        turn(w);
+        expect(&again, "CONNACK present");
+        expect(&again, "PUBLISH");
+        for (unsigned i = 0; i < 14; i++) { /* the publisher has waited for 28 s in the end */
+            tick(w, 1000);
+        }
+        expect_silence(&from);
+        expect_silence(&again);
+        if (reads) {
+            say_ack(&again, PACKET_PUBACK, 1, 0);
+            turn(w);
+            later(w, 10);
+            expect(&from, "PUBACK id=3");
+            expect(&again, "PUBLISH");
+        } else {
+            tick(w, 1000);
+            expect(&again, "DISCONNECT reason=0x97");
+        }
+        assert_int_equal(counters(w).stalled, !reads);
+        assert_int_equal(counters(w).sessions_overfull, !reads && !refuses);
+        if (takes_over) {
+            peer_close(&to);
+        }
+        peer_close(&again);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* With a longer patience for the subscriber the publisher's own runs out first: 0x97, and it goes on. */
 static void a_5_0_publisher_is_refused_in_the_end(void **state) {
     (void)state;
@@ -455,6 +514,7 @@ int main(void) {
         cmocka_unit_test(who_takes_nothing_is_disconnected),
         cmocka_unit_test(who_goes_on_is_not),
         cmocka_unit_test(who_lets_a_publisher_wait_too_long_is_disconnected),
+        cmocka_unit_test(who_comes_back_has_its_own_time),
         cmocka_unit_test(a_5_0_publisher_is_refused_in_the_end),
         cmocka_unit_test(who_fills_its_own_queue_ends_itself),
         cmocka_unit_test(by_policy_the_session_stays),
