@@ -81,7 +81,7 @@ void accounts_judge_begin(struct world *w) {
     for (unsigned i = 0; i < SIM_CONNS_MAX && w->plan->pests; i++) {
         const struct conn *c = &w->conns[i];
         const bool open = c->used && c->broker == BROKER_END_OPEN && !c->closing;
-        half = half || (open && c->half && c->to_broker.len == 0);
+        half = half || (open && !c->cut && c->half && c->to_broker.len == 0); /* a cut may have taken the half */
         unread = unread || (open && c->want_write);
     }
     if (half && w->node.up) {
