@@ -171,7 +171,20 @@ static void *read_all(void *argument) {
     return NULL;
 }
 
-/* Who logs does not wait, and when somebody reads again it is said how much is missing. */
+/* What all of the lines say that tell of missing ones. */
+static size_t lines_told(const char *text) {
+    size_t sum = 0;
+    while ((text = strstr(text, "warning  ")) != NULL) {
+        char *after;
+        text += strlen("warning  ");
+        const size_t count = strtoul(text, &after, 10);
+        sum += strncmp(after, " lines were dropped: ", strlen(" lines were dropped: ")) == 0 ? count : 0;
+    }
+    return sum;
+}
+
+/* Who logs does not wait, and when somebody reads again it is said how much is missing: once, or more often when the
+ * log's thread comes late and takes a part of the lines when some are missing already. */
 static void nobody_waits_for_a_reader_who_sleeps(void **state) {
     (void)state;
     struct written *w = mem_zero(1, sizeof *w);
@@ -185,15 +198,14 @@ static void nobody_waits_for_a_reader_who_sleeps(void **state) {
     assert_int_equal(pthread_create(&reader, NULL, read_all, w), 0);
     log_flush(&p.log, 10000);
     log_say(&p.log, LOG_ERROR, "the last one");
+    log_flush(&p.log, 10000);
     log_close(&p.log);
     pipe_end(&p);
     assert_int_equal(pthread_join(reader, NULL), 0);
     assert_int_equal(close(p.ends[0]), 0);
     size_t lines = lines_of(w->text, "error    line ");
     assert_in_range(lines, 1000, ERRORS_SENT - 1);
-    char told[128];
-    (void)snprintf(told, sizeof told, "warning  %zu lines were dropped: ", ERRORS_SENT - lines);
-    assert_int_equal(lines_of(w->text, told), 1);
+    assert_int_equal(lines_told(w->text), ERRORS_SENT - lines);
     assert_int_equal(lines_of(w->text, "the last one\n"), 1);
     mem_free(w);
 }
