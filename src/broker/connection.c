@@ -38,7 +38,7 @@ struct connection *connection_create(struct shard *shard, const char *peer) {
     c->state = CONNECTION_NEW;
     c->wish = CONN_READ;
     c->peer = mem_copy(peer, strlen(peer));
-    c->opened_at = c->received_at = shard->now;
+    c->opened_at = c->took_at = c->received_at = shard->now;
     c->packet_bytes_max = PACKET_BYTES_MAX;
     list_init(&c->heirs);
     expiry_watch(c);

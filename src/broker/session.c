@@ -12,6 +12,8 @@ enum {
     DROP_SLICE = 4000,      /* expired deliveries at once */
     WINDOW_BYTES = 1 << 20, /* of a queue that is in memory, about */
     WINDOW_AWAY = 16,       /* messages of the queue of a client that is away */
+    READER_MS = 100,        /* a client that took bytes so long ago reads as fast as it can */
+    READER_OUTBOXES = 16,   /* so many times the outbox's bound may wait for it at QoS 0 */
 };
 
 /* ---- life ---- */
@@ -268,13 +270,19 @@ static bool session_send_publish(struct session *s, const struct message *m, con
     return true;
 }
 
-/* False: more than `bytes_max` waits for the client, and the message is dropped. */
+/* What may wait at QoS 0: the outbox's bound, and more of it for a client that reads as fast as it can, so that a burst
+ * comes whole. One that has stopped reading has the bound alone. */
+static uint64_t session_qos0_most(const struct session *s, uint64_t bytes_max) {
+    return s->shard->now - s->connection->took_at <= READER_MS ? bytes_max * READER_OUTBOXES : bytes_max;
+}
+
+/* False: too much waits for the client, and the message is dropped. */
 static bool session_deliver_qos0(struct session *s, const struct message *m, bool retain, uint64_t bytes_max) {
     struct shard *shard = s->shard;
     if (s->connection == NULL || s->connection->too_large) {
         return true;
     }
-    if (outbox_bytes(&s->connection->out) > bytes_max || !admit_output_room(s->connection)) {
+    if (outbox_bytes(&s->connection->out) > session_qos0_most(s, bytes_max) || !admit_output_room(s->connection)) {
         shard->counters.qos0_dropped++;
         return false;
     }

@@ -299,6 +299,9 @@ void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
     must(shard->in_turn && c != NULL);
     outbox_sent(&c->out, bytes);
     admit_output_less(c, false);
+    if (bytes > 0) {
+        c->took_at = shard->now;
+    }
     if (c->session != NULL && bytes > 0) {
         c->session->progress_at = shard->now;
     }

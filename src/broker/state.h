@@ -145,6 +145,7 @@ struct connection {
     size_t output_taken;   /* for `out` */
     bool counted_open;     /* it has taken its place among its owner's connections */
     mono_ms_t opened_at;
+    mono_ms_t took_at;         /* when its socket last took bytes; when it was opened before */
     mono_ms_t received_at;     /* when the last whole packet came; when it was opened before */
     mono_ms_t begun_at;        /* when the first bytes of the packet came that is not whole yet; 0: none */
     mono_ms_t refused_since;   /* since when PAUSE_REFUSED holds */

@@ -36,10 +36,11 @@ def judge_row(t, row):
 
 @case(5)
 def malformed_table(t):
-    """Every row of test/data/malformed.inc that a client can send."""
+    """Every row of test/data/malformed.inc that a client can send, but for too many filters: the codec can refuse them, the
+    broker answers each with a code (more_filters_than_allowed)."""
     wrong = []
     for row in table.malformed():
-        if row.sender == 'CLIENT':
+        if row.sender == 'CLIENT' and row.name != 'subscribe.filters.too-many':
             problem = judge_row(t, row)
             if problem:
                 wrong.append(f'{row.name} ({row.protocol}, {row.statement}): {problem}')

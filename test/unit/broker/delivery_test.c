@@ -407,8 +407,47 @@ static void a_stop_in_the_middle_of_everything(void **state) {
     }
 }
 
+/* ---- bursts at QoS 0 ---- */
+
+/* Publishes `count` messages of some 60 bytes at QoS 0; returns how many of them were dropped. */
+static uint64_t burst(struct peer *from, unsigned count) {
+    static const char payload[] = "fifty bytes or so, that fill an outbox before long";
+    uint64_t before = counters(from->w).qos0_dropped;
+    for (unsigned i = 0; i < count; i++) {
+        say_publish(from, &(struct publishing){.topic = "t", .payload = payload});
+    }
+    turn(from->w);
+    return counters(from->w).qos0_dropped - before;
+}
+
+static void a_burst_comes_whole_to_who_reads(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer from, to;
+    w->at_once = true;
+    w->options.outbox_bytes_max = 1000;
+    world_open(w, 1);
+    joined(&from, w, PROTOCOL_5, "from", false);
+    joined(&to, w, PROTOCOL_311, "to", false);
+    subscribed(&to, "t", 0);
+    assert_int_equal(burst(&from, 200), 0); /* it has taken SUBACK just now: ten times the bound may wait */
+    later(w, 90);
+    peer_read(&to, 100);
+    assert_int_equal(burst(&from, 20), 0);
+    assert_true(burst(&from, 300) > 100); /* that, too, has a bound */
+    later(w, 101);                        /* it has stopped reading: the bound is the outbox's own */
+    assert_int_equal(burst(&from, 5), 5);
+    for (const char *line = hear(&to); line[0] != '\0'; line = hear(&to)) {
+    }
+    assert_int_equal(burst(&from, 200), 0);
+    peer_close(&from);
+    peer_close(&to);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_burst_comes_whole_to_who_reads),
         cmocka_unit_test(qos_is_the_lesser_of_the_two),
         cmocka_unit_test(options_of_a_subscription),
         cmocka_unit_test(nobody_is_told_only_to_5_0),
