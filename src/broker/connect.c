@@ -18,7 +18,7 @@ enum {
 };
 
 unsigned connect_owner(const struct broker *broker, struct span client_id) {
-    return (unsigned)(hash_bytes(client_id, broker->owner_seed) % broker->shard_count);
+    return (unsigned)(hash_bytes(will_client(client_id), broker->owner_seed) % broker->shard_count);
 }
 
 /* 3.1.1's return code for a reason, or 0 when it has none. */

@@ -45,7 +45,7 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
                                   .protocol = s->protocol,
                                   .durable = true,
                                   .expiry_s = s->expiry_s < max_s ? s->expiry_s : max_s};
-    struct shard *shard = broker->shards[connect_owner(broker, s->client_id)];
+    struct shard *shard = broker->shards[connect_owner(broker, s->client_id)]; /* a keeper's is that of its client */
     if (map_bytes_get(&shard->by_client, s->client_id) != NULL || map64_get(&loading->sessions, id) != NULL) {
         load_fail(loading, "a client has two sessions", s->client_id);
     }
@@ -132,6 +132,10 @@ static void load_disconnect(const struct loading *loading) {
     size_t at = 0;
     uint64_t id;
     void *value;
+    while (map64_next(&loading->sessions, &at, &id, &value)) {
+        will_load_kept(value);
+    }
+    at = 0;
     while (map64_next(&loading->sessions, &at, &id, &value)) {
         struct session *session = value;
         if (session->disconnected_at == 0) {

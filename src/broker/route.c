@@ -59,6 +59,17 @@ static void route_overfull(struct route *r, struct inlet *inlet) {
     r->waits = overfull_ask(r->shard, inlet, r->bytes, r->request->waited) || r->waits;
 }
 
+/* Whether it is the origin's client that subscribes [MQTT-3.8.3-3]: a will may come from a session that is not the
+ * client's any more, or from the keeper of it. */
+static bool route_is_local(const struct route *r, const struct inlet *inlet) {
+    const struct session *origin = r->request->origin;
+    if (inlet->session_id == origin->id || !r->request->is_will) {
+        return inlet->session_id == origin->id;
+    }
+    return inlet->shard == r->shard->index && inlet->session != NULL &&
+           span_equal(inlet->session->client_id, will_client(origin->client_id));
+}
+
 /* Decides what one subscription gets; reserves it. */
 static void route_plan(struct route *r, const struct topic_match *match) {
     struct shard *shard = r->shard;
@@ -66,7 +77,7 @@ static void route_plan(struct route *r, const struct topic_match *match) {
     const struct message_parts *parts = &r->request->parts;
     uint8_t qos = (uint8_t)(match->options & SUBSCRIPTION_QOS);
     qos = qos < parts->qos ? qos : parts->qos;
-    if ((match->options & SUBSCRIPTION_NO_LOCAL) != 0 && inlet->session_id == r->request->origin->id) {
+    if ((match->options & SUBSCRIPTION_NO_LOCAL) != 0 && route_is_local(r, inlet)) {
         return;
     }
     if (qos > 0 && !inlet_reserve(inlet, &shard->broker->options, r->bytes)) {

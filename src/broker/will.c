@@ -1,6 +1,7 @@
 #include "broker/will.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "broker/admit.h"
 #include "broker/connect.h"
@@ -8,7 +9,7 @@
 #include "broker/route.h"
 #include "broker/session.h"
 
-enum { RETRY_MS = 1000, KEEPERS_MAX = 10000, KEEPER_ID_BYTES = 64 };
+enum { RETRY_MS = 1000, KEEPERS_MAX = 10000, KEEPER_NUMBER_BYTES = 40 };
 
 /* ---- records ---- */
 
@@ -75,6 +76,12 @@ void will_set(struct session *session, const struct packet_will *will) {
     buf_deinit(&properties);
 }
 
+static void will_unrecord(struct session *session) {
+    struct record record = {.kind = RECORD_WILL_CLEARED, .end = {session->id}};
+    (void)session_stage(session, &record);
+    will_unname(session);
+}
+
 static void will_forget(struct session *session) {
     message_unref(session->will.message);
     session->will = (struct will){.message = NULL};
@@ -84,9 +91,7 @@ void will_clear(struct session *session) {
     if (session->will.message == NULL) {
         return;
     }
-    struct record record = {.kind = RECORD_WILL_CLEARED, .end = {session->id}};
-    (void)session_stage(session, &record);
-    will_unname(session);
+    will_unrecord(session);
     will_forget(session);
 }
 
@@ -133,24 +138,85 @@ bool will_publish(struct session *session) {
     return true;
 }
 
-/* An id that belongs to this shard also at the next start. */
+/* ---- keepers ---- */
+
+/* "\0", the session that the will belonged to, ".", a number, ":", its client: a keeper's client id. The client comes
+ * last, so that No Local knows it [MQTT-3.8.3-3], and the shard that has the client has its keepers. */
+struct span will_client(struct span id) {
+    const uint8_t *colon = id.len > 0 && id.ptr[0] == 0 ? memchr(id.ptr, ':', id.len) : NULL;
+    return colon == NULL ? id : span_of(colon + 1, id.len - (size_t)(colon + 1 - id.ptr));
+}
+
+static session_id_t keeper_origin(const struct session *keeper) {
+    session_id_t origin = 0;
+    for (size_t i = 1; i < keeper->client_id.len; i++) {
+        uint8_t digit = keeper->client_id.ptr[i];
+        if (digit < '0' || digit > '9') {
+            return digit == '.' ? origin : 0;
+        }
+        origin = origin * 10 + (digit - (uint64_t)'0');
+    }
+    return 0;
+}
+
+static struct span keeper_id(const struct session *s, unsigned n, struct buf *out) {
+    char number[KEEPER_NUMBER_BYTES];
+    int length = snprintf(number + 1, sizeof number - 1, "%llu.%u:", (unsigned long long)will_origin(s), n);
+    number[0] = 0;
+    buf_drop_front(out, out->len);
+    buf_bytes(out, span_of(number, (size_t)length + 1));
+    buf_bytes(out, will_client(s->client_id));
+    return buf_span(out);
+}
+
 static struct session *keeper_create(const struct session *s) {
     struct shard *shard = s->shard;
-    char id[KEEPER_ID_BYTES];
+    struct buf id = {NULL, 0, 0};
     struct session_parts parts = {.protocol = s->protocol, .durable = true};
     unsigned n = 0;
     do {
-        int length = snprintf(id + 1, sizeof id - 1, "will %llu.%u", (unsigned long long)will_origin(s), n++);
-        id[0] = 0;
-        parts.client_id = span_of(id, (size_t)length + 1);
-    } while (connect_owner(shard->broker, parts.client_id) != shard->index ||
-             map_bytes_get(&shard->by_client, parts.client_id) != NULL);
+        parts.client_id = keeper_id(s, n++, &id);
+    } while (map_bytes_get(&shard->by_client, parts.client_id) != NULL);
     parts.owner = quota_owner_again(shard->broker->quota, s->owner);
     parts.taken = admit_session_cost(parts.client_id, NULL);
     parts.taken.will_bytes = s->taken.will_bytes;
     parts.taken.kept_bytes += s->taken.will_bytes;
     admit_session_anyway(parts.owner, &parts.taken);
-    return session_create(shard, &parts);
+    struct session *keeper = session_create(shard, &parts);
+    buf_deinit(&id);
+    return keeper;
+}
+
+/* Its record says now that its connection has ended: that the will is its own alone. */
+static void keeper_settle(struct session *keeper) {
+    keeper->disconnected_at = keeper->shard->wall;
+    (void)session_stage_state(keeper);
+}
+
+/* A crash may have come between the keeper's records and the end of the will that was the session's. */
+void will_load_kept(struct session *keeper) {
+    if (!will_keeper(keeper) || keeper->disconnected_at != 0) {
+        return;
+    }
+    struct session *origin = map64_get(&keeper->shard->by_id, keeper_origin(keeper));
+    if (keeper->will.message != NULL && origin != NULL) {
+        will_clear(origin);
+    }
+    keeper_settle(keeper);
+}
+
+/* In this order: the keeper, which is connected as long as it is not settled; its will; the end of what it was before;
+ * that it is settled. The one record that moves the will is the keeper's WILL: see will_load_kept. */
+static void will_move(struct session *from) {
+    struct session *keeper = keeper_create(from);
+    keeper->will = from->will;
+    keeper->will.delay_s = 0;
+    from->will = (struct will){.message = NULL};
+    will_stage(keeper);
+    will_unrecord(from);
+    keeper_settle(keeper);
+    keeper->shard->wills_kept++;
+    expiry_arm(keeper);
 }
 
 void will_leave(struct session *session) {
@@ -164,13 +230,5 @@ void will_leave(struct session *session) {
         will_clear(session);
         return;
     }
-    struct session *keeper = keeper_create(session);
-    keeper->will = session->will;
-    keeper->will.delay_s = 0;
-    session->will = (struct will){.message = NULL};
-    will_stage(keeper);
-    will_unname(session);
-    keeper->disconnected_at = shard->wall;
-    shard->wills_kept++;
-    expiry_arm(keeper);
+    will_move(session);
 }

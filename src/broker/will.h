@@ -3,8 +3,9 @@
  * A will is durable whatever its session is: that of a session which is not durable has a SESSION record of its own
  * (expiry 0, ended with the will), and at the next start it is a session whose connection the stop has ended. A will
  * that finds no room stays due and is tried again each second. When its session ends meanwhile, it goes to a keeper: a
- * session with nothing but a will, whose client id begins with a zero byte, as no client's does. Limits: so many
- * keepers in a shard; beyond it a will is lost, which is logged. */
+ * session with nothing but a will, whose client id begins with a zero byte, as no client's does, and ends with that of
+ * the client. Limits: so many keepers in a shard; beyond it a will is lost, which is logged. A will of a session that
+ * is not durable that comes while the store is full is not recorded: it is published, but not after a crash. */
 #pragma once
 
 #include "broker/state.h"
@@ -21,6 +22,10 @@ void will_leave(struct session *session);
 static inline session_id_t will_origin(const struct session *session) {
     return session->durable ? session->id : session->will_id;
 }
+/* At the start, before anything is published: a will that a crash has left in two places has one. */
+void will_load_kept(struct session *session);
+/* The client of a client id: of a keeper's, whose will it keeps. */
+struct span will_client(struct span client_id);
 /* True for a session that is there for a will alone. */
 static inline bool will_keeper(const struct session *session) {
     return session->client_id.len > 0 && session->client_id.ptr[0] == 0;

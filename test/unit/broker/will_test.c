@@ -246,6 +246,87 @@ static void a_kept_will_survives_the_broker(void **state) {
     world_close(w);
 }
 
+/* The keeper's WILL is what moves it; then it ends where it was; only then does the keeper's record say "settled". */
+static void a_will_is_moved_in_an_order_that_a_crash_may_cut(void **state) {
+    (void)state;
+    for (int durable = 0; durable <= 1; durable++) {
+        struct crowd c =
+            crowd_of((struct connecting){.id = "d", .expiry_s = durable ? 600 : 0, .will = "w", .will_qos = 1});
+        session_id_t from = fake_record_of(&c.w->store, fake_newest(&c.w->store, RECORD_WILL)).will.session_id;
+        peer_close(&c.device);
+        if (durable) {
+            connect_with(&c.device, c.w, (struct connecting){.id = "d", .expiry_s = 600});
+        }
+        lsn_t will = fake_newest(&c.w->store, RECORD_WILL);
+        struct record cleared = fake_record_of(&c.w->store, will + 1);
+        struct record keeper = fake_record_of(&c.w->store, will - 1), settled = fake_record_of(&c.w->store, will + 2);
+        assert_int_equal(keeper.kind, RECORD_SESSION);
+        assert_int_equal(keeper.session.disconnected_at, 0);
+        assert_int_equal(fake_record_of(&c.w->store, will).will.session_id, will - 1);
+        assert_int_equal(cleared.kind, durable ? RECORD_WILL_CLEARED : RECORD_SESSION_END);
+        assert_int_equal(cleared.end.session_id, from);
+        assert_int_equal(settled.kind, RECORD_SESSION);
+        assert_int_equal(settled.session.session_id, will - 1);
+        assert_true(settled.session.disconnected_at != 0);
+        crowd_end(&c);
+    }
+}
+
+/* A crash after the keeper's WILL: in the order in which the store reports it; settled: it has been cleared there. */
+static void load_moved(const struct store_sink *sink, void *user) {
+    const bool *settled = user;
+    struct record_session from = {
+        .client_id = SPAN("d"), .protocol = 5, .expiry_s = SESSION_NEVER_EXPIRES, .disconnected_at = 1};
+    struct record_session keeper = {.client_id = SPAN("\0"
+                                                      "7.0:d"),
+                                    .protocol = 5,
+                                    .disconnected_at = *settled ? 1 : 0};
+    struct record_will will = {.session_id = 7, .parts = {.topic = SPAN("w"), .payload = SPAN("offline")}};
+    sink->session(sink->user, 7, &from);
+    sink->session(sink->user, 9, &keeper);
+    sink->will(sink->user, &will);
+    will.session_id = 9;
+    sink->will(sink->user, &will);
+}
+
+static void a_will_in_two_places_is_published_once(void **state) {
+    (void)state;
+    for (int settled = 0; settled <= 1; settled++) {
+        struct world *w = world_new();
+        bool is_settled = settled;
+        w->at_once = true;
+        w->store.load = load_moved;
+        w->store.load_user = &is_settled;
+        world_open(w, 2);
+        assert_int_equal(fake_count(&w->store, RECORD_WILL_CLEARED), !settled);
+        tick(w, 1000);
+        assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), settled ? 2 : 1); /* else the other is a later one */
+        assert_int_equal(counters(w).sessions, 1);
+        world_close(w);
+    }
+}
+
+/* [MQTT-3.8.3-3] says by the client id whose message is whose. */
+static void a_will_that_was_kept_is_still_its_clients(void **state) {
+    (void)state;
+    for (int no_local = 0; no_local <= 1; no_local++) {
+        struct crowd c = crowd_of((struct connecting){.id = "d", .will = "w", .will_qos = 1});
+        peer_close(&c.device);
+        connect_with(&c.device, c.w, (struct connecting){.id = "d"});
+        say_subscribe_with(&c.device, 1, &(struct packet_filter){.filter = SPAN("w"), .no_local = no_local});
+        turn(c.w);
+        expect(&c.device, "SUBACK");
+        room(&c);
+        tick(c.w, 2000);
+        expect(&c.listens, "PUBLISH qos=1 id=1 topic=\"w\"");
+        if (no_local == 0) {
+            expect(&c.device, "PUBLISH qos=0 topic=\"w\"");
+        }
+        expect_silence(&c.device);
+        crowd_end(&c);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_will_of_any_session_is_durable_before_connack),
@@ -256,6 +337,9 @@ int main(void) {
         cmocka_unit_test(a_will_without_room_waits_for_it),
         cmocka_unit_test(a_will_that_waits_is_not_taken_back),
         cmocka_unit_test(a_kept_will_survives_the_broker),
+        cmocka_unit_test(a_will_is_moved_in_an_order_that_a_crash_may_cut),
+        cmocka_unit_test(a_will_in_two_places_is_published_once),
+        cmocka_unit_test(a_will_that_was_kept_is_still_its_clients),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
