@@ -341,6 +341,25 @@ void world_finish_client(struct world *w, int client) {
     w->calm = false;
 }
 
+/* A will that waits for room is tried again each second, and several may wait for the same queue: as long as one more
+ * has gone, with what kept it, there is hope for the next. */
+static void calm_wills(struct world *w) {
+    if (!w->plan->wills || w->failed) {
+        return;
+    }
+    uint64_t kept = node_counters(w).sessions;
+    for (unsigned vain = 0; vain < 3 && !w->failed; vain++) {
+        while (w->node.up && store_pressure(w->node.machine.store) == STORE_FULL && node_checkpoint(w, true)) {
+        }
+        world_calm_tick(w);
+        settle(w);
+        if (node_counters(w).sessions < kept) {
+            kept = node_counters(w).sessions;
+            vain = 0;
+        }
+    }
+}
+
 void world_calm(struct world *w) {
     if (w->failed) {
         return;
@@ -365,10 +384,7 @@ void world_calm(struct world *w) {
         pests_leave(w);
     }
     settle(w);
-    for (unsigned i = 0; i < 3 && w->plan->wills && !w->failed; i++) { /* what waits for room is tried again */
-        world_calm_tick(w);
-        settle(w);
-    }
+    calm_wills(w);
     if (!w->failed) {
         oracle_judge(w);
     }

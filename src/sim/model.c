@@ -148,9 +148,10 @@ static bool others_under_way(const struct world *w, const struct model *m) {
 }
 
 /* Its will, if it had one, is due now: known to the broker (CONNACK came), not cancelled (no DISCONNECT was written),
- * not delayed, of a session that survives a crash of the broker. */
+ * not delayed, of a session that survives a crash of the broker. A store that is full keeps no more wills of sessions
+ * that are not durable. */
 static void will_due(struct world *w, struct model *m, const struct conn *c) {
-    const bool kept = !m->session_volatile || w->plan->wills;
+    const bool kept = !m->session_volatile || (w->plan->wills && !w->expect_refusal);
     if (m->will_message >= 0 && m->connack_seen && m->will_possible && kept &&
         (!m->plan->five || m->plan->will_delay == 0)) {
         oracle_will_due(w, m->will_message, c->end.step != 0 ? c->end.step : w->step);

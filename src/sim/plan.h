@@ -91,7 +91,7 @@ enum plan_lost { PLAN_LOST_RESEND = 0, PLAN_LOST_DROP, PLAN_LOST_ASK };
     ROW(SETS, 8, "retained sets that do not fit into one frame, and crashes around SUBACK")                            \
     ROW(CLOCKS, 24, "a wall clock that steps by days, while the broker runs and while it is down")                     \
     ROW(BOUNDS, 16, "small bounds, sessions that end when their queues are full, and hostile clients")                 \
-    ROW(WILLS, 0, "wills of all kinds of sessions, connections that end and come back at once")
+    ROW(WILLS, 16, "wills of all kinds of sessions, connections that end and come back at once")
 
 enum plan_world {
     PLAN_WORLD_DRAWN = 0, /* as the seed has it */
