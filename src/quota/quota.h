@@ -88,10 +88,10 @@ struct account *quota_all(struct quota *q);
 /* The account of an owner, made when there is none; `name` is copied. One reference for the caller. */
 struct account *quota_owner(struct quota *q, struct span name);
 /* One more reference to an owner that somebody holds. */
-struct account *quota_owner_again(struct quota *q, struct account *owner);
+struct account *quota_owner_again(struct quota *q, struct account *account);
 /* Gives a reference back; the account goes with the last one. NULL is allowed. */
-void quota_owner_unref(struct quota *q, struct account *owner);
-struct span quota_owner_name(const struct account *owner);
+void quota_owner_unref(struct quota *q, struct account *account);
+struct span quota_owner_name(const struct account *account);
 
 /* Whether anything more of a row may be taken; costs two loads. */
 bool quota_has_room(const struct account *account, enum quota_row row);

@@ -126,7 +126,8 @@ static void publish_retained(struct world *w, int client) {
 static void publish_huge(struct world *w, int client) {
     char topic[HUGE_TOPIC_BYTES];
     memset(topic, '/', sizeof topic);
-    memcpy(topic, "$h", 2);
+    topic[0] = '$';
+    topic[1] = 'h';
     struct mini_packet p = {.type = MINI_PUBLISH,
                             .qos = 1,
                             .id = id_next(w, client),

@@ -83,7 +83,8 @@ static void draw_clocks(struct plan *p, struct prng *r) {
 
 /* Each hostile client has some of the habits. */
 static void draw_pest(struct plan_client *c, struct prng *r) {
-    c->habits = (uint16_t)(prng_below(r, 1U << PEST_HABIT_COUNT) & prng_below(r, 1U << PEST_HABIT_COUNT));
+    uint64_t some = prng_below(r, 1U << PEST_HABIT_COUNT);
+    c->habits = (uint16_t)(some & prng_below(r, 1U << PEST_HABIT_COUNT));
     c->habits = c->habits == 0 ? 1U << PEST_SUBSCRIBES : c->habits;
     c->publishes = c->will = false;
     c->session_expiry = SESSION_NEVER_EXPIRES;

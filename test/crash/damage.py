@@ -34,10 +34,10 @@ def marker(i):
 
 
 def digest(directory):
-    """Of all files but locks, which a start may touch."""
+    """Of all files but locks, which a start may touch, and the socket of `quartet ctl`."""
     out = {}
     for name in sorted(os.listdir(directory)):
-        if 'lock' not in name:
+        if 'lock' not in name and name != 'ctl':
             with open(os.path.join(directory, name), 'rb') as f:
                 out[name] = hashlib.sha256(f.read()).hexdigest()
     return out
