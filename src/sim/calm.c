@@ -446,7 +446,7 @@ void world_fork_check(struct world *w) {
     }
     for (unsigned i = 0; i < copy->client_count; i++) {
         if (world_is_real(copy, (int)i)) {
-            peer_deinit(&copy->peers[i]);
+            peer_deinit(copy, &copy->peers[i]);
         }
     }
     node_deinit(copy);

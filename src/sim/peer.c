@@ -18,9 +18,9 @@ wall_ms_t peer_wall(const struct world *w, const struct peer *p) {
     return w->wall + p->wall_ahead;
 }
 
-static void down(struct peer *p) {
+static void down(struct world *w, struct peer *p) {
     if (p->client != NULL) {
-        spy_died(p);
+        spy_died(w, p);
     }
     client_destroy(p->client);
     p->client = NULL;
@@ -30,8 +30,8 @@ static void down(struct peer *p) {
     p->told = p->told_folded = 0;
 }
 
-void peer_deinit(struct peer *p) {
-    down(p);
+void peer_deinit(struct world *w, struct peer *p) {
+    down(w, p);
     machine_deinit(&p->machine);
 }
 
@@ -104,7 +104,7 @@ bool peer_start(struct world *w, struct peer *p) {
         if (error.kind == ERROR_DAMAGED || error.kind == ERROR_FORMAT) {
             world_fail(w, "start", "c%d refuses its own store: %s", p->index, error.text);
         }
-        down(p);
+        down(w, p);
         if (power) {
             sim_disk_power_cut(&p->machine.disk, SIM_POWER_CHOOSE);
         }
@@ -120,21 +120,21 @@ bool peer_start(struct world *w, struct peer *p) {
 void peer_kill(struct world *w, struct peer *p, const char *why) {
     world_trace(w, "c%d is gone: %s", p->index, why);
     w->counts.kills++;
-    down(p);
+    down(w, p);
     conn_leave(w, p);
 }
 
 void peer_power_cut(struct world *w, struct peer *p, enum sim_power how) {
     world_trace(w, "c%d: the power goes", p->index);
     w->counts.power_cuts++;
-    down(p);
+    down(w, p);
     conn_leave(w, p);
     sim_disk_power_cut(&p->machine.disk, how);
 }
 
 void peer_replace(struct world *w, struct peer *p) {
     world_trace(w, "c%d goes on elsewhere, with an empty store", p->index);
-    down(p);
+    down(w, p);
     if (p->conn >= 0) {
         w->conns[p->conn].excused = true;
     }
@@ -332,7 +332,7 @@ void peer_stop(struct world *w, struct peer *p) {
         }
     }
     if (p->client != NULL) {
-        down(p);
+        down(w, p);
         conn_leave(w, p);
     }
 }
@@ -487,7 +487,7 @@ void peer_judge_rest(struct world *w, struct peer *p) {
 
 void peer_fork(struct world *to, struct peer *p, const struct peer *from, enum sim_power how) {
     p->client = NULL;
-    spy_died(p);
+    spy_died(to, p);
     machine_fork(&p->machine, &from->machine, to->choices, how);
     app_died(&p->app);
     p->dirty = p->stopping = false;

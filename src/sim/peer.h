@@ -32,7 +32,7 @@ struct peer {
 wall_ms_t peer_wall(const struct world *w, const struct peer *p);
 
 void peer_init(struct world *w, struct peer *p, int index, const struct plan_client *plan);
-void peer_deinit(struct peer *p);
+void peer_deinit(struct world *w, struct peer *p);
 /* Starts the process; false when its disk or power fails meanwhile. */
 bool peer_start(struct world *w, struct peer *p);
 void peer_kill(struct world *w, struct peer *p, const char *why);

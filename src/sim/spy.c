@@ -9,6 +9,15 @@
 
 /* ---- connections ---- */
 
+/* Its own expiry interval has passed by its own clock since it knows that the session had a connection; a clock that
+ * was put back says nothing. */
+static bool may_have_expired(const struct world *w, const struct peer *p) {
+    const struct spy_sight *known = &p->spy.sight;
+    const wall_ms_t wall = peer_wall(w, p);
+    return p->plan->five && p->plan->session_expiry != SPY_NEVER &&
+           (wall < known->latest || wall - known->earliest >= (wall_ms_t)p->plan->session_expiry * 1000);
+}
+
 void spy_connected(struct world *w, struct peer *p) {
     struct spy *s = &p->spy;
     s->connack_seen = false;
@@ -22,6 +31,7 @@ void spy_connected(struct world *w, struct peer *p) {
     }
     s->unanswered = 0;
     s->was_unsure = s->sight.unsure;
+    s->sight.doubted = s->kept.doubted = s->sight.doubted || may_have_expired(w, p);
     s->sight.unsure = s->kept.unsure = true; /* recorded before CONNECT leaves */
     s->asked = peer_wall(w, p);
 }
@@ -43,8 +53,12 @@ static wall_ms_t sight_age(const struct peer *p) {
     return quarter > SPY_RECORD_MS ? quarter : SPY_RECORD_MS;
 }
 
-void spy_died(struct peer *p) {
+void spy_died(struct world *w, struct peer *p) {
     struct spy *s = &p->spy;
+    if (s->untold) { /* its disk need not know, and it would trust the session that follows */
+        s->untold = false;
+        spy_session_due(w, p);
+    }
     s->sight = s->kept;
     s->sight.earliest -= sight_age(p);
     s->asked = 0;
@@ -53,8 +67,8 @@ void spy_died(struct peer *p) {
 void spy_replaced(struct world *w, struct peer *p) {
     struct spy *s = &p->spy;
     memset(s->flows, 0, sizeof s->flows);
-    s->sight = s->kept = (struct spy_sight){0, 0, false};
-    s->cleaned = false;
+    s->sight = s->kept = (struct spy_sight){0, 0, false, false};
+    s->cleaned = s->untold = false;
     w->oracle.judged_from[p->index] = w->step;
 }
 
@@ -88,6 +102,7 @@ void spy_given_up(struct spy *s) {
 static void session_new(struct world *w, struct peer *p) {
     struct spy *s = &p->spy;
     s->lost = 0;
+    s->untold = s->session && w->disk_losses_left < w->plan->disk_losses;
     if (s->session && !s->loose && !s->cleaned) {
         world_fail(w, "session", "c%d: its session was forgotten", p->index);
     }
@@ -141,22 +156,13 @@ static void on_connack(struct world *w, struct peer *p, const struct mini_packet
     }
     s->session = s->renewed = true;
     seen(s, true);
-    s->sight.unsure = false;
+    s->sight.unsure = s->sight.doubted = false;
     if (w->conns[p->conn].forgotten || w->absences[p->index].due) { /* and is gone since */
         spy_session_due(w, p);
     }
 }
 
 /* ---- what it knows of its session ---- */
-
-/* Its own expiry interval has passed by its own clock since it knows that the session had a connection; a clock that
- * was put back says nothing. */
-static bool may_have_expired(const struct world *w, const struct peer *p) {
-    const struct spy_sight *known = &p->spy.sight;
-    const wall_ms_t wall = peer_wall(w, p);
-    return p->plan->five && p->plan->session_expiry != SPY_NEVER &&
-           (wall < known->latest || wall - known->earliest >= (wall_ms_t)p->plan->session_expiry * 1000);
-}
 
 /* A clean start throws away what the broker has queued. Nobody asked for that, so it may be only where that session
  * cannot be told from one that a lost CONNACK has announced; then its loss lies within the expiry that was chosen. */
@@ -165,7 +171,7 @@ static void check_clean(struct world *w, struct peer *p) {
     if (!s->session || s->cleaned) {
         return;
     }
-    if (!s->was_unsure || !may_have_expired(w, p)) {
+    if (!s->was_unsure || !(s->sight.doubted || may_have_expired(w, p))) {
         world_fail(w, "clean", "c%d ends its session, which by its own clock %s", p->index,
                    s->was_unsure ? "cannot have expired" : "is the one that it knows");
     } else if (!s->loose) {
@@ -382,7 +388,7 @@ static void out_request(struct world *w, struct peer *p, const struct mini_packe
     must(at < SIM_IDS_MAX);
     struct spy_request *r = &s->requests[at];
     *r = (struct spy_request){.type = k->type, .id = k->id};
-    s->cleaned = false;
+    s->cleaned = s->untold = false; /* that is on its disk before it subscribes */
     for (unsigned i = 0; i < k->filter_count; i++) {
         const int place = place_of(p, k->filters[i]);
         if (place < 0) {
@@ -589,7 +595,8 @@ static unsigned flow_rank(const struct spy *s, const struct spy_flow *f) {
 }
 
 uint64_t spy_digest(const struct spy *s) {
-    uint64_t sum = s->session * 16U + s->loose * 8U + s->connack_seen * 4U + s->cleaned * 2U + s->sight.unsure;
+    uint64_t sum = s->sight.doubted * 64U + s->untold * 32U + s->session * 16U + s->loose * 8U + s->connack_seen * 4U +
+                   s->cleaned * 2U + s->sight.unsure;
     uint32_t resent = 0;
     for (unsigned id = 1; id <= SIM_IDS_MAX; id++) {
         const struct spy_flow *f = &s->flows[id];

@@ -48,7 +48,8 @@ struct spy_request {
  * or later. */
 struct spy_sight {
     wall_ms_t earliest, latest;
-    bool unsure; /* a connection was begun since whose CONNACK has not come: its CONNECT may have left */
+    bool unsure;  /* a connection was begun since whose CONNACK has not come: its CONNECT may have left */
+    bool doubted; /* and then the session may have expired by its clock; no clock may deny that later */
 };
 
 struct spy {
@@ -57,6 +58,7 @@ struct spy {
     bool loose;   /* it has been away for its expiry: the broker may have forgotten it */
     bool cleaned; /* the client has asked for a clean start, and nothing rests on the session that follows */
     bool renewed; /* and has read the CONNACK */
+    bool untold;  /* it has read that the broker has lost its session with its disk, and its own need not know yet */
     struct spy_flow flows[SIM_IDS_MAX + 1];
     struct spy_wanted wanted[SIM_WANTED_MAX];
     uint64_t lost;                /* messages under way when the session was lost: bits */
@@ -85,7 +87,7 @@ void spy_connected(struct world *w, struct peer *p);
 void spy_lost(struct spy *s);
 /* All that it has recorded is on its disk; its process is gone. */
 void spy_recorded(struct spy *s);
-void spy_died(struct peer *p);
+void spy_died(struct world *w, struct peer *p);
 /* Another client that knows nothing goes on with its session. */
 void spy_replaced(struct world *w, struct peer *p);
 /* The application gives up the flows of a lost session. */

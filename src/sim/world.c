@@ -90,7 +90,7 @@ void world_destroy(struct world *w) {
     node_deinit(w);
     for (unsigned i = 0; i < w->client_count; i++) {
         if (world_is_real(w, (int)i)) {
-            peer_deinit(&w->peers[i]);
+            peer_deinit(w, &w->peers[i]);
         }
     }
     mem_free(w);

@@ -154,7 +154,7 @@ static void event_step(struct fixture *f, const char *name, const unsigned *numb
     if (strcmp(name, "lost") == 0) {
         lost(f);
     } else if (strcmp(name, "killed") == 0) {
-        spy_died(f->p);
+        spy_died(f->w, f->p);
         lost(f);
     } else if (strcmp(name, "recorded") == 0) {
         spy_recorded(&f->p->spy);
@@ -162,6 +162,9 @@ static void event_step(struct fixture *f, const char *name, const unsigned *numb
         spy_session_due(f->w, f->p);
     } else if (strcmp(name, "gone") == 0) {
         absence_all_lost(f->w);
+        spy_session_due(f->w, f->p);
+    } else if (strcmp(name, "disk-lost") == 0) { /* while it is away */
+        f->plan.disk_losses = f->w->disk_losses_left + 1;
         spy_session_due(f->w, f->p);
     } else if (strcmp(name, "seconds") == 0) {
         f->w->now += numbers[0] * 1000;
@@ -290,6 +293,12 @@ static const struct {
     {"clean", SURE "lost; > CONNECT; lost; > CONNECT clean"}, /* it cannot have expired */
     {"", SURE "lost; > CONNECT; lost; seconds 40; > CONNECT clean"},
     {"clean", SURE "lost; > CONNECT; lost; seconds 39; > CONNECT clean"},
+    {"", SURE "lost; seconds 41; > CONNECT; lost; back 30; > CONNECT clean"}, /* nor does it deny what it has said */
+    {"clean", SURE "lost; seconds 39; > CONNECT; lost; back 30; > CONNECT clean"},
+    {"clean", SURE "lost; seconds 41; > CONNECT; < CONNACK resumed; lost; > CONNECT; lost; > CONNECT clean"},
+    /* a client that dies before its disk knows that the broker's was lost trusts what follows; later it knows */
+    {"", SURE "lost; disk-lost; > CONNECT; < CONNACK new; killed; > CONNECT; < CONNACK new"},
+    {"session", SURE "lost; disk-lost; > CONNECT; < CONNACK new; > SUBSCRIBE 4; killed; > CONNECT; < CONNACK new"},
     {"", SURE "lost; > CONNECT; lost; back 100; > CONNECT clean"}, /* a clock that was put back says nothing */
     {"clean", SURE "seconds 30; > PINGREQ; < PINGRESP; lost; > CONNECT; lost; seconds 30; > CONNECT clean"},
     {"", SURE "seconds 30; > PINGREQ; < PINGRESP; lost; > CONNECT; lost; seconds 40; > CONNECT clean"},
