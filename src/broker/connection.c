@@ -7,6 +7,7 @@
 #include "broker/expiry.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
+#include "broker/will.h"
 
 struct ack_wait {
     lsn_t after;
@@ -169,6 +170,14 @@ void connection_acks_left(struct connection *c, lsn_t durable) {
 
 /* ---- the end ---- */
 
+/* B10: a client that sees the connection's end after its DISCONNECT may rely on it that its will is not published. */
+static void connection_goodbye(struct connection *c, struct session *session) {
+    if (session->will.message != NULL) {
+        will_clear(session);
+        (void)connection_begin(c, shard_barrier(c->shard, MUTANT_B10_GOODBYE, session->last_lsn));
+    }
+}
+
 static void connection_detach(struct connection *c, uint8_t wish, bool graceful) {
     c->state = CONNECTION_CLOSING;
     c->wish = wish;
@@ -183,6 +192,9 @@ static void connection_detach(struct connection *c, uint8_t wish, bool graceful)
         bring_cancel(session);
         session->connection = NULL;
         session->left = c->handle;
+        if (graceful) {
+            connection_goodbye(c, session);
+        }
         session_disconnected(session, graceful);
     }
     takeover_pass_on(c);

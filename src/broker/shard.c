@@ -323,6 +323,11 @@ size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn) {
     return c != NULL ? outbox_bytes(&c->out) : 0;
 }
 
+bool shard_may_close(const struct shard *shard, struct conn_handle conn) {
+    const struct connection *c = connection_find(shard, conn);
+    return c == NULL || (outbox_bytes(&c->out) == 0 && c->out.gate_last <= shard->durable);
+}
+
 unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *bytes) {
     struct connection *c = connection_find(shard, conn);
     must(shard->in_turn && c != NULL && c->state == CONNECTION_MOVING && c->session == NULL);

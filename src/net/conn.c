@@ -288,7 +288,7 @@ static void conn_settle(struct conn *c) {
         conn_interest(c, conn_wanted(c, wish != CONN_PAUSE));
         return;
     case CONN_CLOSE:
-        if (left == 0) {
+        if (shard_may_close(loop_of(c)->shard, c->handle)) {
             conn_linger(c);
             return;
         }

@@ -27,6 +27,7 @@
     ROW(B9, BROKER, "at a takeover the old connection goes on")                                                        \
     ROW(B10_RETAINED, BROKER, "a retained message is not recorded")                                                    \
     ROW(B10_WILL, BROKER, "a will is not recorded")                                                                    \
+    ROW(B10_GOODBYE, BROKER, "the close after DISCONNECT does not wait for the end of the will (WILL_CLEARED)")        \
     ROW(R1, BOTH, "the DUP flag decides whether a PUBLISH is a repeat")                                                \
     ROW(R2, BROKER, "held packet ids are forgotten after a time")                                                      \
     ROW(R3, BOTH, "after Session Present 0 a session keeps its old ids")                                               \

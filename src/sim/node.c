@@ -331,7 +331,7 @@ static bool conn_service(struct world *w, struct conn *c) {
         c->close_at = w->now + 1000;
         absence_ended(w, c);
     }
-    bool waits = shard_output_bytes(broker_shard(n->broker, c->shard), c->handle) > 0;
+    bool waits = !shard_may_close(broker_shard(n->broker, c->shard), c->handle);
     if (wish == CONN_ABORT || (c->closing && ((all && !waits) || w->now >= c->close_at))) {
         world_trace(w, "broker closes connection %u of c%d", c->serial, c->client);
         conn_closed(w, c);

@@ -327,6 +327,32 @@ static void a_will_that_was_kept_is_still_its_clients(void **state) {
     }
 }
 
+/* B10: the end of the connection is the answer to DISCONNECT. Without a will it has nothing to wait for. */
+static void the_close_after_disconnect_waits_for_the_end_of_the_will(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 8; i++) {
+        bool durable = (i & 1) != 0, will = (i & 2) != 0, graceful = (i & 4) == 0;
+        struct world *w = world_of(1);
+        struct peer p;
+        connect_with(&p, w, (struct connecting){.id = "p", .expiry_s = durable ? 600 : 0, .will = will ? "w" : NULL});
+        say_disconnect(&p, graceful ? 0 : REASON_DISCONNECT_WITH_WILL);
+        turn(w);
+        assert_int_equal(wish(&p), CONN_CLOSE);
+        assert_int_equal(shard_may_close(world_shard(w, 0), p.handle), !(will && graceful));
+        if (will && graceful) {
+            lsn_t end = fake_newest(&w->store, durable ? RECORD_WILL_CLEARED : RECORD_SESSION_END);
+            durable_to(w, end - 1);
+            turn(w);
+            assert_false(shard_may_close(world_shard(w, 0), p.handle));
+            durable_to(w, end);
+            turn(w);
+            assert_true(shard_may_close(world_shard(w, 0), p.handle));
+        }
+        peer_close(&p);
+        world_close(w);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_will_of_any_session_is_durable_before_connack),
@@ -340,6 +366,7 @@ int main(void) {
         cmocka_unit_test(a_will_is_moved_in_an_order_that_a_crash_may_cut),
         cmocka_unit_test(a_will_in_two_places_is_published_once),
         cmocka_unit_test(a_will_that_was_kept_is_still_its_clients),
+        cmocka_unit_test(the_close_after_disconnect_waits_for_the_end_of_the_will),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
