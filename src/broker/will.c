@@ -46,11 +46,13 @@ static void will_stage(struct session *s) {
     }
 }
 
-/* What was recorded only for the will goes with it. */
+/* What was recorded only for the will goes with it. Its client's next CONNACK waits for that: the session that it gets
+ * need not have a record (B10). */
 static void will_unname(struct session *s) {
     if (s->will_id != 0) {
         struct record record = {.kind = RECORD_SESSION_END, .end = {s->will_id}};
         s->last_lsn = store_stage(s->shard->broker->store, &record);
+        s->shard->will_lsn = s->last_lsn;
         s->will_id = 0;
     }
 }

@@ -353,6 +353,30 @@ static void the_close_after_disconnect_waits_for_the_end_of_the_will(void **stat
     }
 }
 
+/* B10: a client that did not wait for that, but connects again, sees it by CONNACK. */
+static void connack_after_disconnect_waits_for_the_end_of_the_will(void **state) {
+    (void)state;
+    for (unsigned i = 0; i < 4; i++) {
+        bool durable = (i & 1) != 0, again = (i & 2) != 0;
+        struct world *w = world_of(1);
+        struct peer p, q;
+        connect_with(&p, w, (struct connecting){.id = "p", .expiry_s = durable ? 600 : 0, .will = "w"});
+        say_disconnect(&p, 0);
+        lsn_t end = fake_newest(&w->store, durable ? RECORD_WILL_CLEARED : RECORD_SESSION_END);
+        peer_open(&q, w, PROTOCOL_5);
+        say_connect(&q, &(struct connecting){.id = "p", .clean = !again});
+        durable_to(w, end - 1);
+        turn(w);
+        expect_silence(&q);
+        durable_to(w, w->store.last);
+        turn(w);
+        expect(&q, "CONNACK");
+        peer_close(&p);
+        peer_close(&q);
+        world_close(w);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_will_of_any_session_is_durable_before_connack),
@@ -367,6 +391,7 @@ int main(void) {
         cmocka_unit_test(a_will_in_two_places_is_published_once),
         cmocka_unit_test(a_will_that_was_kept_is_still_its_clients),
         cmocka_unit_test(the_close_after_disconnect_waits_for_the_end_of_the_will),
+        cmocka_unit_test(connack_after_disconnect_waits_for_the_end_of_the_will),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
