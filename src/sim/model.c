@@ -202,7 +202,7 @@ static void act_disconnect(struct world *w, struct model *m) {
     }
     send(w, m, &p);
     m->bye = (struct model_bye){.said = w->plan->wills && !c->cut && c->broker == BROKER_END_OPEN && !c->closing,
-                                .ends_session = ends,
+                                .ends_session = ends && !others_under_way(w, m),
                                 .will = m->will_message,
                                 .starts = w->node.starts};
     m->will_possible = false;
