@@ -167,6 +167,20 @@ max_segments 256
         return [self.files["quartetd"], "-c", os.path.join(self.directory, "quartetd.conf")]
 
 
+class Before(Quartet):
+    """Another build of quartetd, say of the commit before a change: compare --before."""
+
+    name = "before"
+    title = "quartetd, the build before"
+
+    @classmethod
+    def program(cls, files):
+        return files["before"] if files["before"] and os.access(files["before"], os.X_OK) else None
+
+    def command(self):
+        return [self.files["before"], "-c", os.path.join(self.directory, "quartetd.conf")]
+
+
 class Mosquitto(Broker):
     """In memory, which is the faster of its ways; with its database only where a restart is measured."""
 
@@ -252,4 +266,4 @@ class Sink(Broker):
         return self.files["generator"] + ["--stub", "--port", str(self.port)]
 
 
-ALL = [Quartet, Mosquitto, NatsMqtt, Nats, Sink]
+ALL = [Quartet, Before, Mosquitto, NatsMqtt, Nats, Sink]

@@ -11,6 +11,7 @@ import shutil
 import struct
 import subprocess
 import tempfile
+import time
 
 FS_IOC_SHUTDOWN = 0x8004587D
 NO_LOG_FLUSH = 2
@@ -19,6 +20,7 @@ LOOP_CTL_GET_FREE, LOOP_CONFIGURE, LO_FLAGS_AUTOCLEAR = 0x4C82, 0x4C0A, 4  # Lin
 SYS_CACHESTAT = 451  # the same number everywhere; Linux 6.5
 PAGE = os.sysconf('SC_PAGE_SIZE')
 LIBC = ctypes.CDLL(None, use_errno=True)
+BUSY_SECONDS_MAX = 5
 OWN = False
 
 
@@ -123,8 +125,12 @@ class Disk:
             os.close(fd)
 
     def unmount(self):
-        if LIBC.umount2(self.path.encode(), 0) != 0:
-            raise OSError(f'umount {self.path}: {os.strerror(ctypes.get_errno())}')
+        """The kernel may close the last files of a process that has ended a moment later: that is waited for."""
+        end = time.monotonic() + BUSY_SECONDS_MAX
+        while LIBC.umount2(self.path.encode(), 0) != 0:
+            if ctypes.get_errno() != errno.EBUSY or time.monotonic() > end:
+                raise OSError(f'umount {self.path}: {os.strerror(ctypes.get_errno())}')
+            time.sleep(0.01)
 
     def cut(self):
         """The power is gone. Processes that have files open here must end before power_on(). One whose fdatasync of a
