@@ -42,9 +42,10 @@ static struct mail own_pop(struct mail_queue *q) {
 }
 
 void own_deliver(struct shard *shard, int64_t points) {
+    unsigned at_qos0 = 0;
     for (int64_t rest = shard->points - points; shard->own.count > 0 && shard->points > rest;) {
         struct mail mail = own_pop(&shard->own);
-        shard_spend(shard, 1);
+        shard_spend(shard, mail.qos > 0 || at_qos0++ % OWN_QOS0_PER_POINT == 0);
         route_mail(shard, &mail);
     }
 }

@@ -9,7 +9,11 @@
 
 #include "broker/state.h"
 
-enum { OWN_MAX = 16384 };
+enum {
+    OWN_MAX = 16384,
+    OWN_QOS0_PER_POINT =
+        8, /* a delivery at QoS 0 is an append to an outbox; that many make a point, and one write more */
+};
 
 /* True when a delivery to one of this shard's sessions has to wait. */
 bool own_waits(const struct shard *shard);

@@ -263,7 +263,7 @@ void route_mail(struct shard *shard, struct mail *mail) {
 /* What does not fit into this turn waits for the next, and all that follows it: it is accepted, and in order. */
 static void route_deliver(struct route *r, struct message *m) {
     struct shard *shard = r->shard;
-    shard_spend(shard, r->count);
+    shard_spend(shard, r->request->parts.qos > 0 ? r->count : (r->count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
     for (size_t i = 0; i < r->count; i++) {
         const struct route_target *t = &shard->targets[i];
         if (t->inlet->shard != shard->index) {

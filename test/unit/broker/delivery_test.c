@@ -250,7 +250,7 @@ static void a_large_fan_out_takes_several_turns(void **state) {
             turn_begin(w, 0);
         }
         turn(w);
-        assert_true(turns > RECEIVERS * MESSAGES / 16);
+        assert_true(turns > RECEIVERS * MESSAGES / (qos > 0 ? 16 : 128)); /* a delivery at QoS 0 is an eighth */
         for (unsigned n = 1; n <= MESSAGES; n++) {
             expect(&from, "PUBACK");
         }
