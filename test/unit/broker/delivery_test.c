@@ -225,7 +225,7 @@ static void an_answer_too_large_ends_the_connection(void **state) {
 /* One publish for many of one shard's sessions is delivered over several turns, in order, and others are served. */
 static void a_large_fan_out_takes_several_turns(void **state) {
     (void)state;
-    enum { RECEIVERS = 50, MESSAGES = 5 };
+    enum { RECEIVERS = 200, MESSAGES = 5 };
     for (uint8_t qos = 0; qos <= 1; qos++) {
         struct world *w = world_new();
         struct peer from, to[RECEIVERS];
