@@ -225,6 +225,10 @@ class Trial:
                 return *left, seconds
             time.sleep(.1)
 
+    def only_late(self):
+        """Whether it failed by time alone."""
+        return self.wrong and all(w.startswith(('p99 ', 'a newcomer waited')) for w in self.wrong)
+
     def judge(self, calm, storm, totals, watch):
         most = max(self.a.p99, 2 * calm['p99'])
         self.fault(storm['p99'] > most, f'p99 {storm["p99"]:.0f} ms')
@@ -298,6 +302,10 @@ def main():
     for name in chosen(a):
         trial = Trial(a, name, lines)
         print(trial.run(), flush=True)
+        if a.stage and trial.only_late():  # another stage runs beside this one, on the same two cores
+            print(f'{name} was late, and nothing else: once more', flush=True)
+            trial = Trial(a, name, lines)
+            print(trial.run(), flush=True)
         passed, failed = passed + (not trial.wrong), failed + bool(trial.wrong)
     for name in attacks.ATTACKS if a.stage else ():
         if name not in STAGE:
