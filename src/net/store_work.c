@@ -164,15 +164,21 @@ static bool fold(struct store_work *work, bool all) {
     }
 }
 
-/* All is quiet: what is not needed soon is given back. */
-static void rest(struct store_work *work) {
+/* What is not needed soon is given back; false when the store has failed. */
+static bool give_back(struct store_work *work) {
     enum store_step step;
     do {
         step = store_local_rest_step(work->options.store);
     } while (step == STORE_STEP_MORE);
     if (step == STORE_STEP_FAILED) {
         work->options.failed(work->options.user);
-    } else if (work->options.rests != NULL) {
+    }
+    return step != STORE_STEP_FAILED;
+}
+
+/* All is quiet. */
+static void rest(struct store_work *work) {
+    if (give_back(work) && work->options.rests != NULL) {
         work->options.rests(work->options.user);
     }
 }
@@ -216,8 +222,7 @@ static void *checkpoint_main(void *argument) {
         seen = durable;
     }
     if (!fold(work, true)) {
-        while (store_local_rest_step(work->options.store) == STORE_STEP_MORE) {
-        }
+        (void)give_back(work);
     }
     return NULL;
 }
