@@ -23,7 +23,7 @@ static inline session_id_t will_origin(const struct session *session) {
     return session->durable ? session->id : session->will_id;
 }
 /* At the start, before anything is published: a will that a crash has left in two places has one. */
-void will_load_kept(struct session *session);
+void will_load_kept(struct session *keeper);
 /* The client of a client id: of a keeper's, whose will it keeps. */
 struct span will_client(struct span client_id);
 /* True for a session that is there for a will alone. */
