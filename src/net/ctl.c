@@ -233,6 +233,7 @@ bool ctl_open(struct ctl *ctl, const char *path, struct error *error) {
 void ctl_start(struct ctl *ctl, uv_loop_t *uv, struct loop_shared *shared) {
     ctl->uv = uv;
     ctl->shared = shared;
+    ctl->file.log = shared->log;
     if (ctl->fd < 0) {
         return;
     }

@@ -261,7 +261,9 @@ bool listeners_open_files(struct listeners *l, const struct config *config, stru
             listeners_close(l);
             return false;
         }
-        if (l->sockets[l->socket_count - 1].file.replaced) {
+        struct socket_file *file = &l->sockets[l->socket_count - 1].file;
+        file->log = log;
+        if (file->replaced) {
             log_say(log, LOG_NOTICE, "nobody answered on %s, which a broker had left behind; it was replaced", path);
         }
     }

@@ -65,10 +65,16 @@ static bool take_lock(struct socket_file *f, struct error *error) {
                : cannot_listen(f, failure, error);
 }
 
+static void remove_file(const struct socket_file *f, const char *path) {
+    if (unlink(path) != 0 && errno != ENOENT && f->log != NULL) {
+        log_say(f->log, LOG_WARNING, "%s stays behind: %s", path, strerror(errno));
+    }
+}
+
 static void give_lock(struct socket_file *f) {
     char path[LOCK_PATH_BYTES];
     lock_path(f, path);
-    (void)unlink(path);
+    remove_file(f, path);
     (void)close(f->lock);
     f->path[0] = '\0';
 }
@@ -176,7 +182,7 @@ void socket_file_close(struct socket_file *f) {
     }
     struct stat found;
     if (lstat(f->path, &found) == 0 && found.st_dev == f->device && found.st_ino == f->inode) {
-        (void)unlink(f->path);
+        remove_file(f, f->path);
     }
     give_lock(f);
 }

@@ -15,7 +15,7 @@
 
 #include <sys/types.h>
 
-#include "base/error.h"
+#include "net/log.h"
 
 /* Of `path` in bytes, its end included; what is longer cannot be opened. */
 #define SOCKET_PATH_BYTES 108
@@ -28,12 +28,13 @@ struct socket_file {
     int lock;                     /* descriptor */
     dev_t device;                 /* of the socket: one that another program has put there is not removed */
     ino_t inode;
-    bool replaced; /* a dead broker's was removed */
+    bool replaced;   /* a dead broker's was removed */
+    struct log *log; /* set by who has opened it: hears of a file that cannot be removed; NULL: nobody */
 };
 
 /* Binds a socket to `path`; the descriptor is the caller's, who listens when it can serve, and does not block. -1 with
  * an error. */
 int socket_file_open(struct socket_file *f, const char *path, mode_t mask, struct error *error);
-/* Removes the files; to be called before the socket is closed, so that nobody takes it for a dead one's. Zeroed or
- * closed: nothing happens. */
+/* Removes the files, or logs that one stays behind, which the next broker removes. To be called before the socket is
+ * closed, so that nobody takes it for a dead one's. Zeroed or closed: nothing happens. */
 void socket_file_close(struct socket_file *f);

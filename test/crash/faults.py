@@ -172,6 +172,8 @@ class Faults:
             out.hit, out.injected = True, 1
             if run.deaths or self.concerns_store(point, tracer.text()):
                 problems += self.judge_error(point, run.deaths)
+            elif point.syscall.startswith('unlink') and MESSAGES[point.kind] not in broker.log():
+                problems.append(f'the log does not say that a file stays behind:\n{broker.log()}')
         if not any('does not start' in p for p in problems):
             problems += run.verify()
         return self.finish(out, problems, broker, run)
@@ -188,10 +190,11 @@ class Faults:
 
     @staticmethod
     def concerns_store(point, text):
-        """An open that failed is the store's when it names one of its files; the C library opens others, such as
-        /proc/sys/vm/overcommit_memory, and may do without them."""
+        """An open or a removal that failed is the store's when it names one of its files; the C library opens others,
+        such as /proc/sys/vm/overcommit_memory, and may do without them."""
         failed = [line for line in text.splitlines() if 'INJECTED' in line]
-        return point.syscall != 'openat' or any(name in line for line in failed for name in ('journal-', 'table.mdb'))
+        return point.syscall not in ('openat', 'unlink', 'unlinkat') or \
+            any(name in line for line in failed for name in ('journal-', 'table.mdb'))
 
     @staticmethod
     def judge_error(point, deaths):
