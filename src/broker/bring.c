@@ -83,13 +83,21 @@ static bool bring_enter_next(struct bringing *b) {
 
 /* ---- retained messages ---- */
 
+enum {
+    READ_BYTES_MAX = 256 * 1024, /* of bodies, under one lock; and one message more */
+    READ_BYTES_PER_POINT = 4096,
+};
+
 /* What one look at the index gives. */
 struct look {
     struct bringing *b;
     const struct bring_filter *filter;
     struct record_retained_item items[WORK_SLICE_POINTS];
     uint32_t item_count;
-    size_t begin; /* of b->found, what this look has added */
+    size_t begin;      /* of b->found, what this look has added */
+    size_t read_bytes; /* of bodies, from the table */
+    struct message *read[WORK_SLICE_POINTS];
+    uint32_t read_count;
     bool crowded;
 };
 
@@ -106,14 +114,40 @@ static bool bring_has_room(const struct bringing *b, size_t bytes, uint8_t qos) 
     return messages == 0 || (messages < options->queue_messages_max / 2 && sum <= options->queue_bytes_max / 2);
 }
 
-static void look_take(struct look *look, struct message *m, uint8_t qos) {
+/* The whole message: only the table may have its body, which it keeps as long as the index has the message. One
+ * reference; NULL when the store has failed. */
+static struct message *look_whole(struct look *look, struct message *m) {
+    if (!m->shell) {
+        return message_ref(m);
+    }
+    struct message *whole = store_message(look->b->session->shard->broker->store, m->lsn);
+    if (whole != NULL) {
+        look->read[look->read_count++] = whole;
+        look->read_bytes += message_bytes(whole);
+        (void)message_ref(whole);
+    }
+    return whole;
+}
+
+/* What was read stays in the index for those who ask next; not during the walk. */
+static void look_keep_read(struct look *look) {
+    for (uint32_t i = 0; i < look->read_count; i++) {
+        retained_keep(look->b->session->shard->broker, look->read[i]);
+    }
+}
+
+static void look_take(struct look *look, struct message *found, uint8_t qos) {
     struct bringing *b = look->b;
+    struct message *m = look_whole(look, found);
+    if (m == NULL) {
+        return;
+    }
     if (b->found_count == b->found_capacity) {
         b->found_capacity = b->found_capacity > 0 ? b->found_capacity * 2 : 16;
         b->found = mem_resize(b->found, b->found_capacity * sizeof *b->found);
     }
     struct delivery *d = &b->found[b->found_count++];
-    *d = (struct delivery){.message = message_ref(m), .qos = qos, .retain = true};
+    *d = (struct delivery){.message = m, .qos = qos, .retain = true};
     if (qos == 0) {
         b->found_bytes += message_bytes(m);
         return;
@@ -135,7 +169,7 @@ static bool look_at(void *user, void *value) {
     if (m->lsn > look->filter->until || !retained_fresh(m, shard->wall)) {
         return true;
     }
-    if (look->b->found_count - look->begin == work_slice_points(shard)) {
+    if (look->b->found_count - look->begin == work_slice_points(shard) || look->read_bytes > READ_BYTES_MAX) {
         return false;
     }
     look->crowded = !bring_has_room(look->b, message_bytes(m), qos);
@@ -197,9 +231,10 @@ static enum bring_state bring_look(struct bringing *b) {
     lock_take(&broker->lock);
     size_t points = topic_retained_walk(broker->retained, &b->cursor, work_slice_points(shard), look_at, &look);
     look_record(&look);
+    look_keep_read(&look);
     b->index += look.item_count;
     lock_give(&broker->lock);
-    shard_spend(shard, 1 + points / 4 + 2 * (b->found_count - look.begin));
+    shard_spend(shard, 1 + points / 4 + 2 * (b->found_count - look.begin) + look.read_bytes / READ_BYTES_PER_POINT);
     if (b->cursor.ended) {
         bring_filter_done(b);
     }

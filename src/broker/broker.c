@@ -40,6 +40,7 @@ struct broker_options broker_options_default(void) {
         .owner_share = 50,
         .subscriptions_max = 10000,
         .allow_zero_length_client_id = true,
+        .retained_body_bytes = 1024,
         .turn_points = 4096,
         .log_level = LOG_INFO,
         .packet_ids_max = UINT16_MAX,
@@ -124,7 +125,8 @@ struct broker *broker_create(const struct broker_options *options, const struct 
     broker->owner_seed = broker_random(broker);
     broker->trie = topic_trie_create(broker_random(broker), outside->reclaim, outside->user);
     broker->retained = topic_retained_create(broker_random(broker));
-    broker->retained_dues = map64_of(broker_random(broker));
+    broker->retained_notes = map64_of(broker_random(broker));
+    list_init(&broker->retained_large);
     atomic_init(&broker->retained_next, INT64_MAX);
     broker->shard_count = shards;
     broker->rings = mem_zero((size_t)shards * shards, sizeof *broker->rings);

@@ -124,7 +124,7 @@ static void load_will(void *user, const struct record_will *w) {
 static void load_retained(void *user, struct message *m) {
     struct loading *loading = user;
     loading->broker->retained_lsn = m->lsn > loading->broker->retained_lsn ? m->lsn : loading->broker->retained_lsn;
-    retained_set(loading->broker, message_topic(m), m);
+    retained_load(loading->broker, m);
 }
 
 /* Sessions that were connected when the broker stopped: their connection has ended now. The others go on being away. */

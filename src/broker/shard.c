@@ -11,6 +11,7 @@
 #include "broker/overfull.h"
 #include "broker/own.h"
 #include "broker/publish.h"
+#include "broker/retained.h"
 #include "broker/route.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
@@ -183,6 +184,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
         shard->pressure = STORE_BUSY;
     }
     shard_let_go(shard);
+    retained_let_go(shard);
     work_run(shard);
     shard->input_left = false;
     (void)overfull_work(shard);
@@ -343,7 +345,7 @@ struct turn_result shard_turn_end(struct shard *shard) {
                                  .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left,
                                  .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) ||
                                           !list_empty(&shard->starved) || !list_empty(&shard->stalled) ||
-                                          shard->expiring || shard->let_go_left > 0,
+                                          shard->expiring || shard->let_go_left > 0 || shard->retained_left > 0,
                                  .late = shard->late_count > 0};
     shard->in_turn = false;
     shard->wake_set = 0;

@@ -241,6 +241,9 @@ struct shard {
     size_t let_go_left;    /* of `deep`, how many this round has not looked at yet */
     lsn_t let_go_settled;  /* what this round lets go */
     lsn_t folded;          /* as last looked at */
+    size_t retained_left;  /* of the large retained messages, how many this round has not looked at yet */
+    lsn_t retained_folded; /* what this round lets go */
+    mono_ms_t retained_at; /* when it began */
     _Atomic lsn_t settled; /* mail for all records that this shard staged up to here has been sent */
     uint64_t wake_set;
     struct mail *late; /* mail that found a ring full, in order */
@@ -271,10 +274,12 @@ struct broker {
     struct topic_retained *retained;
     _Atomic lsn_t overfull_lsn;    /* of the last SESSION_END of a session whose queue was full */
     struct heap retained_due;      /* deadlines of retained messages */
-    struct map64 retained_dues;    /* the message -> its deadline */
     _Atomic int64_t retained_next; /* the first of them; INT64_MAX: none. Read without the lock */
-    lsn_t cleared_lsn;             /* of the last record that cleared a retained message; under the lock */
-    lsn_t retained_lsn;            /* of the last record that set one; under the lock */
+    struct link retained_large;    /* large retained messages whose body is in memory */
+    _Atomic size_t retained_large_count;
+    struct map64 retained_notes; /* the message -> its deadline, and its place among the large ones */
+    lsn_t cleared_lsn;           /* of the last record that cleared a retained message; under the lock */
+    lsn_t retained_lsn;          /* of the last record that set one; under the lock */
     unsigned shard_count;
     struct shard *shards[SHARDS_MAX];
     struct ring *rings; /* [from * shard_count + to] */

@@ -9,6 +9,7 @@ struct message *message_create(const struct message_parts *parts) {
     atomic_init(&m->references, 1);
     m->qos = parts->qos;
     m->retain = parts->retain;
+    m->shell = false;
     m->topic_bytes = (uint16_t)parts->topic.len;
     m->properties_bytes = (uint32_t)parts->properties.len;
     m->payload_bytes = (uint32_t)parts->payload.len;
@@ -23,6 +24,25 @@ struct message *message_create(const struct message_parts *parts) {
         }
     }
     return m;
+}
+
+struct message *message_shell(const struct message *m) {
+    struct message *shell = mem_alloc(sizeof *shell + m->topic_bytes);
+    atomic_init(&shell->references, 1);
+    shell->qos = m->qos;
+    shell->retain = m->retain;
+    shell->shell = true;
+    shell->topic_bytes = m->topic_bytes;
+    shell->properties_bytes = m->properties_bytes;
+    shell->payload_bytes = m->payload_bytes;
+    shell->lsn = m->lsn;
+    shell->expires_at = m->expires_at;
+    memcpy(shell->bytes, m->bytes, m->topic_bytes);
+    return shell;
+}
+
+bool message_is_alone(const struct message *m) {
+    return atomic_load_explicit(&m->references, memory_order_acquire) == 1;
 }
 
 struct message *message_ref(struct message *m) {

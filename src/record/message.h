@@ -3,13 +3,15 @@
 
 #include <stdatomic.h>
 
+#include "base/must.h"
 #include "base/span.h"
 #include "base/types.h"
 
 struct message {
     _Atomic uint32_t references;
-    uint8_t qos; /* as published */
-    bool retain; /* the RETAIN flag as published */
+    uint8_t qos;     /* as published */
+    bool retain : 1; /* the RETAIN flag as published */
+    bool shell : 1;  /* only the topic is in memory; the sizes are those of the whole, which the table has by its lsn */
     uint16_t topic_bytes;
     uint32_t properties_bytes; /* encoded 5.0 properties that travel with the message */
     uint32_t payload_bytes;
@@ -30,7 +32,11 @@ struct message_parts {
 
 /* Returns a message with one reference. */
 struct message *message_create(const struct message_parts *parts);
+/* The shell of a message: the same lsn, flags, sizes and topic, without properties and payload. One reference. */
+struct message *message_shell(const struct message *m);
 struct message *message_ref(struct message *m);
+/* True when nobody else has a reference; stays so while the caller keeps others from its own. */
+bool message_is_alone(const struct message *m);
 /* Gives one reference back; the last one frees it. NULL is allowed. */
 void message_unref(struct message *m);
 
@@ -38,9 +44,11 @@ static inline struct span message_topic(const struct message *m) {
     return span_of(m->bytes, m->topic_bytes);
 }
 static inline struct span message_properties(const struct message *m) {
+    must(!m->shell);
     return span_of(m->bytes + m->topic_bytes, m->properties_bytes);
 }
 static inline struct span message_payload(const struct message *m) {
+    must(!m->shell);
     return span_of(m->bytes + m->topic_bytes + m->properties_bytes, m->payload_bytes);
 }
 /* What it costs a queue: the bytes of body and bookkeeping. */

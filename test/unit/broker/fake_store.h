@@ -39,6 +39,7 @@ struct fake_store {
     enum store_pressure pressure;
     void (*load)(const struct store_sink *sink, void *user);
     void *load_user;
+    unsigned reads; /* of message() */
 };
 
 static inline struct fake_store *fake_of(struct store *store) {
@@ -114,7 +115,12 @@ static inline bool fake_load(struct store *store, const struct store_sink *sink,
 
 static inline struct message *fake_message(struct store *store, lsn_t lsn) {
     assert_true(lsn <= store_folded(store) && fake_of(store)->records[lsn].message != NULL);
-    return message_ref(fake_of(store)->records[lsn].message);
+    const struct message *m = fake_of(store)->records[lsn].message;
+    fake_of(store)->reads++;
+    struct message *read = message_create(&(struct message_parts){m->qos, m->retain, m->expires_at, message_topic(m),
+                                                                  message_properties(m), message_payload(m)});
+    read->lsn = lsn;
+    return read;
 }
 
 static inline size_t fake_queue_read(struct store *store, session_id_t session, lsn_t after_lsn, uint32_t after_target,
