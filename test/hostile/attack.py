@@ -5,7 +5,8 @@ own, from addresses that the well-behaved do not have, with a priority below the
 
     build(ground)     makes its packets; nothing is sent yet
     run(ground)       the attack itself, until ground.on() is false
-    repair(ground)    what an operator does afterwards: ends its sessions, clears its retained messages
+
+What it leaves behind, sessions and retained messages, an operator ends and clears afterwards with `quartet ctl`.
 
 An attack never fails by what the broker does to it: to be refused, slowed and thrown out is what it deserves."""
 
@@ -36,18 +37,12 @@ class Attack:
     deaf_log = False   # nobody reads what the broker logs
     seconds = 6.0      # of the attack
     short = 2.5        # the same in the short form
-    sessions = ()      # client ids that it leaves behind
-    retained = ()      # topics that it leaves behind
 
     def build(self, ground):
         pass
 
     def run(self, ground):
         raise NotImplementedError
-
-    def repair(self, ground):
-        ground.end_sessions(self.sessions)
-        ground.clear_retained(self.retained)
 
 
 class Ground:
@@ -161,33 +156,6 @@ class Ground:
                 if not data:
                     with contextlib.suppress(OSError):
                         self.sink.unregister(fd)
-
-    def leave(self):
-        """Every connection ends as when a process dies."""
-        for sock in self.lines:
-            sock.close()
-        self.lines = []
-
-    # ---- what an operator does ----
-
-    def end_sessions(self, names):
-        for name in names:
-            sock = self.open(keep=False)
-            if sock is None:
-                continue
-            self.say(sock, codec.connect(name, 4, clean=True) + codec.disconnect(), patience=5)
-            while self.hear(sock, 5):
-                pass
-            sock.close()
-
-    def clear_retained(self, topics):
-        topics = list(topics)
-        sock = self.enter('operator') if topics else None
-        for i in range(0, len(topics), 500):
-            part = topics[i:i + 500]
-            self.say(sock, *(codec.publish(t, b'', 0, level=4, retain=True) for t in part), codec.PING, patience=20)
-            if self.hear(sock, 20) is None:
-                sock = self.enter('operator')
 
 
 def many(prefix, count):

@@ -89,17 +89,13 @@ class session_flood(Attack):
                 ground.count('not_let_in')
             sock.close()
 
-    def repair(self, ground):
-        """Nobody knows their ids: the operator's words end them, or their expiry."""
-
 
 @attack
 class client_id_flood(Attack):
     """Durable sessions with client ids of 15,000 bytes, each another one."""
 
     def build(self, ground):
-        self.names = [f'{i:06d}' + 'x' * 15000 for i in range(6000)]
-        self.packets = [codec.connect(name, 4, clean=False) for name in self.names]
+        self.packets = [codec.connect(f'{i:06d}' + 'x' * 15000, 4, clean=False) for i in range(6000)]
 
     def run(self, ground):
         for packet in self.packets:
@@ -110,10 +106,6 @@ class client_id_flood(Attack):
                 ground.count('sessions')
             if sock:
                 sock.close()
-
-    @property
-    def sessions(self):
-        return [f'{i:06d}' + 'x' * 15000 for i in range(6000)]
 
 
 @attack
@@ -140,8 +132,6 @@ class takeover_storm(Attack):
         for sock in held:
             sock.close()
 
-    sessions = names
-
 
 @attack
 class wills_flood(Attack):
@@ -157,8 +147,6 @@ class wills_flood(Attack):
                 ground.count('wills')
             if sock:
                 sock.close()
-
-    retained = topics
 
 
 @attack
@@ -177,8 +165,6 @@ class delayed_wills(Attack):
                 ground.count('wills')
             if sock:
                 sock.close()
-
-    sessions = names
 
 
 @attack
@@ -211,6 +197,24 @@ class giant_connects(Attack):
             n = ground.notes.get('connects', 0)
             if ground.say(sock, self.packet if n % 2 else self.refused):
                 ground.hear(sock)
+                ground.count('connects')
+            if sock:
+                sock.close()
+
+
+@attack
+class small_clients(Attack):
+    """Clients that take packets of 12 bytes at most, so that neither CONNACK nor SUBACK nor what comes fits."""
+
+    def run(self, ground):
+        hello = codec.connect('', 5, clean=True, props={'maximum_packet_size': 12})
+        named = codec.connect('small', 5, clean=True, props={'maximum_packet_size': 12})
+        rest = codec.subscribe(1, [(f'small/{i}', 1) for i in range(200)], 5)
+        while ground.on():
+            sock = ground.open(limit=1, keep=False)
+            n = ground.notes.get('connects', 0)
+            if ground.say(sock, named if n % 2 else hello, rest, codec.publish('small/0', bytes(100), 1, 1, 5)):
+                ground.hear(sock, .2)
                 ground.count('connects')
             if sock:
                 sock.close()

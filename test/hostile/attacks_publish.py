@@ -25,8 +25,6 @@ class retained_flood(Attack):
             ground.count('messages')
         ground.rest()
 
-    retained = topics
-
 
 @attack
 class topic_flood(Attack):
@@ -47,8 +45,6 @@ class topic_flood(Attack):
                 ground.count('messages', 1000)
         ground.rest()
 
-    retained = topics
-
 
 @attack
 class deep_topics(Attack):
@@ -67,8 +63,6 @@ class deep_topics(Attack):
             ground.count('messages', 200)
         ground.rest()
 
-    retained = topics
-
 
 @attack
 class publish_flood(Attack):
@@ -86,8 +80,6 @@ class publish_flood(Attack):
 @attack
 class durable_flood(Attack):
     """Twenty clients publish 50 KB messages at QoS 1 without waiting, to a durable subscriber of their own who reads."""
-    sessions = ['torrent']
-
     def run(self, ground):
         sub = ground.enter('torrent', clean=False)
         ground.say(sub, codec.subscribe(1, [('torrent/#', 0)], 4))
@@ -146,6 +138,49 @@ class wrong_acks(Attack):
 
 
 @attack
+class largest_publishes(Attack):
+    """PUBLISH packets as large as they may be, 3.1.1, to 5.0 subscribers who take less, and with a property more cannot."""
+
+    def build(self, ground):
+        room = (1 << 20) - 1 - len('large/x') - 4
+        self.packet = codec.publish('large/x', bytes(room), level=4)
+
+    def run(self, ground):
+        socks = [ground.enter(name, 5, props={'maximum_packet_size': limit})
+                 for name, limit in (('takes-100', 100), ('takes-much', 1 << 20), ('takes-all', 1 << 28))]
+        for sock in socks:
+            ground.say(sock, codec.subscribe(1, [('large/#', 2)], 5, props={'subscription_id': 268435455}))
+        source = ground.enter('large-source')
+        ground.drain(source, *socks)
+        while ground.on() and ground.say(source, self.packet):
+            ground.count('messages')
+        ground.rest()
+
+
+@attack
+class full_store(Attack):
+    """Absent sessions of sixteen addresses are sent 60 KB messages, each its own, until the store takes no more."""
+    seconds = 15.0
+    short = 8.0
+
+    def run(self, ground):
+        names = many('hoard', 160)
+        for i, name in enumerate(names):
+            sock = ground.enter(name, 5, f'127.0.3.{1 + i % 16}', clean=False, props={'session_expiry': FOR_EVER})
+            ground.say(sock, codec.subscribe(1, [(f'hoard/{name}', 1)], 5))
+            if ground.hear(sock):
+                sock.close()
+        sources = [ground.enter(f'hoarder{i}', 4, f'127.0.3.{1 + i}') for i in range(16)]
+        ground.drain(*sources)
+        body, i = bytes(60000), 0
+        while ground.on():
+            packet = codec.publish(f'hoard/{names[i % len(names)]}', body, 1, 1 + i % 60000, 4)
+            if ground.say(sources[i % 16], packet, patience=.05):
+                ground.count('messages')
+            i += 1
+
+
+@attack
 class user_properties(Attack):
     """PUBLISH packets with as many and as large user properties as fit, retained, and to a subscriber of their own."""
     topics = many('props/', 2000)
@@ -168,8 +203,6 @@ class user_properties(Attack):
             ground.say(sock, self.too_many, patience=.5)
             if sock:
                 sock.close()
-
-    retained = topics[:20]
 
 
 @attack
@@ -252,15 +285,11 @@ class colliding_keys(Attack):
             ground.count('messages', len(packets))
             i += 500
 
-    def repair(self, ground):
-        ground.clear_retained(self.topics)
-
 
 @attack
 class everybody_a_little(Attack):
     """A hundred addresses, each with some retained messages, a queue of an absent session, and half a packet."""
     sessions = many('little', 100)
-    retained = [f'little/{i}/{k}' for i in range(100) for k in range(40)]
     seconds = 10.0
     short = 5.0
 

@@ -94,7 +94,6 @@ class filters_times_retained(Attack):
 class all_retained(Attack):
     """Subscribes to `#` over 50,000 retained messages, again and again, at QoS 1 and durable."""
     retained = many('much/', 50000)
-    sessions = ['much']
     seconds = 8.0
 
     def run(self, ground):
@@ -304,7 +303,6 @@ def fill(ground, body):
 @attack
 class absent_subscriber(Attack):
     """One durable session subscribes to `#`, goes away, and its queue is filled by its owner to the brim."""
-    sessions = ['absent']
     seconds = 20.0
     short = 8.0
     body = b'0123456789'
@@ -327,7 +325,6 @@ class absent_subscriber_of_much(absent_subscriber):
 @attack
 class stalled_subscriber(Attack):
     """A subscriber to `#` stays connected, reads and acknowledges nothing, and its owner fills its queue."""
-    sessions = ['stalled']
     seconds = 20.0
     short = 8.0
 
