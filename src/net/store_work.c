@@ -14,6 +14,8 @@
 #define LOOK_MS 1000           /* how often the checkpoint thread looks whether all is quiet */
 #define QUIET_FOLDS 3          /* so many looks without a new record: fold everything */
 #define QUIET_RESTS 4          /* and what that has freed can be given back */
+#define CALM_MS 20000          /* a broker that is never quiet: when so long little was written, the same is done */
+#define CALM_SHARE 4           /* little: a quarter of a segment */
 #define LAST_TRIES 5           /* of a commit that finds no space at the end */
 
 struct store_work {
@@ -27,6 +29,8 @@ struct store_work {
     _Atomic bool checkpoint_idle; /* the checkpoint thread sleeps until it is rung */
     uint64_t told_bytes;          /* commit thread: journal bytes when the checkpoint thread was last rung */
     bool said_full;               /* checkpoint thread: it has warned of a full store */
+    int64_t calm_at;              /* checkpoint thread: when it last looked how much was written, */
+    uint64_t calm_bytes;          /* and how much that was */
     uint64_t told_files;          /* commit thread: files made when it was last rung for one */
 };
 
@@ -204,17 +208,41 @@ static void say_full(struct store_work *work, bool full) {
     work->said_full = full;
 }
 
+static int64_t now_ms(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+/* Now and then: little was written for a while. Then the space of a flood that is over is given back although somebody
+ * goes on. */
+static bool is_calm(struct store_work *work) {
+    int64_t now = now_ms();
+    if (now - work->calm_at < (work->options.calm_ms != 0 ? work->options.calm_ms : CALM_MS)) {
+        return false;
+    }
+    uint64_t bytes = store_local_written_bytes(work->options.store);
+    bool calm = bytes - work->calm_bytes < work->options.segment_bytes / CALM_SHARE;
+    work->calm_at = now;
+    work->calm_bytes = bytes;
+    return calm;
+}
+
 static void *checkpoint_main(void *argument) {
     struct store_work *work = argument;
     lsn_t seen = 0;
     int quiet = 0; /* looks since the last new record */
+    work->calm_at = now_ms();
     while (!atomic_load(&work->committed_all)) {
         /* A full store folds at once: what makes it less full counts only then. */
         bool short_of_room = store_pressure(work->options.store) == STORE_FULL;
-        bool full = fold(work, quiet == QUIET_FOLDS || short_of_room);
+        bool calm = is_calm(work);
+        bool full = fold(work, quiet == QUIET_FOLDS || short_of_room || calm);
         say_full(work, short_of_room);
         if (quiet == QUIET_RESTS || short_of_room) {
             rest(work);
+        } else if (calm) {
+            (void)give_back(work);
         }
         checkpoint_wait(work, full || short_of_room || quiet < QUIET_RESTS, seen);
         lsn_t durable = store_durable(work->options.store);

@@ -5,7 +5,9 @@
  *     checkpoint                       sleeps until a part of a segment has come, or all is quiet ── folded()
  *
  * A shard rings once, when it has done all of a turn's work: ringing at the first record would commit that one alone
- * and let the others wait for a second sync. An idle store wakes nobody. */
+ * and let the others wait for a second sync. An idle store wakes nobody.
+ *
+ * When all is quiet for some seconds, or little is written for longer, everything is folded and space is given back. */
 #pragma once
 
 #include "store/store.h"
@@ -15,6 +17,7 @@ struct store_work;
 struct store_work_options {
     struct store *store;    /* a local one; borrowed */
     uint64_t segment_bytes; /* as the store was opened with */
+    int64_t calm_ms;        /* so long little is written before space is given back under traffic; 0: 20 s */
     void *user;
     void (*committed)(void *user); /* commit thread: durable has grown */
     void (*folded)(void *user);    /* checkpoint thread: folded has grown */

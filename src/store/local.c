@@ -183,6 +183,11 @@ uint64_t store_local_journal_bytes(const struct store *store) {
     return atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
 }
 
+uint64_t store_local_written_bytes(const struct store *store) {
+    const struct local *l = container_of(store, const struct local, base);
+    return atomic_load_explicit(&l->written_bytes, memory_order_relaxed);
+}
+
 /* Of the table: what it takes on the disk, or what rows use of that. */
 static uint64_t held_bytes(struct local *l, bool used_only) {
     uint64_t used = 0;

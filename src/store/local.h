@@ -105,7 +105,8 @@ struct local {
     struct checkpoint checkpoint;
 
     _Atomic uint64_t staged_bytes;  /* of payload that is not durable */
-    _Atomic uint64_t journal_bytes; /* of frames that are not folded */
+    _Atomic uint64_t journal_bytes; /* of frames that are not folded, */
+    _Atomic uint64_t written_bytes; /* and of all since the opening */
     _Atomic uint64_t active_bytes;  /* how long the file of the active segment is */
     _Atomic uint32_t spares;        /* segments that are SPARE, */
     _Atomic uint32_t mades;         /* and MADE */

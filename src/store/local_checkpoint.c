@@ -256,7 +256,11 @@ static bool table_rest(struct local *l, struct error *error) {
         l->table->ops->abort(txn);
         return false;
     }
-    return l->table->ops->commit(txn, error) && l->table->ops->rest(l->table, keeps, error);
+    if (!l->table->ops->commit(txn, error) || !l->table->ops->rest(l->table, keeps, error)) {
+        return false;
+    }
+    (void)local_table_reserve(l); /* the commit thread may have needed more just before that went */
+    return true;
 }
 
 enum store_step store_local_rest_step(struct store *store) {

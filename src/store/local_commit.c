@@ -21,6 +21,7 @@ static enum store_step frame_durable(struct local *l) {
     lock_give(&l->lock);
     c->frame = NULL;
     atomic_fetch_add_explicit(&l->journal_bytes, bytes, memory_order_relaxed);
+    atomic_fetch_add_explicit(&l->written_bytes, bytes, memory_order_relaxed);
     c->make_next = local_reserve_count(l) < SEGMENTS_SPARE_MIN;
     must(durable >= atomic_load_explicit(&l->base.durable, memory_order_relaxed));
     atomic_store_explicit(&l->base.durable, durable, memory_order_release);

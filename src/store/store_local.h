@@ -49,8 +49,8 @@ enum store_step store_local_seal_step(struct store *store);
 /* Checkpoint thread only. `all`: fold also the segment in use, up to what is durable (at a clean stop, when idle). The
  * commit thread may go on meanwhile. */
 enum store_step store_local_checkpoint_step(struct store *store, bool all);
-/* Checkpoint thread only, when nothing was staged for some time and all is folded: gives space back to the disk that
- * neither the journal nor the table will need soon. MORE: call again; IDLE: done; WAIT: the disk is full. */
+/* Checkpoint thread only, when little or nothing was staged for some time and all is folded: gives space back to the
+ * disk that neither the journal nor the table will need soon. MORE: call again; IDLE: done; WAIT: the disk is full. */
 enum store_step store_local_rest_step(struct store *store);
 /* The store is full when it holds more than so many bytes: what rows take in the table, the files of the journal, and
  * what the journal has that is not folded. 0: no limit. What makes it less is never refused. Any thread. */
@@ -63,6 +63,8 @@ bool store_local_staged(const struct store *store);
 uint64_t store_local_staged_digest(const struct store *store);
 /* Bytes of journal that no checkpoint has folded. Any thread. */
 uint64_t store_local_journal_bytes(const struct store *store);
+/* Bytes of journal that became durable since the opening. Any thread. */
+uint64_t store_local_written_bytes(const struct store *store);
 /* The 16 bytes that name the store, the same as long as it exists. Any thread. */
 void store_local_uuid(const struct store *store, uint8_t uuid[16]);
 /* How many journal files were made since the opening. Each is used only after the next checkpoint step, which tells the

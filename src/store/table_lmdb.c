@@ -352,10 +352,21 @@ static uint64_t block_bytes(mdb_filehandle_t file) {
     return fstat(file, &status) == 0 ? (uint64_t)status.st_blocks * STAT_BLOCK : 0;
 }
 
-/* Of the file's bytes at least those that are holes: the disk has them no more. */
-static uint64_t hole_bytes(const struct space *s) {
+/* What the disk has of the file and no tree uses: free pages that are no holes, and what is reserved behind its end. */
+static uint64_t room_bytes(const struct space *s) {
     uint64_t there = block_bytes(s->file);
-    return s->end > there ? s->end - there : 0;
+    uint64_t used = s->end - s->free;
+    return there > used ? there - used : 0;
+}
+
+/* How much of its blocks is behind the file's end cannot be seen when it has holes: so if what would be enough without
+ * them is not, all is reserved there. */
+static int reserve_more(const struct space *s, uint64_t bytes) {
+    uint64_t there = block_bytes(s->file);
+    uint64_t behind = there > s->end ? there - s->end : 0;
+    uint64_t room = room_bytes(s);
+    int code = room >= bytes ? 0 : reserve_blocks(s->file, s->end, behind + bytes - room);
+    return code != 0 || room_bytes(s) >= bytes ? code : reserve_blocks(s->file, s->end, bytes);
 }
 
 /* Free pages inside the file are room; for the rest blocks behind its end become the table's, so that a full disk
@@ -372,19 +383,18 @@ static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
                          "the table holds %llu bytes: more than three quarters of table_size, which is %llu",
                          (unsigned long long)(s.end - s.free), (unsigned long long)of(t)->bytes_max);
     }
-    uint64_t holes = hole_bytes(&s);
-    uint64_t inside = s.free > holes ? s.free - holes : 0;
-    code = inside >= bytes ? 0 : reserve_blocks(s.file, s.end, bytes - inside);
+    code = reserve_more(&s, bytes);
     return code == 0 || fail(error, "reserve room for", code);
 }
 
-/* What is kept is counted by reserve() as room. No reader may look at what an older commit refers to. */
+/* What is kept is counted by reserve() as room; it is inside the file, as far as there is so much, else behind its end.
+ * No reader may look at what an older commit refers to. */
 static bool lmdb_rest(struct table *t, uint64_t keep, struct error *error) {
     struct space s;
     int code = space_of(of(t), &s);
-    bool much = code == 0 && s.free > keep && block_bytes(s.file) > s.end - s.free + keep + REST_BYTES_MIN;
-    if (much && atomic_load(&of(t)->readers) == 0) {
+    if (code == 0 && room_bytes(&s) > keep + REST_BYTES_MIN && atomic_load(&of(t)->readers) == 0) {
         code = table_space_punch(of(t)->env, keep / s.page_bytes);
+        code = code != 0 ? code : reserve_more(&s, keep);
     }
     return code == 0 || fail(error, "give back what is free of", code);
 }

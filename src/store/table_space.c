@@ -118,8 +118,8 @@ int table_space_punch(MDB_env *env, uint64_t keep) {
     if (p.count > keep) {
         qsort(p.at, p.count, sizeof *p.at, page_compare);
         code = punch_all(file, &p, keep, stat.ms_psize);
-        code = code != 0 ? code : cut_behind(file);
     }
+    code = code != 0 ? code : cut_behind(file);
     mdb_txn_abort(txn);
     mem_free(p.at);
     return code;

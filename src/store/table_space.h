@@ -14,9 +14,9 @@
 
 /* Pages in the file that no tree uses. */
 uint64_t table_space_free(MDB_env *env);
-/* Gives free pages back to the disk, but for `keep` of them, the first ones, and what was reserved behind the end of
- * the file; nothing when there are not more. Nobody reads; the caller is the one who writes. 0, or the number of the
- * error; a file system without holes is none. */
+/* Gives free pages back to the disk, but for `keep` of them, the first ones, and all that was reserved behind the end
+ * of the file. Nobody reads; the caller is the one who writes. 0, or the number of the error; a file system without
+ * holes is none. */
 int table_space_punch(MDB_env *env, uint64_t keep);
 /* Writes what the table holds, without free pages, into the file `to`, which is then on stable storage. 0, or the
  * number of the error. */

@@ -199,6 +199,55 @@ static void what_is_free_is_given_back(void **state) {
     temporary_remove(temporary);
 }
 
+static uint64_t taken(struct table *t) {
+    uint64_t used;
+    uint64_t bytes = t->ops->bytes(t, &used);
+    return bytes - used;
+}
+
+/* Also when the file is too short to have so much of it inside. */
+static void what_is_reserved_beyond_need_is_given_back(void **state) {
+    (void)state;
+    (void)temporary_make();
+    struct error error;
+    struct table *t = again(NULL);
+    rows_put(t, 0, 60);
+    for (uint16_t i = 0; i < 50; i += 10) {
+        rows_remove(t, i, i + 10);
+    }
+    assert_true(t->ops->reserve(t, 90000000, &error));
+    assert_true(taken(t) >= 90000000);
+    rest(t, 20000000);
+    assert_in_range(taken(t), 20000000, 29000000);
+    rows_there(t, 50, 60);
+    t->ops->close(t);
+    temporary_remove(temporary);
+}
+
+/* With holes in the file its blocks do not tell how much of the room is behind its end. */
+static void room_is_reserved_in_steps_whatever_holes_there_are(void **state) {
+    (void)state;
+    (void)temporary_make();
+    struct error error;
+    struct table *t = again(NULL);
+    for (uint16_t i = 0; i < ROWS; i += 50) {
+        rows_put(t, i, i + 50);
+    }
+    for (uint16_t i = 0; i < 390; i += 39) {
+        rows_remove(t, i, i + 39);
+    }
+    rest(t, 3000000);
+    for (uint64_t bytes = 4000000; bytes < 80000000; bytes += bytes / 4) {
+        assert_true(t->ops->reserve(t, bytes, &error));
+        assert_true(taken(t) >= bytes);
+    }
+    rest(t, 3000000);
+    assert_in_range(taken(t), 3000000, 12000000);
+    rows_there(t, 390, ROWS);
+    t->ops->close(t);
+    temporary_remove(temporary);
+}
+
 static void a_long_file_that_is_mostly_free_is_made_anew(void **state) {
     (void)state;
     (void)temporary_make();
@@ -303,6 +352,8 @@ int main(void) {
         cmocka_unit_test(rows_in_order_are_appended),
         cmocka_unit_test(a_full_map_is_no_space_and_changes_nothing),
         cmocka_unit_test(what_is_free_is_given_back),
+        cmocka_unit_test(what_is_reserved_beyond_need_is_given_back),
+        cmocka_unit_test(room_is_reserved_in_steps_whatever_holes_there_are),
         cmocka_unit_test(a_long_file_that_is_mostly_free_is_made_anew),
         cmocka_unit_test(a_full_table_takes_what_makes_it_less),
         cmocka_unit_test(the_file_is_for_nobody_else),
