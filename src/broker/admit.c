@@ -251,12 +251,10 @@ static size_t output_bytes(const struct connection *c) {
     return (bytes + OUTPUT_PORTION - 1) / OUTPUT_PORTION * OUTPUT_PORTION;
 }
 
-void admit_output_more(struct connection *c) {
-    if (c->out.bytes.len - c->out.taken > c->output_taken) {
-        size_t now = output_bytes(c);
-        quota_take(c->owner, &(struct quota_need){QUOTA_OUTPUT_BYTES, now - c->output_taken}, 1);
-        c->output_taken = now;
-    }
+void admit_output_portion(struct connection *c) {
+    size_t now = output_bytes(c);
+    quota_take(c->owner, &(struct quota_need){QUOTA_OUTPUT_BYTES, now - c->output_taken}, 1);
+    c->output_taken = now;
 }
 
 void admit_output_less(struct connection *c, bool rest) {
@@ -269,8 +267,4 @@ void admit_output_less(struct connection *c, bool rest) {
             c->output_taken = now;
         }
     }
-}
-
-bool admit_output_room(const struct connection *c) {
-    return c->shard->memory != MEMORY_FULL && quota_has_room(c->owner, QUOTA_OUTPUT_BYTES);
 }

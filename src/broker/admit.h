@@ -53,8 +53,15 @@ void admit_connection_end(struct connection *c);
 /* The received bytes that wait are more or less now; false: over a bound, the connection must be closed. */
 bool admit_input(struct connection *c);
 /* What waits to be sent is more now. */
-void admit_output_more(struct connection *c);
+void admit_output_portion(struct connection *c);
+static inline void admit_output_more(struct connection *c) {
+    if (c->out.bytes.len - c->out.taken > c->output_taken) {
+        admit_output_portion(c);
+    }
+}
 /* Some was sent. `rest`: it is a quiet moment, nothing is kept in reserve. */
 void admit_output_less(struct connection *c, bool rest);
 /* Whether deliveries may enter the outbox, as far as its owner and all together are concerned. */
-bool admit_output_room(const struct connection *c);
+static inline bool admit_output_room(const struct connection *c) {
+    return c->shard->memory != MEMORY_FULL && quota_has_room(c->owner, QUOTA_OUTPUT_BYTES);
+}

@@ -6,6 +6,7 @@
 #include "base/must.h"
 #include "broker/admit.h"
 #include "broker/connection.h"
+#include "broker/onward.h"
 #include "broker/own.h"
 #include "broker/retained.h"
 #include "broker/session.h"
@@ -176,6 +177,7 @@ static void shard_destroy(struct shard *shard) {
     mem_free(shard->late);
     mem_free(shard->late_to);
     own_forget(shard);
+    onward_forget(shard);
     mem_free(shard->mutant_held);
     mem_free(shard->overfull_ended);
     topic_matches_deinit(&shard->matches);

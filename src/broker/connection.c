@@ -81,12 +81,6 @@ struct connection *connection_find(const struct shard *shard, struct conn_handle
     return shard->slots[handle.index].connection;
 }
 
-void connection_mark_dirty(struct connection *c) {
-    if (!link_linked(&c->dirty_link)) {
-        list_push_back(&c->shard->dirty, &c->dirty_link);
-    }
-}
-
 /* ---- out ---- */
 
 struct buf *connection_begin(struct connection *c, lsn_t after) {

@@ -31,7 +31,11 @@ void connection_ack_waits(struct connection *c, lsn_t after);
 /* Gives back what PUBACKs used that may leave now. */
 void connection_acks_left(struct connection *c, lsn_t durable);
 
-void connection_mark_dirty(struct connection *c);
+static inline void connection_mark_dirty(struct connection *c) {
+    if (!link_linked(&c->dirty_link)) {
+        list_push_back(&c->shard->dirty, &c->dirty_link);
+    }
+}
 /* It keeps its buffers for a while. */
 static inline void connection_used(struct connection *c) {
     c->busy = true;

@@ -6,6 +6,7 @@
 #include "broker/bring.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
+#include "broker/onward.h"
 #include "broker/will.h"
 
 enum {
@@ -248,15 +249,7 @@ static bool session_send_publish(struct session *s, const struct message *m, con
                                  lsn_t after) {
     struct connection *c = s->connection;
     struct packet_publish_head head = *fields;
-    head.topic = message_topic(m);
-    head.forwarded = message_properties(m);
-    head.payload_bytes = m->payload_bytes;
-    head.has_message_expiry = m->expires_at != 0;
-    if (head.has_message_expiry) {
-        wall_ms_t left = m->expires_at - s->shard->wall;
-        int64_t left_s = left <= 0 ? 0 : (left + 999) / 1000;
-        head.message_expiry_interval_s = left_s < UINT32_MAX ? (uint32_t)left_s : UINT32_MAX;
-    }
+    onward_head(s->shard, m, &head);
     if ((c->packet_bytes_max != PACKET_BYTES_MAX || m->payload_bytes > PACKET_BYTES_MAX / 2) &&
         packet_publish_size((enum protocol)c->protocol, &head) > c->packet_bytes_max) {
         s->shard->counters.too_large_dropped++;
@@ -276,19 +269,34 @@ static uint64_t session_qos0_most(const struct session *s, uint64_t bytes_max) {
     return s->shard->now - s->connection->took_at <= READER_MS ? bytes_max * READER_OUTBOXES : bytes_max;
 }
 
-/* False: too much waits for the client, and the message is dropped. */
-static bool session_deliver_qos0(struct session *s, const struct message *m, bool retain, uint64_t bytes_max) {
+/* What waits for the client is less than it may be, and so is what waits for its owner's others. */
+static bool session_qos0_room(const struct session *s) {
+    const struct connection *c = s->connection;
+    uint64_t bytes = outbox_bytes(&c->out);
+    uint64_t bytes_max = s->shard->broker->options.outbox_bytes_max;
+    return (bytes <= bytes_max || bytes <= session_qos0_most(s, bytes_max)) && admit_output_room(c);
+}
+
+void session_deliver_qos0(struct session *s, struct message *m, bool retain) {
     struct shard *shard = s->shard;
-    if (s->connection == NULL || s->connection->too_large) {
-        return true;
+    struct connection *c = s->connection;
+    if (c == NULL || c->too_large) {
+        return;
     }
-    if (outbox_bytes(&s->connection->out) > session_qos0_most(s, bytes_max) || !admit_output_room(s->connection)) {
+    if (!session_qos0_room(s)) {
         shard->counters.qos0_dropped++;
-        return false;
+        return;
     }
-    struct packet_publish_head head = {.qos = 0, .retain = retain};
-    (void)session_send_publish(s, m, &head, shard_barrier(shard, MUTANT_B2_ONWARD, m->lsn));
-    return true;
+    lsn_t after = shard_barrier(shard, MUTANT_B2_ONWARD, m->lsn);
+    struct span packet = onward_packet(shard, m, (enum protocol)c->protocol, retain);
+    if (packet.len == 0 || packet.len > c->packet_bytes_max) {
+        struct packet_publish_head head = {.qos = 0, .retain = retain};
+        (void)session_send_publish(s, m, &head, after);
+        return;
+    }
+    buf_bytes(connection_begin(c, after), packet);
+    connection_commit(c);
+    shard->counters.publish_sent++;
 }
 
 /* A delivery leaves the queue without being sent: recorded, so that it does not come back. */
@@ -459,9 +467,8 @@ void session_join_behind(struct session *s) {
 
 void session_deliver(struct session *s, struct message *m, uint8_t qos, bool retain, uint32_t target) {
     struct shard *shard = s->shard;
-    const struct broker_options *options = &shard->broker->options;
     if (qos == 0) {
-        (void)session_deliver_qos0(s, m, retain, options->outbox_bytes_max);
+        session_deliver_qos0(s, m, retain);
         message_unref(m);
         return;
     }

@@ -37,6 +37,8 @@ void session_resume(struct session *session, uint16_t receive_maximum);
 
 /* Takes a delivery (and one reference to its message); QoS 1 and 2 were reserved in the inlet's accounts. */
 void session_deliver(struct session *session, struct message *m, uint8_t qos, bool retain, uint32_t target);
+/* The same at QoS 0; the message is borrowed. */
+void session_deliver_qos0(struct session *session, struct message *m, bool retain);
 /* Takes a retained message that a SUBSCRIBE has brought (and the delivery's reference); QoS 1 and 2 as above. */
 void session_take_retained(struct session *session, const struct delivery *d);
 /* What was kept behind that joins the queue. */

@@ -8,6 +8,7 @@
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/input.h"
+#include "broker/onward.h"
 #include "broker/overfull.h"
 #include "broker/own.h"
 #include "broker/publish.h"
@@ -347,6 +348,7 @@ struct turn_result shard_turn_end(struct shard *shard) {
                                           !list_empty(&shard->starved) || !list_empty(&shard->stalled) ||
                                           shard->expiring || shard->let_go_left > 0 || shard->retained_left > 0,
                                  .late = shard->late_count > 0};
+    onward_forget(shard);
     shard->in_turn = false;
     shard->wake_set = 0;
     if (shard->late_count + shard->own.count == 0) {

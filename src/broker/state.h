@@ -8,6 +8,7 @@
 #pragma once
 
 #include <stdarg.h>
+#include <stddef.h>
 
 #include "base/heap.h"
 #include "base/list.h"
@@ -132,50 +133,55 @@ enum pause {
 };
 
 struct connection {
-    struct conn_handle handle;
+    /* what a PUBLISH to it touches: CONNECTION_HOT_BYTES */
     struct shard *shard;
+    struct outbox out;
+    size_t output_taken;       /* of its account: for `out` */
+    mono_ms_t took_at;         /* when its socket last took bytes; when it was opened before */
+    size_t begun;              /* where in the outbox's buffer the packet begins that is being written */
+    uint32_t packet_bytes_max; /* what the client accepts, at most PACKET_BYTES_MAX */
+    uint8_t state;             /* enum connection_state */
+    uint8_t protocol;          /* enum protocol */
+    uint8_t pause;             /* set of enum pause */
+    uint8_t wish;              /* CONN_CLOSE or CONN_ABORT when closing */
+    struct link dirty_link;
+    struct link busy_link; /* in shard.busy */
+    bool busy;             /* used since the last tick: keep its buffers */
+    bool too_large;        /* a packet was larger than the client accepts: it is about to be closed */
+    /* the rest */
+    bool problem_information;    /* 5.0: reason strings are wanted */
+    bool draining;               /* its client is back: read to its end, whatever else is a reason not to */
+    bool counted_open;           /* it has taken its place among its owner's connections */
+    uint8_t mutant_repeats;      /* MUTANT_R6_REPEAT counts here */
+    packet_id_t mutant_kept_ack; /* MUTANT_R8 keeps a PUBACK here */
+    struct conn_handle handle;
     struct session *session; /* NULL before CONNECT and when closing */
     struct buf in;           /* received and not processed */
     size_t looked;           /* PAUSE_REFUSED, PAUSE_WORK: of `in`, what nothing may be taken out of any more */
-    struct outbox out;
-    lsn_t answered_lsn;    /* what its CONNACK waits for */
-    char *peer;            /* owned */
-    struct account *owner; /* one reference */
-    size_t input_taken;    /* of its account: for `in` */
-    size_t output_taken;   /* for `out` */
-    bool counted_open;     /* it has taken its place among its owner's connections */
+    lsn_t answered_lsn;      /* what its CONNACK waits for */
+    char *peer;              /* owned */
+    struct account *owner;   /* one reference */
+    size_t input_taken;      /* of its account: for `in` */
     mono_ms_t opened_at;
-    mono_ms_t took_at;         /* when its socket last took bytes; when it was opened before */
-    mono_ms_t received_at;     /* when the last whole packet came; when it was opened before */
-    mono_ms_t begun_at;        /* when the first bytes of the packet came that is not whole yet; 0: none */
-    mono_ms_t refused_since;   /* since when PAUSE_REFUSED holds */
-    uint32_t keep_alive_ms;    /* 1.5 times what the client said; 0: none */
-    uint32_t packet_bytes_max; /* what the client accepts, at most PACKET_BYTES_MAX */
-    size_t begun;              /* where in the outbox's buffer the packet begins that is being written */
-    bool too_large;            /* one was larger than the client accepts: it is about to be closed */
+    mono_ms_t received_at;   /* when the last whole packet came; when it was opened before */
+    mono_ms_t begun_at;      /* when the first bytes of the packet came that is not whole yet; 0: none */
+    mono_ms_t refused_since; /* since when PAUSE_REFUSED holds */
+    uint32_t keep_alive_ms;  /* 1.5 times what the client said; 0: none */
+    uint32_t move_to;        /* CONNECTION_MOVING: the shard */
     struct qos_in
-        counted;      /* 5.0: QoS 2 ids that use the receive maximum of this connection; with ack_waits all that do */
-    uint32_t move_to; /* CONNECTION_MOVING: the shard */
-    uint8_t state;    /* enum connection_state */
-    uint8_t protocol; /* enum protocol */
-    uint8_t pause;    /* set of enum pause */
-    uint8_t wish;     /* CONN_CLOSE or CONN_ABORT when closing */
-    bool problem_information;    /* 5.0: reason strings are wanted */
-    bool busy;                   /* used since the last tick: keep its buffers */
-    bool draining;               /* its client is back: read to its end, whatever else is a reason not to */
-    packet_id_t mutant_kept_ack; /* MUTANT_R8 keeps a PUBACK here */
-    uint8_t mutant_repeats;      /* MUTANT_R6_REPEAT counts here */
+        counted; /* 5.0: QoS 2 ids that use the receive maximum of this connection; with ack_waits all that do */
     struct ack_wait
         *ack_waits; /* PUBACKs that wait for the disk, in order: they use receive maximum until they leave */
     uint32_t ack_first, ack_count, ack_capacity;
-    struct link dirty_link;
     struct link gated_link; /* in shard.gated: its outbox waits for the disk */
     struct link pause_link; /* in shard.paused */
-    struct link busy_link;  /* in shard.busy */
     struct heap_node due;   /* in shard.connections_due */
     struct link heirs;      /* connections whose CONNECT takes the session from this one, in order */
     struct link heir_link;  /* in another's heirs, or in shard.heirs */
 };
+
+enum { CONNECTION_HOT_BYTES = 192 };
+_Static_assert(offsetof(struct connection, problem_information) <= CONNECTION_HOT_BYTES, "what is hot is together");
 
 enum mail_kind {
     MAIL_DELIVERY = 0,
@@ -202,6 +208,14 @@ struct connection_slot {
     struct connection *connection; /* NULL: free */
     uint32_t generation;
     uint32_t next_free; /* index + 1; 0: none */
+};
+
+/* A packet that is kept for those who get the same: see onward.h. */
+enum { ONWARD_PACKETS = 4 }; /* of either protocol, with RETAIN and without */
+struct onward {
+    const struct message *seen;         /* went to somebody; maybe gone since */
+    struct message *message;            /* one reference; NULL: none is kept */
+    struct buf packets[ONWARD_PACKETS]; /* of that; empty: not asked for yet */
 };
 
 struct shard {
@@ -249,6 +263,7 @@ struct shard {
     struct mail *late; /* mail that found a ring full, in order */
     uint8_t *late_to;  /* the shard that each is for */
     size_t late_first, late_count, late_capacity;
+    struct onward onward;
     struct mail_queue own; /* deliveries to its own sessions that did not fit into a turn: see own.h */
     bool input_left;       /* a connection has more than this turn could take */
     uint64_t volatile_ids; /* for sessions that are not durable */

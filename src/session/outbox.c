@@ -73,15 +73,6 @@ void outbox_gate(struct outbox *o, lsn_t after) {
     *gate_at(o, o->gate_count - 1) = (struct outbox_gate){o->stream_end, after};
 }
 
-struct buf *outbox_buf(struct outbox *o) {
-    return &o->bytes;
-}
-
-void outbox_appended(struct outbox *o) {
-    o->stream_end += o->bytes.len - o->counted;
-    o->counted = o->bytes.len;
-}
-
 void outbox_body(struct outbox *o, struct message *m) {
     if (m->payload_bytes < BODY_BY_REFERENCE_MIN) {
         buf_bytes(&o->bytes, message_payload(m));

@@ -38,8 +38,13 @@ void outbox_deinit(struct outbox *o);
 /* What is appended from now on waits until `after` is durable (and for all that came before it). */
 void outbox_gate(struct outbox *o, lsn_t after);
 /* The buffer to encode into; call outbox_appended() afterwards, before anything else. */
-struct buf *outbox_buf(struct outbox *o);
-void outbox_appended(struct outbox *o);
+static inline struct buf *outbox_buf(struct outbox *o) {
+    return &o->bytes;
+}
+static inline void outbox_appended(struct outbox *o) {
+    o->stream_end += o->bytes.len - o->counted;
+    o->counted = o->bytes.len;
+}
 /* Appends a message's payload: copied when small, else by reference. */
 void outbox_body(struct outbox *o, struct message *m);
 /* Bytes that have not left, those that wait included. */
