@@ -31,6 +31,7 @@ struct broker_options broker_options_default(void) {
         .queue_messages_max = 1000000,
         .queue_bytes_max = 1ULL << 30,
         .queue_memory_max = 64ULL << 20,
+        .queue_wills_max = 1000,
         .queue_policy = QUEUE_END_SESSION,
         .stall_ms = 15000,
         .window_messages = 1024,

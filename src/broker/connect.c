@@ -104,10 +104,12 @@ static uint32_t connect_expiry(const struct broker *broker, const struct packet_
     return expiry_s < max ? expiry_s : max;
 }
 
-/* A new durable session would be one more thing to keep in a store that is full. */
+/* A new durable session would be one more thing to keep in a store that is full; so would be the will of one
+ * that is not (B10). */
 static bool connect_store_full(const struct connection *c, const struct packet_connect *p) {
-    return c->shard->pressure == STORE_FULL && connect_expiry(c->shard->broker, p) > 0 &&
-           map_bytes_get(&c->shard->by_client, p->client_id) == NULL;
+    const struct session *present = map_bytes_get(&c->shard->by_client, p->client_id);
+    return c->shard->pressure == STORE_FULL && (p->has_will || connect_expiry(c->shard->broker, p) > 0) &&
+           (present == NULL || (p->has_will && !present->durable));
 }
 
 /* What a session is and the will that it has are records, too. */
@@ -325,8 +327,9 @@ void connect_packet(struct connection *c, const struct packet_connect *p) {
     }
     unsigned owner = p->client_id.len > 0 ? connect_owner(shard->broker, p->client_id) : shard->index;
     if (owner == shard->index && connect_store_full(c, p)) {
-        connect_refuse(c, p->protocol,
-                       &(struct verdict){REASON_QUOTA_EXCEEDED, "MQTT-4.13.2-1", "the store is full: no new session"});
+        connect_refuse(
+            c, p->protocol,
+            &(struct verdict){REASON_QUOTA_EXCEEDED, "MQTT-4.13.2-1", "the store is full: no new session or will"});
         return;
     }
     if (owner != shard->index) {

@@ -26,6 +26,7 @@ struct broker_options {
     enum queue_policy queue_policy; /* default QUEUE_END_SESSION */
     int64_t stall_ms;               /* a client with a full queue that makes no progress for so long, or lets a
                                        publisher wait for so long, is disconnected; default 15,000 */
+    uint32_t queue_wills_max;       /* wills that one session's queue takes past its bounds; default 1,000 */
     uint32_t window_messages;       /* of a session's queue kept in memory; default 1,024 */
     uint64_t outbox_bytes_max;      /* waiting for one connection: QoS 0 beyond it is dropped (counted), QoS 1 and 2
                                        wait in the queue; default 1 MiB */

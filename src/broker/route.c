@@ -80,7 +80,7 @@ static void route_plan(struct route *r, const struct topic_match *match) {
     if ((match->options & SUBSCRIPTION_NO_LOCAL) != 0 && route_is_local(r, inlet)) {
         return;
     }
-    if (qos > 0 && !inlet_reserve(inlet, &shard->broker->options, r->bytes)) {
+    if (qos > 0 && !inlet_reserve(inlet, &shard->broker->options, r->bytes, r->request->is_will)) {
         route_overfull(r, inlet);
         return;
     }

@@ -209,17 +209,21 @@ static void account_sub(_Atomic uint64_t *account, uint64_t amount) {
     }
 }
 
-/* A queue that is empty takes one message of any size, so that none waits for ever. */
+/* A queue that is empty takes one message of any size, so that none waits for ever. A will is smaller than the CONNECT
+ * that it came in. */
 static bool inlet_over(const struct inlet *inlet, const struct broker_options *options, uint64_t messages,
-                       uint64_t bytes) {
+                       uint64_t bytes, bool is_will) {
     uint64_t bytes_max = inlet->durable ? options->queue_bytes_max : options->queue_memory_max;
-    return messages > options->queue_messages_max || (messages > 1 && bytes > bytes_max);
+    uint64_t past = is_will ? options->queue_wills_max : 0;
+    uint64_t past_bytes = past * options->connect_bytes_max;
+    return (messages > past && messages - past > options->queue_messages_max) ||
+           (messages > 1 && bytes > past_bytes && bytes - past_bytes > bytes_max);
 }
 
-bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes) {
+bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes, bool is_will) {
     uint64_t messages = atomic_fetch_add_explicit(&inlet->waiting_messages, 1, memory_order_relaxed);
     uint64_t sum = atomic_fetch_add_explicit(&inlet->waiting_bytes, bytes, memory_order_relaxed);
-    if (inlet_over(inlet, options, messages + 1, sum + bytes)) {
+    if (inlet_over(inlet, options, messages + 1, sum + bytes, is_will)) {
         inlet_release(inlet, bytes);
         return false;
     }
@@ -228,7 +232,7 @@ bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, si
 
 bool inlet_full(const struct inlet *inlet, const struct broker_options *options, size_t bytes) {
     return inlet_over(inlet, options, atomic_load_explicit(&inlet->waiting_messages, memory_order_relaxed) + 1,
-                      atomic_load_explicit(&inlet->waiting_bytes, memory_order_relaxed) + bytes);
+                      atomic_load_explicit(&inlet->waiting_bytes, memory_order_relaxed) + bytes, false);
 }
 
 void inlet_take(struct inlet *inlet, size_t bytes) {

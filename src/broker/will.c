@@ -13,9 +13,9 @@ enum { RETRY_MS = 1000, KEEPERS_MAX = 10000, KEEPER_NUMBER_BYTES = 40 };
 
 /* ---- records ---- */
 
-/* A session that is not durable gets a name on the disk. A full store keeps no more: such a will dies with us. */
+/* A session that is not durable gets a name on the disk. */
 static void will_name(struct session *s) {
-    if (s->durable || s->will_id != 0 || s->shard->pressure == STORE_FULL) {
+    if (s->durable || s->will_id != 0) {
         return;
     }
     struct record record = {

@@ -1,11 +1,13 @@
 /* Wills: recorded when they are set (B10), published or cancelled. Private to this folder.
  *
  * A will is durable whatever its session is: that of a session which is not durable has a SESSION record of its own
- * (expiry 0, ended with the will), and at the next start it is a session whose connection the stop has ended. A will
- * that finds no room stays due and is tried again each second. When its session ends meanwhile, it goes to a keeper: a
- * session with nothing but a will, whose client id begins with a zero byte, as no client's does, and ends with that of
- * the client. Limits: so many keepers in a shard; beyond it a will is lost, which is logged. A will of a session that
- * is not durable that comes while the store is full is not recorded: it is published, but not after a crash. */
+ * (expiry 0, ended with the will), and at the next start it is a session whose connection the stop has ended. The full
+ * queue of one does not keep a will from the others: a queue takes so many wills past its bounds (inlet_reserve). A
+ * will that finds no room even so, or none in the store, stays due for all, since it is accepted once, in one record,
+ * and is tried again each second. When its session ends meanwhile, it goes to a keeper: a session with nothing but a
+ * will, whose client id begins with a zero byte, as no client's does, and ends with that of the client. Limits: so many
+ * keepers in a shard; beyond it a will is lost, which is logged. A store that is full keeps no wills that it has not
+ * got: who brings one, and has no durable session, is refused (connect.c). */
 #pragma once
 
 #include "broker/state.h"

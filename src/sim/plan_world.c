@@ -151,6 +151,7 @@ static void draw_wills(struct plan *p, struct prng *r) {
     p->weight[ACTION_DISCONNECT] = ONE_OF(r, 0, 4, 12);
     p->weight[ACTION_CUT] = ONE_OF(r, 0, 4, 12);
     p->broker.queue_messages_max = p->refusals ? ONE_OF(r, 6, 12) : 100000;
+    p->broker.queue_wills_max = ONE_OF(r, 0, 1, 4);
     p->broker.queue_policy = QUEUE_REFUSE;
 }
 

@@ -89,6 +89,40 @@ def a_full_queue_takes_no_will_from_others(t):
     becomes(t, 'w', b'offline')
 
 
+@case(5, conf=('max_queued_messages 5', 'max_queued_policy refuse', *OWN), alone=True, ways=('tcp',))
+def wills_that_wait_outlive_the_broker(t):
+    """A full queue takes many wills, and not all: the others wait, also over kill -9, and come once to everybody."""
+    subscribers = {name: t.durable(name) for name in ('absent', 'listens')}
+    for s in subscribers.values():
+        s.subscribe((t.topic('w/#'), 1))
+    subscribers['absent'].disconnect()
+    count = 1010
+    for i in range(count):
+        t.client(f'{i}', will={'topic': t.topic(f'w/{i}'), 'payload': b'off', 'qos': 1}).close()
+
+    seen = {'absent': [], 'listens': []}
+
+    def take(name, until):
+        """So many have come to it at last, none twice; a resent one that it had is not counted."""
+        s = subscribers[name]
+        while len(seen[name]) < until:
+            packet = s.next(10)
+            check(packet is not None and packet.type == codec.PUBLISH, f'{packet}')
+            if not (packet.dup and packet.topic in seen[name]):
+                seen[name].append(packet.topic)
+            s.send(codec.ack(codec.PUBACK, packet.packet_id))
+        s.quiet()
+        equal((name, len(set(seen[name])), len(seen[name])), (name, until, until))
+
+    take('listens', count - 5)
+    again(t)
+    for name in subscribers:
+        subscribers[name] = t.durable(name)
+        check(subscribers[name].connack.session_present)
+    take('absent', count)
+    take('listens', count)
+
+
 @case(alone=True, ways=('tcp',), conf=('segment_size 1M', 'frame_size 64K', 'max_packet_size 256K'))
 def killed_at_suback(t):
     """SUBACK says that the retained messages are this session's: kill -9 the moment it has come, and they come."""

@@ -2,6 +2,13 @@
  * and when it does not is in time_test.c. */
 #include "world.h"
 
+static void connect_as(struct peer *p, struct world *w, enum protocol protocol, struct connecting c) {
+    peer_open(p, w, protocol);
+    say_connect(p, &c);
+    turn(w);
+    turn(w);
+}
+
 static void connect_with(struct peer *p, struct world *w, struct connecting c) {
     peer_open(p, w, PROTOCOL_5);
     say_connect(p, &c);
@@ -94,6 +101,78 @@ static void at_the_next_start_it_is_published(void **state) {
     world_close(w);
 }
 
+/* Who finds no room at the start, in the store or in a queue, loses no will: it is as due as any other, though its
+ * session has ended. */
+static void load_cut_off_and_queue(const struct store_sink *sink, void *user) {
+    struct record_session session = {
+        .client_id = SPAN("away"), .protocol = 5, .expiry_s = 600, .disconnected_at = 1700000000000};
+    struct record_subscribed subscribed = {.session_id = 3, .filter = SPAN("#"), .options = 1};
+    sink->session(sink->user, 3, &session);
+    sink->subscription(sink->user, 3, &subscribed);
+    load_cut_off(sink, user);
+}
+
+static void at_a_start_without_room_it_waits(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer p;
+    w->at_once = true;
+    w->store.load = load_cut_off_and_queue;
+    w->store.pressure = STORE_FULL;
+    world_open(w, 1);
+    assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), 0);
+    assert_int_equal(counters(w).sessions, 2); /* one keeps it */
+    joined(&p, w, PROTOCOL_5, "p", false);
+    subscribed(&p, "w", 0);
+    tick(w, 2000);
+    expect_silence(&p);
+    w->store.pressure = STORE_EASY;
+    tick(w, 2000);
+    expect(&p, "PUBLISH qos=0 topic=\"w\" bytes=7");
+    tick(w, 2000);
+    expect_silence(&p);
+    assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), 1);
+    assert_int_equal(counters(w).sessions, 2);
+    peer_close(&p);
+    world_close(w);
+}
+
+/* A will that a full store has not got is refused with its CONNECT, and whoever is there stays; a durable session may
+ * have another. */
+static void a_full_store_refuses_a_new_will(void **state) {
+    (void)state;
+    for (unsigned run = 0; run < 8; run++) {
+        const enum protocol protocol = run % 2 == 0 ? PROTOCOL_311 : PROTOCOL_5;
+        const bool durable = (run & 2) != 0, old_will = (run & 4) != 0;
+        const char *refused = protocol == PROTOCOL_5 ? "CONNACK new reason=0x97" : "CONNACK new reason=0x03";
+        struct world *w = world_new();
+        struct peer p, q, old;
+        w->at_once = true;
+        world_open(w, 1);
+        connect_as(&old, w, protocol,
+                   (struct connecting){
+                       .id = "old", .clean = !durable, .expiry_s = durable ? 600 : 0, .will = old_will ? "w" : NULL});
+        expect(&old, "CONNACK new reason=0x00");
+        w->store.pressure = STORE_FULL;
+        tick(w, 10);
+        lsn_t last = w->store.last;
+        connect_as(&p, w, protocol, (struct connecting){.id = "p", .clean = true, .will = "w"});
+        expect(&p, refused);
+        expect(&p, "closed");
+        peer_close(&p);
+        joined(&p, w, protocol, "p", false);
+        assert_int_equal(w->store.last, last); /* what is refused leaves no trace */
+        connect_as(&q, w, protocol,
+                   (struct connecting){.id = "old", .expiry_s = durable ? 600 : 0, .clean = !durable, .will = "w"});
+        expect(&q, durable ? "CONNACK present reason=0x00" : refused);
+        assert_int_equal(wish(&old) == CONN_READ, !durable);
+        peer_close(&old);
+        peer_close(&p);
+        peer_close(&q);
+        world_close(w);
+    }
+}
+
 /* B10: what a client has caused by coming back is durable before it is answered. */
 static void connack_waits_for_the_will_of_a_takeover(void **state) {
     (void)state;
@@ -130,8 +209,10 @@ struct crowd {
     struct peer away, listens, device;
 };
 
-static struct crowd crowd_of(struct connecting device) {
+/* `wills` fit into a full queue. */
+static struct crowd crowd_with(struct connecting device, uint32_t wills) {
     struct crowd c = {.w = world_new()};
+    c.w->options.queue_wills_max = wills;
     c.w->options.queue_messages_max = 1;
     c.w->options.queue_policy = QUEUE_REFUSE;
     c.w->at_once = true;
@@ -149,6 +230,10 @@ static struct crowd crowd_of(struct connecting device) {
     expect(&from, "PUBACK id=1 reason=0x00");
     peer_close(&from);
     return c;
+}
+
+static struct crowd crowd_of(struct connecting device) {
+    return crowd_with(device, 0);
 }
 
 static void room(struct crowd *c) {
@@ -222,6 +307,71 @@ static void a_will_that_waits_is_not_taken_back(void **state) {
             crowd_end(&c);
         }
     }
+}
+
+/* A full queue keeps a will from nobody: it takes it past its bound, each at its QoS, and gives all of them to its
+ * client.
+ */
+static void a_full_queue_keeps_a_will_from_nobody(void **state) {
+    (void)state;
+    enum { WILLS = 3 };
+    for (unsigned run = 0; run < 8; run++) {
+        const uint8_t qos = run % 2 == 0 ? 1 : 2;
+        const struct connecting device = {.id = "d",
+                                          .clean = run < 4,
+                                          .expiry_s = run < 4 ? 0 : 600,
+                                          .will = "w",
+                                          .will_qos = qos,
+                                          .will_retain = (run & 2) != 0};
+        struct crowd c = crowd_with(device, WILLS);
+        for (packet_id_t id = 1; id <= WILLS; id++) {
+            if (id > 1) {
+                connect_with(&c.device, c.w, device);
+            }
+            peer_close(&c.device);
+            turn(c.w);
+            expect(&c.listens, "PUBLISH qos=1");
+            say_ack(&c.listens, PACKET_PUBACK, id, 0);
+        }
+        assert_int_equal(counters(c.w).publish_refused, 0);
+        connect_with(&c.device, c.w, device); /* one more waits, for all, and is on the disk meanwhile */
+        peer_close(&c.device);
+        tick(c.w, 2000);
+        expect_silence(&c.listens);
+        assert_int_equal(counters(c.w).publish_refused, 1);
+        room(&c);
+        for (packet_id_t id = 2; id <= WILLS + 1; id++) {
+            expect(&c.away, "PUBLISH qos=1");
+            say_ack(&c.away, PACKET_PUBACK, id, 0);
+        }
+        tick(c.w, 2000);
+        expect(&c.listens, "PUBLISH qos=1");
+        expect(&c.away, "PUBLISH qos=1");
+        expect_silence(&c.away);
+        crowd_end(&c);
+    }
+}
+
+/* What wills have taken is no room for anybody else: a publisher is refused until the queue is below its bound. */
+static void wills_do_not_widen_a_queue(void **state) {
+    (void)state;
+    struct crowd c = crowd_with((struct connecting){.id = "d", .clean = true, .will = "w", .will_qos = 1}, 1000);
+    struct peer from;
+    peer_close(&c.device);
+    turn(c.w);
+    expect(&c.listens, "PUBLISH");
+    joined(&from, c.w, PROTOCOL_5, "from", false);
+    say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = "t"});
+    turn(c.w);
+    expect(&from, "PUBACK id=1 reason=0x97");
+    room(&c);
+    expect(&c.away, "PUBLISH qos=1 id=2 topic=\"w\"");
+    say_ack(&c.away, PACKET_PUBACK, 2, 0);
+    say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = "t"});
+    turn(c.w);
+    expect(&from, "PUBACK id=1 reason=0x00");
+    peer_close(&from);
+    crowd_end(&c);
 }
 
 static void load_kept(const struct store_sink *sink, void *user) {
@@ -383,9 +533,13 @@ int main(void) {
         cmocka_unit_test(a_session_without_a_will_costs_no_record),
         cmocka_unit_test(what_was_recorded_ends_with_the_will),
         cmocka_unit_test(at_the_next_start_it_is_published),
+        cmocka_unit_test(at_a_start_without_room_it_waits),
+        cmocka_unit_test(a_full_store_refuses_a_new_will),
         cmocka_unit_test(connack_waits_for_the_will_of_a_takeover),
         cmocka_unit_test(a_will_without_room_waits_for_it),
         cmocka_unit_test(a_will_that_waits_is_not_taken_back),
+        cmocka_unit_test(a_full_queue_keeps_a_will_from_nobody),
+        cmocka_unit_test(wills_do_not_widen_a_queue),
         cmocka_unit_test(a_kept_will_survives_the_broker),
         cmocka_unit_test(a_will_is_moved_in_an_order_that_a_crash_may_cut),
         cmocka_unit_test(a_will_in_two_places_is_published_once),
