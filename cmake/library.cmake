@@ -22,7 +22,7 @@ set_target_properties(quartet_shared PROPERTIES
   LINKER_LANGUAGE C LINK_DEPENDS ${library_script} LIBRARY_OUTPUT_DIRECTORY ${CMAKE_BINARY_DIR}/lib)
 target_link_options(quartet_shared PRIVATE
   -Wl,--version-script=${library_script} -Wl,--no-undefined -Wl,--as-needed)
-target_link_libraries(quartet_shared PRIVATE PkgConfig::LMDB PkgConfig::XXHASH Threads::Threads)
+target_link_libraries(quartet_shared PRIVATE PkgConfig::LMDB PkgConfig::XXHASH PkgConfig::CRYPTO Threads::Threads)
 
 set(library_archive ${CMAKE_BINARY_DIR}/lib/libquartet.a)
 set(library_whole ${CMAKE_BINARY_DIR}/lib/libquartet.o)

@@ -1,9 +1,10 @@
 #include "store/rows.h"
 
 #define XXH_INLINE_ALL
+#include <openssl/sha.h>
 #include <xxhash.h>
 
-#include "base/sha256.h"
+#include "base/must.h"
 #include "store/bytes.h"
 #include "store/clock.h"
 
@@ -36,10 +37,10 @@ static void key_text(struct row_key *key, struct span text) {
     size_t room = text_room(key);
     bool whole = text.len <= room;
     key->bytes[key->len++] = whole ? TEXT_WHOLE : TEXT_DIGESTED;
-    key_add(key, text.ptr, whole ? text.len : room - SHA256_BYTES);
+    key_add(key, text.ptr, whole ? text.len : room - SHA256_DIGEST_LENGTH);
     if (!whole) {
-        uint8_t digest[SHA256_BYTES];
-        sha256(text, digest);
+        uint8_t digest[SHA256_DIGEST_LENGTH];
+        must(SHA256(text.ptr, text.len, digest) != NULL);
         key_add(key, digest, sizeof digest);
     }
 }
