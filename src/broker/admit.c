@@ -1,6 +1,7 @@
 #include "broker/admit.h"
 
 #include "base/mem.h"
+#include "quota/owner.h"
 
 enum {
     SESSION_BYTES = 1024,     /* a session, its inlet, its places in maps, its first buffers */
@@ -179,48 +180,75 @@ void admit_subscription_end(struct session *s, struct span filter) {
 
 /* ---- retained messages ---- */
 
-static uint64_t retained_cost(size_t bytes, struct span topic) {
-    return bytes + levels_cost(topic);
-}
+enum { RETAINED_NEEDS = 2 };
 
-static void retained_needs(const struct message *m, struct quota_need needs[2]) {
+/* Its body counts whether it is in memory or not: it may come back at any time. */
+static void retained_needs(size_t bytes, struct span topic, struct span owner,
+                           struct quota_need needs[RETAINED_NEEDS]) {
     needs[0] = (struct quota_need){QUOTA_RETAINED, 1};
-    needs[1] = (struct quota_need){QUOTA_RETAINED_BYTES, retained_cost(message_bytes(m), message_topic(m))};
+    needs[1] = (struct quota_need){QUOTA_RETAINED_BYTES, bytes + owner.len + levels_cost(topic)};
 }
 
-/* The lock is held, so that what has room now has it still when the message is set. */
-bool admit_retained(struct shard *shard, size_t bytes, struct span topic, const struct message *old) {
-    struct account *all = quota_all(shard->broker->quota);
-    size_t before = old != NULL ? message_bytes(old) : 0;
-    if (old != NULL && bytes <= before) {
-        return true;
-    }
-    struct quota_need needs[] = {{QUOTA_RETAINED, old == NULL},
-                                 {QUOTA_RETAINED_BYTES, old == NULL ? retained_cost(bytes, topic) : bytes - before}};
-    if (shard->memory != MEMORY_EASY || !quota_reserve(all, needs, 2, NULL)) {
-        return false;
-    }
-    quota_give(all, needs, 2);
-    return true;
+static void retained_needs_of(const struct message *m, struct quota_need needs[RETAINED_NEEDS]) {
+    retained_needs(message_bytes(m), message_topic(m), message_owner(m), needs);
 }
 
-void admit_retained_taken(struct broker *broker, const struct message *m) {
-    struct quota_need needs[2];
-    retained_needs(m, needs);
-    quota_take(quota_all(broker->quota), needs, 2);
+/* Each retained message has a reference of its owner, whom its text names. */
+bool admit_retained(struct shard *shard, const struct message_parts *parts, const struct message *old,
+                    const char **why) {
+    struct quota *quota = shard->broker->quota;
+    struct quota_need needs[RETAINED_NEEDS], before[RETAINED_NEEDS] = {{QUOTA_RETAINED, 0}};
+    struct quota_over over = {.level = QUOTA_ALL};
+    struct account *owner = quota_owner(quota, parts->owner);
+    struct account *old_owner = owner;
+    bool admitted = false, smaller = false;
+    const size_t bytes = sizeof(struct message) + parts->topic.len + parts->properties.len + parts->payload.len;
+    retained_needs(bytes, parts->topic, parts->owner, needs);
+    if (old != NULL) { /* its room counts: it goes when this one comes */
+        retained_needs_of(old, before);
+        old_owner = quota_owner(quota, message_owner(old));
+        quota_give(old_owner, before, RETAINED_NEEDS);
+        smaller = needs[1].amount <= before[1].amount;
+    }
+    if (smaller && old_owner == owner) {
+        quota_take(owner, needs, RETAINED_NEEDS);
+        admitted = true;
+    } else if (shard->memory == MEMORY_EASY || smaller) {
+        admitted = quota_reserve(owner, needs, RETAINED_NEEDS, &over);
+    }
+    if (old != NULL) {
+        quota_take(old_owner, before, RETAINED_NEEDS);
+        quota_owner_unref(quota, old_owner);
+    }
+    if (!admitted) {
+        quota_owner_unref(quota, owner);
+        *why = over.level == QUOTA_OWNER ? "its address has its share of the memory for retained messages"
+                                         : "the memory for retained messages is taken";
+    }
+    return admitted;
+}
+
+void admit_retained_anyway(struct broker *broker, const struct message *m) {
+    struct quota_need needs[RETAINED_NEEDS];
+    retained_needs_of(m, needs);
+    quota_take(quota_owner(broker->quota, message_owner(m)), needs, RETAINED_NEEDS);
 }
 
 void admit_retained_end(struct broker *broker, const struct message *old) {
-    struct quota_need needs[2];
-    retained_needs(old, needs);
-    quota_give(quota_all(broker->quota), needs, 2);
+    struct quota_need needs[RETAINED_NEEDS];
+    struct account *owner = quota_owner(broker->quota, message_owner(old));
+    retained_needs_of(old, needs);
+    quota_give(owner, needs, RETAINED_NEEDS);
+    quota_owner_unref(broker->quota, owner); /* the one of just now, */
+    quota_owner_unref(broker->quota, owner); /* and that of the message */
 }
 
 /* ---- connections ---- */
 
 bool admit_connection(struct connection *c) {
     struct quota *quota = c->shard->broker->quota;
-    c->owner = quota_owner(quota, quota_owner_of(span_str(c->peer)));
+    char name[QUOTA_OWNER_BYTES];
+    c->owner = quota_owner(quota, quota_owner_of(span_str(c->peer), name));
     c->counted_open = quota_reserve_one(c->owner, QUOTA_CONNECTIONS, 1, NULL);
     return c->counted_open;
 }

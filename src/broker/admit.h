@@ -39,11 +39,14 @@ bool admit_subscription(struct session *session, struct span filter);
 /* One that the store brought back. */
 void admit_subscription_anyway(struct session *session, struct span filter);
 void admit_subscription_end(struct session *session, struct span filter);
-/* Whether a topic's retained message has room where `old` was (NULL: none); a smaller one always has. The broker's lock
- * is held until it is set. */
-bool admit_retained(struct shard *shard, size_t bytes, struct span topic, const struct message *old);
-/* The index has one more, or one less: retained.c says so. */
-void admit_retained_taken(struct broker *broker, const struct message *m);
+/* Reserves a topic's retained message for its owner, where `old` was (NULL: none); a smaller one of the same owner
+ * always has room. `old` goes on being accounted for until it is replaced. The broker's lock is held from here on until
+ * then. False: over a bound, and `why` gets a sentence. */
+bool admit_retained(struct shard *shard, const struct message_parts *parts, const struct message *old,
+                    const char **why);
+/* One that the store brought back. */
+void admit_retained_anyway(struct broker *broker, const struct message *m);
+/* One has left the index. */
 void admit_retained_end(struct broker *broker, const struct message *old);
 
 /* A connection enters; false: its owner has too many. */

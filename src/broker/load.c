@@ -124,6 +124,7 @@ static void load_will(void *user, const struct record_will *w) {
 static void load_retained(void *user, struct message *m) {
     struct loading *loading = user;
     loading->broker->retained_lsn = m->lsn > loading->broker->retained_lsn ? m->lsn : loading->broker->retained_lsn;
+    admit_retained_anyway(loading->broker, m);
     retained_load(loading->broker, m);
 }
 

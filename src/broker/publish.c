@@ -5,6 +5,7 @@
 #include "broker/input.h"
 #include "broker/overfull.h"
 #include "broker/own.h"
+#include "broker/retained.h"
 #include "broker/route.h"
 #include "broker/session.h"
 
@@ -53,8 +54,7 @@ static void publish_refused(struct connection *c, const struct packet_publish *p
             c->refused_since = shard->now;
             expiry_watch(c);
             shard->counters.publish_refused++;
-            shard_log(shard, LOG_WARNING, "%s (%s) waits: a queue or the store is full", c->peer,
-                      shard_text(c->session->client_id));
+            shard_log(shard, LOG_WARNING, "%s (%s) waits: %s", c->peer, shard_text(c->session->client_id), result->why);
         }
         input_pause(c, PAUSE_REFUSED);
         return;
@@ -170,7 +170,8 @@ static struct route_result publish_route(struct connection *c, const struct pack
                                               .expires_at = publish_expires_at(c, p),
                                               .topic = p->topic,
                                               .properties = buf_span(&properties),
-                                              .payload = p->payload}};
+                                              .payload = p->payload,
+                                              .owner = retained_owner(c->session, p->retain, p->payload)}};
     struct route_result result = route_message(c->shard, &request);
     buf_deinit(&properties);
     return result;

@@ -59,14 +59,9 @@ static void note_drop(struct broker *broker, const struct message *m) {
     mem_free(note);
 }
 
-void retained_set(struct broker *broker, struct span topic, struct message *m) {
+/* Puts a message in the place of what was there, whatever accounts say; the caller gets the reference of that. */
+static struct message *place_take(struct broker *broker, struct span topic, struct message *m) {
     struct message *old = topic_retained_set(broker->retained, topic, m);
-    if (old != NULL) {
-        admit_retained_end(broker, old);
-    }
-    if (m != NULL) {
-        admit_retained_taken(broker, m);
-    }
     if (old != NULL) {
         note_drop(broker, old);
     }
@@ -74,6 +69,14 @@ void retained_set(struct broker *broker, struct span topic, struct message *m) {
         note_add(broker, m);
     }
     due_tell(broker);
+    return old;
+}
+
+void retained_set(struct broker *broker, struct span topic, struct message *m) {
+    struct message *old = place_take(broker, topic, m);
+    if (old != NULL) {
+        admit_retained_end(broker, old);
+    }
     message_unref(old);
 }
 
@@ -87,7 +90,7 @@ void retained_load(struct broker *broker, struct message *m) {
 }
 
 void retained_keep(struct broker *broker, struct message *m) {
-    retained_set(broker, message_topic(m), m);
+    message_unref(place_take(broker, message_topic(m), m));
 }
 
 /* One that the table has, and that nobody else uses. */
@@ -104,7 +107,7 @@ static void retained_let_go_some(struct shard *shard) {
         shard->retained_left--;
         if (can_leave(shard, m)) {
             struct message *shell = message_shell(m);
-            retained_set(broker, message_topic(shell), shell);
+            message_unref(place_take(broker, message_topic(shell), shell));
         }
     }
     if (list_empty(&broker->retained_large)) {

@@ -11,7 +11,13 @@
 
 #include "broker/state.h"
 
-/* Sets the retained message of a topic (takes a reference), or clears it (NULL). */
+/* Against whom a message of a session's is held should it be retained: it goes into the message and its record. */
+static inline struct span retained_owner(const struct session *session, bool retain, struct span payload) {
+    struct span owner = retain && payload.len > 0 ? quota_owner_name(session->owner) : span_of(NULL, 0);
+    return owner.len <= MESSAGE_OWNER_MAX ? owner : span_of(owner.ptr, MESSAGE_OWNER_MAX);
+}
+/* Sets the retained message of a topic (takes a reference), which is accounted for already, or clears it (NULL). What
+ * was there is given back. */
 void retained_set(struct broker *broker, struct span topic, struct message *m);
 /* False when it has expired and only waits to be cleared. */
 static inline bool retained_fresh(const struct message *m, wall_ms_t time) {

@@ -25,8 +25,9 @@ struct route {
     uint32_t durable_count;
     size_t bytes; /* what the message costs a queue */
     bool set_retained;
-    bool refused; /* a queue is full */
-    bool waits;   /* and it will not be for long */
+    bool refused;    /* a queue is full */
+    bool waits;      /* and it will not be for long */
+    const char *why; /* refused: a sentence */
 };
 
 static void targets_reserve(struct shard *shard, size_t count) {
@@ -340,17 +341,19 @@ static bool route_admit(struct route *r) {
     struct shard *shard = r->shard;
     const struct message_parts *parts = &r->request->parts;
     if (route_needs_message(r) && shard->pressure == STORE_FULL && !route_makes_room(r)) {
+        r->why = "the store is full";
         return false;
     }
     if (parts->qos > 0 && r->count > 0 && shard->memory == MEMORY_FULL) {
         r->waits = true;
+        r->why = "memory is short";
         return false;
     }
     if (!r->set_retained || parts->payload.len == 0) {
         return true;
     }
     const struct message *old = topic_retained_get(shard->broker->retained, parts->topic);
-    return admit_retained(shard, r->bytes, parts->topic, old);
+    return admit_retained(shard, parts, old, &r->why);
 }
 
 /* Who is answered relies on the end of a session that was in the way: else a crash could bring it back without the
@@ -364,7 +367,8 @@ static void route_answer_later(const struct shard *shard, struct route_result *r
  * once: live, or as the retained one. */
 struct route_result route_message(struct shard *shard, const struct route_request *request) {
     struct broker *broker = shard->broker;
-    struct route r = {.shard = shard, .request = request, .bytes = parts_bytes(&request->parts)};
+    struct route r = {
+        .shard = shard, .request = request, .bytes = parts_bytes(&request->parts), .why = "a queue is full"};
     struct route_result result = {.lsn = 0};
     if (request->parts.retain) {
         lock_take(&broker->lock);
@@ -377,6 +381,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         route_unreserve(&r);
         result.refused = true;
         result.waits = r.waits;
+        result.why = r.why;
     } else {
         route_carry_out(&r, &result);
         route_answer_later(shard, &result);

@@ -13,15 +13,16 @@ struct route_request {
     packet_id_t hold_id;        /* QoS 2: the id that the record holds; 0: none */
     bool is_will;               /* it is origin's will: the record clears it */
     bool waited;                /* it was refused before, and again, for as long as a publisher is to wait */
-    struct message_parts parts; /* borrowed */
+    struct message_parts parts; /* borrowed; owner: see retained_owner() */
 };
 
 struct route_result {
-    bool refused; /* over a limit: nothing has changed; */
-    bool waits;   /* for now only: the one whose queue is full was asked, and the next try may well succeed; */
-    bool never;   /* or for ever: no record can hold it */
-    bool matched; /* somebody subscribed */
-    lsn_t lsn;    /* what an answer waits for: the record, or what it relies on; 0: nothing */
+    bool refused;    /* over a limit: nothing has changed; */
+    bool waits;      /* for now only: the one whose queue is full was asked, and the next try may well succeed; */
+    bool never;      /* or for ever: no record can hold it */
+    bool matched;    /* somebody subscribed */
+    const char *why; /* refused: a sentence */
+    lsn_t lsn;       /* what an answer waits for: the record, or what it relies on; 0: nothing */
 };
 
 struct route_result route_message(struct shard *shard, const struct route_request *request);

@@ -6,6 +6,7 @@
 #include "broker/admit.h"
 #include "broker/connect.h"
 #include "broker/expiry.h"
+#include "broker/retained.h"
 #include "broker/route.h"
 #include "broker/session.h"
 
@@ -97,12 +98,12 @@ void will_clear(struct session *session) {
     will_forget(session);
 }
 
-static void will_waits(struct session *s) {
+static void will_waits(struct session *s, const char *why) {
     struct shard *shard = s->shard;
     if (s->will.retry_at == 0) {
         shard->counters.publish_refused++;
-        shard_log(shard, LOG_WARNING, "the will of %s on %s waits: a queue or the store is full",
-                  shard_text(s->client_id), shard_text(message_topic(s->will.message)));
+        shard_log(shard, LOG_WARNING, "the will of %s on %s waits: %s", shard_text(s->client_id),
+                  shard_text(message_topic(s->will.message)), why);
     }
     s->will.retry_at = shard->wall + RETRY_MS;
 }
@@ -121,7 +122,8 @@ bool will_publish(struct session *session) {
                                               .expires_at = session->will.has_expiry ? expires_at : 0,
                                               .topic = message_topic(m),
                                               .properties = message_properties(m),
-                                              .payload = message_payload(m)}};
+                                              .payload = message_payload(m),
+                                              .owner = retained_owner(session, m->retain, message_payload(m))}};
     struct route_result result = route_message(shard, &request);
     if (result.never) {
         shard->counters.publish_refused++;
@@ -131,7 +133,7 @@ bool will_publish(struct session *session) {
         return true;
     }
     if (result.refused) {
-        will_waits(session);
+        will_waits(session, result.why);
         return false;
     }
     shard->will_lsn = result.lsn > shard->will_lsn ? result.lsn : shard->will_lsn;

@@ -231,20 +231,3 @@ const char *quota_row_text(enum quota_row row) {
 const char *quota_level_text(enum quota_level level) {
     return level == QUOTA_OWNER ? "of its owner" : "of all";
 }
-
-/* Digits behind the last colon are a port, unless that colon is one of several of an address without brackets. */
-struct span quota_owner_of(struct span peer) {
-    size_t len = peer.len;
-    if (len >= 4 && memcmp(peer.ptr, "unix", 4) == 0) {
-        return span_of(peer.ptr, 4);
-    }
-    if (len > 0 && peer.ptr[0] == '[') {
-        const uint8_t *end = memchr(peer.ptr, ']', len);
-        return end != NULL ? span_of(peer.ptr + 1, (size_t)(end - peer.ptr) - 1) : peer;
-    }
-    while (len > 0 && peer.ptr[len - 1] >= '0' && peer.ptr[len - 1] <= '9') {
-        len--;
-    }
-    bool port = len > 0 && len < peer.len && peer.ptr[len - 1] == ':' && memchr(peer.ptr, ':', len - 1) == NULL;
-    return port ? span_of(peer.ptr, len - 1) : peer;
-}

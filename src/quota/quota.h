@@ -120,5 +120,3 @@ bool quota_some_owners(struct quota *q, size_t *at, size_t max, void (*visit)(vo
                        void *user);
 const char *quota_row_text(enum quota_row row);
 const char *quota_level_text(enum quota_level level);
-/* The owner in the text of a peer: its address without the port; "unix" for a UNIX socket. A view into `peer`. */
-struct span quota_owner_of(struct span peer);

@@ -9,15 +9,17 @@
 
 struct message {
     _Atomic uint32_t references;
-    uint8_t qos;     /* as published */
+    uint8_t qos : 2; /* as published */
     bool retain : 1; /* the RETAIN flag as published */
-    bool shell : 1;  /* only the topic is in memory; the sizes are those of the whole, which the table has by its lsn */
+    bool shell : 1;  /* only topic and owner are in memory; the sizes are those of the whole, which the table has by its
+                        lsn */
+    uint8_t owner_bytes; /* against whom it is held as long as it is retained; 0: not known, or it never is */
     uint16_t topic_bytes;
     uint32_t properties_bytes; /* encoded 5.0 properties that travel with the message */
     uint32_t payload_bytes;
     lsn_t lsn;            /* of its MESSAGE record; 0 when it has none. Set once, before it is shared. */
     wall_ms_t expires_at; /* 0: never */
-    uint8_t bytes[];      /* topic, properties, payload, one after the other */
+    uint8_t bytes[];      /* topic, properties, payload, owner, one after the other */
 };
 
 /* What a message is made from; all spans are copied. */
@@ -28,11 +30,14 @@ struct message_parts {
     struct span topic;
     struct span properties;
     struct span payload;
+    struct span owner; /* at most MESSAGE_OWNER_MAX bytes */
 };
+enum { MESSAGE_OWNER_MAX = UINT8_MAX };
 
 /* Returns a message with one reference. */
 struct message *message_create(const struct message_parts *parts);
-/* The shell of a message: the same lsn, flags, sizes and topic, without properties and payload. One reference. */
+/* The shell of a message: the same lsn, flags, sizes, topic and owner, without properties and payload. One reference.
+ */
 struct message *message_shell(const struct message *m);
 struct message *message_ref(struct message *m);
 /* True when nobody else has a reference; stays so while the caller keeps others from its own. */
@@ -50,6 +55,10 @@ static inline struct span message_properties(const struct message *m) {
 static inline struct span message_payload(const struct message *m) {
     must(!m->shell);
     return span_of(m->bytes + m->topic_bytes + m->properties_bytes, m->payload_bytes);
+}
+static inline struct span message_owner(const struct message *m) {
+    size_t body = m->shell ? 0 : (size_t)m->properties_bytes + m->payload_bytes;
+    return span_of(m->bytes + m->topic_bytes + body, m->owner_bytes);
 }
 /* What it costs a queue: the bytes of body and bookkeeping. */
 static inline size_t message_bytes(const struct message *m) {

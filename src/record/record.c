@@ -15,7 +15,8 @@ enum {
     PARTS_RETAIN = 0x04,
     PARTS_EXPIRES = 0x08,    /* expires_at follows */
     PARTS_PROPERTIES = 0x10, /* the length of the properties follows that of the topic */
-    PARTS_KNOWN = 0x1f,
+    PARTS_OWNER = 0x20,      /* the owner follows the payload, with its length. Earlier versions do not know it */
+    PARTS_KNOWN = 0x3f,
 };
 
 /* The second byte of a MESSAGE. */
@@ -52,7 +53,7 @@ static inline uint8_t *put_text(uint8_t *at, struct span s) {
 
 static uint8_t *put_parts(uint8_t *at, const struct message_parts *p) {
     unsigned flags = p->qos | (p->retain ? PARTS_RETAIN : 0U) | (p->expires_at != 0 ? PARTS_EXPIRES : 0U) |
-                     (p->properties.len > 0 ? PARTS_PROPERTIES : 0U);
+                     (p->properties.len > 0 ? PARTS_PROPERTIES : 0U) | (p->owner.len > 0 ? PARTS_OWNER : 0U);
     must(p->qos <= 2 && p->topic.len <= TOPIC_BYTES_MAX);
     *at++ = (uint8_t)flags;
     if (p->expires_at != 0) {
@@ -65,7 +66,8 @@ static uint8_t *put_parts(uint8_t *at, const struct message_parts *p) {
     at = put_leb(at, p->payload.len);
     at = put_bytes(at, p->topic);
     at = put_bytes(at, p->properties);
-    return put_bytes(at, p->payload);
+    at = put_bytes(at, p->payload);
+    return p->owner.len > 0 ? put_text(at, p->owner) : at;
 }
 
 static uint8_t *put_session(uint8_t *at, const struct record_session *s) {
@@ -169,7 +171,7 @@ uint8_t *record_encode_at(uint8_t *at, const struct record *record) {
 }
 
 static size_t parts_bytes(const struct message_parts *p) {
-    return p->topic.len + p->properties.len + p->payload.len;
+    return p->topic.len + p->properties.len + p->payload.len + p->owner.len;
 }
 
 size_t record_bytes_max(const struct record *record) {
@@ -238,6 +240,11 @@ static void take_parts(struct reader *r, struct message_parts *p) {
     p->topic = reader_bytes(r, topic);
     p->properties = reader_bytes(r, properties);
     p->payload = reader_bytes(r, payload);
+    p->owner = span_of(NULL, 0);
+    if ((flags & PARTS_OWNER) != 0) {
+        p->owner = reader_bytes(r, (size_t)take_leb(r, MESSAGE_OWNER_MAX));
+        r->failed = r->failed || p->owner.len == 0; /* one that is not known is not written */
+    }
     if (p->qos > 2) {
         r->failed = true;
     }

@@ -51,6 +51,9 @@ static void print_parts(struct buf *out, const struct message_parts *p) {
     if (p->expires_at != 0) {
         print(out, " expires_at=%" PRId64, p->expires_at);
     }
+    if (p->owner.len > 0) {
+        print_text(out, "owner", p->owner);
+    }
 }
 
 static void print_session(struct buf *out, const struct record_session *s) {

@@ -1,5 +1,7 @@
 #include "sim/accounts.h"
 
+#include <stdio.h>
+
 #include "quota/quota.h"
 #include "sim/world.h"
 
@@ -48,6 +50,34 @@ static struct accounts_count sessions(const struct world *w) {
     return count;
 }
 
+/* Whether a topic's retained message is known and must be there: the number of the message, or -1. */
+static int retained_surely(const struct world *w, uint8_t topic) {
+    const int value = oracle_retained(w, topic);
+    const bool there = value >= 0 && !w->oracle.messages[value].clears && w->oracle.messages[value].expiry == 0;
+    return there ? value : -1;
+}
+
+/* Topics whose retained message is known, and those that may have one. */
+static struct accounts_count retained(const struct world *w) {
+    struct accounts_count count = {0, 0};
+    for (unsigned i = 0; i < topics_count(w->plan); i++) {
+        const uint8_t topic = topics_at(w->plan, i);
+        count.least += retained_surely(w, topic) >= 0 ? 1 : 0;
+        count.most += oracle_may_be_retained(w, topic) ? 1 : 0;
+    }
+    return count;
+}
+
+/* Those that this client has surely published. */
+static uint64_t retained_of(const struct world *w, int client) {
+    uint64_t count = 0;
+    for (unsigned i = 0; i < topics_count(w->plan); i++) {
+        const int value = retained_surely(w, topics_at(w->plan, i));
+        count += value >= 0 && w->oracle.messages[value].publisher == client ? 1 : 0;
+    }
+    return count;
+}
+
 struct owner_check {
     struct world *w;
     uint64_t sum[QUOTA_ROW_COUNT];
@@ -60,17 +90,33 @@ static void on_owner(void *user, const struct account *owner) {
     }
 }
 
-/* What is everybody's is the sum of what the owners have; retained messages are nobody's. */
+static uint64_t taken_by(const struct world *w, int client, enum quota_row row) {
+    struct quota *q = broker_quota(w->node.broker);
+    char name[NODE_PEER_BYTES];
+    (void)snprintf(name, sizeof name, NODE_NETWORK "%d", client);
+    struct account *owner = quota_owner(q, span_str(name));
+    const uint64_t taken = quota_taken(owner, row);
+    quota_owner_unref(q, owner);
+    return taken;
+}
+
+/* What is everybody's is the sum of what the owners have, and each has what is its own. */
 static void judge_owners(struct world *w) {
     struct quota *q = broker_quota(w->node.broker);
     struct owner_check c = {.w = w};
     quota_each_owner(q, on_owner, &c);
     for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
         const uint64_t all = quota_taken(quota_all(q), (enum quota_row)row);
-        const bool nobodys = row == QUOTA_RETAINED || row == QUOTA_RETAINED_BYTES;
-        if (!nobodys && all != c.sum[row]) {
+        if (all != c.sum[row]) {
             world_fail(w, "accounts", "all together have %llu %s, their owners %llu", (unsigned long long)all,
                        quota_row_text((enum quota_row)row), (unsigned long long)c.sum[row]);
+        }
+    }
+    for (int i = 0; i < (int)w->client_count; i++) {
+        const uint64_t taken = taken_by(w, i, QUOTA_RETAINED);
+        if (taken < retained_of(w, i)) {
+            world_fail(w, "accounts", "c%d has %llu retained messages, %llu are accounted for", i,
+                       (unsigned long long)retained_of(w, i), (unsigned long long)taken);
         }
     }
 }
@@ -90,18 +136,6 @@ void accounts_judge_begin(struct world *w) {
     if (unread && w->node.up) {
         expect(w, QUOTA_OUTPUT_BYTES, (struct accounts_count){1, UINT64_MAX});
     }
-}
-
-/* Topics whose retained message is known, and those that may have one. */
-static struct accounts_count retained(const struct world *w) {
-    struct accounts_count count = {0, 0};
-    for (unsigned i = 0; i < topics_count(w->plan); i++) {
-        const uint8_t topic = topics_at(w->plan, i);
-        const int value = oracle_retained(w, topic);
-        count.least += value >= 0 && !w->oracle.messages[value].clears && w->oracle.messages[value].expiry == 0 ? 1 : 0;
-        count.most += oracle_may_be_retained(w, topic) ? 1 : 0;
-    }
-    return count;
 }
 
 void accounts_judge(struct world *w) {

@@ -416,8 +416,8 @@ bool node_wants_turn(const struct world *w, unsigned shard) {
 }
 
 static void conn_open(struct world *w, struct conn *c, unsigned shard) {
-    char peer[32];
-    snprintf(peer, sizeof peer, "10.0.0.%d:%u", c->client, c->serial);
+    char peer[NODE_PEER_BYTES];
+    snprintf(peer, sizeof peer, NODE_NETWORK "%d:%u", c->client, c->serial);
     c->shard = shard;
     c->handle = shard_opened(broker_shard(w->node.broker, shard), peer);
     c->broker = BROKER_END_OPEN;

@@ -12,6 +12,10 @@
 
 struct world;
 
+/* A client's address is this and its number. */
+#define NODE_NETWORK "10.0.0."
+enum { NODE_PEER_BYTES = 32 };
+
 struct node_garbage {
     void *memory;
     void (*free_function)(void *memory);

@@ -189,6 +189,104 @@ static void retained_messages_are_bounded(void **state) {
     world_close(w);
 }
 
+static uint64_t taken_by(const struct world *w, const char *name, enum quota_row row) {
+    struct account *owner = quota_owner(w->broker->quota, span_str(name));
+    const uint64_t taken = quota_taken(owner, row);
+    quota_owner_unref(w->broker->quota, owner);
+    return taken;
+}
+
+/* One address takes its share of the room for retained messages, and no more; who replaces a message pays for it. */
+static void retained_messages_have_an_owner(void **state) {
+    (void)state;
+    struct world *w = world_limited(1ULL << 40);
+    struct peer p, q;
+    join_from(&p, w, "10.0.0.1:1", "p", false);
+    expect(&p, "CONNACK");
+    join_from(&q, w, "10.0.0.2:1", "q", false);
+    expect(&q, "CONNACK");
+    retain(&p, 1, "t", "value");
+    expect(&p, "PUBACK id=1 reason=0x10");
+    const uint64_t one = taken_by(w, "10.0.0.1", QUOTA_RETAINED_BYTES);
+    assert_int_equal(one, taken(w, QUOTA_RETAINED_BYTES));
+    struct account *owner = quota_owner(w->broker->quota, SPAN("10.0.0.1"));
+    struct quota_need need = {QUOTA_RETAINED_BYTES, owner->most[QUOTA_RETAINED_BYTES] - one - 10};
+    quota_take(owner, &need, 1);
+    retain(&p, 2, "u", "v");
+    expect(&p, "PUBACK id=2 reason=0x97");
+    retain(&p, 3, "t", "a much longer value");
+    expect(&p, "PUBACK id=3 reason=0x97");
+    assert_int_equal(quota_taken(owner, QUOTA_RETAINED), 1);
+    retain(&q, 1, "u", "v"); /* others have room */
+    expect(&q, "PUBACK id=1 reason=0x10");
+    retain(&p, 4, "u", "v"); /* and what is theirs does not become its own */
+    expect(&p, "PUBACK id=4 reason=0x97");
+    retain(&q, 2, "t", "a much longer value");
+    expect(&q, "PUBACK id=2 reason=0x10");
+    assert_int_equal(quota_taken(owner, QUOTA_RETAINED), 0);
+    assert_int_equal(taken_by(w, "10.0.0.2", QUOTA_RETAINED), 2);
+    retain(&p, 5, "t", "small"); /* there is room now */
+    expect(&p, "PUBACK id=5 reason=0x10");
+    assert_int_equal(quota_taken(owner, QUOTA_RETAINED), 1);
+    assert_int_equal(taken_by(w, "10.0.0.2", QUOTA_RETAINED), 1);
+    retain(&q, 3, "t", "");
+    expect(&q, "PUBACK id=3 reason=0x10");
+    retain(&p, 6, "u", "");
+    expect(&p, "PUBACK id=6 reason=0x10");
+    quota_give(owner, &need, 1);
+    quota_owner_unref(w->broker->quota, owner);
+    peer_close(&p);
+    peer_close(&q);
+    assert_nothing_taken(w);
+    world_close(w);
+}
+
+static void load_owned(const struct store_sink *sink, void *user) {
+    (void)user;
+    const struct message_parts owned = {
+        .retain = true, .topic = SPAN("a"), .payload = SPAN("x"), .owner = SPAN("10.0.0.9")};
+    const struct message_parts old = {.retain = true, .topic = SPAN("b"), .payload = SPAN("x")};
+    sink->retained(sink->user, message_create(&owned));
+    sink->retained(sink->user, message_create(&old));
+}
+
+/* A message of an earlier version has none: it counts, and may be replaced and cleared. */
+static void retained_messages_come_back_with_their_owner(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer p;
+    w->at_once = true;
+    w->store.load = load_owned;
+    world_open(w, 1);
+    assert_int_equal(taken_by(w, "10.0.0.9", QUOTA_RETAINED), 1);
+    assert_int_equal(taken_by(w, "", QUOTA_RETAINED), 1);
+    join_from(&p, w, "10.0.0.1:1", "p", false);
+    expect(&p, "CONNACK");
+    retain(&p, 1, "b", "y");
+    expect(&p, "PUBACK id=1 reason=0x10");
+    assert_int_equal(taken_by(w, "10.0.0.1", QUOTA_RETAINED), 1);
+    retain(&p, 2, "a", "");
+    retain(&p, 3, "b", "");
+    assert_int_equal(taken(w, QUOTA_RETAINED), 0);
+    assert_int_equal(taken(w, QUOTA_RETAINED_BYTES), 0);
+    peer_close(&p);
+    world_close(w);
+}
+
+/* A will is its session's owner's. */
+static void a_retained_will_has_an_owner(void **state) {
+    (void)state;
+    struct world *w = world_limited(1ULL << 40);
+    struct peer p = {.w = w, .protocol = PROTOCOL_5, .received = {NULL, 0, 0}};
+    p.handle = shard_opened(world_shard(w, 0), "[2001:db8:0:7::5]:1");
+    say_connect(&p, &(struct connecting){.id = "p", .clean = true, .will = "w", .will_retain = true});
+    turn(w);
+    expect(&p, "CONNACK");
+    peer_close(&p);
+    assert_int_equal(taken_by(w, "2001:db8:0:7::", QUOTA_RETAINED), 1);
+    world_close(w);
+}
+
 /* ---- bytes that wait ---- */
 
 static void half_packets_are_bounded(void **state) {
@@ -498,6 +596,9 @@ int main(void) {
         cmocka_unit_test(subscriptions_are_counted_once),
         cmocka_unit_test(a_subscription_over_the_share_is_refused),
         cmocka_unit_test(retained_messages_are_bounded),
+        cmocka_unit_test(retained_messages_have_an_owner),
+        cmocka_unit_test(retained_messages_come_back_with_their_owner),
+        cmocka_unit_test(a_retained_will_has_an_owner),
         cmocka_unit_test(half_packets_are_bounded),
         cmocka_unit_test(unread_bytes_are_bounded),
         cmocka_unit_test(when_memory_is_short_nothing_new_is_kept),

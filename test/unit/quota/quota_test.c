@@ -184,35 +184,6 @@ static void several_threads_leave_nothing(void **state) {
     quota_destroy(q);
 }
 
-static void the_owner_in_a_peer(void **state) {
-    (void)state;
-    static const struct {
-        const char *peer, *owner;
-    } cases[] = {
-        {"192.0.2.7:1883", "192.0.2.7"},
-        {"192.0.2.7", "192.0.2.7"},
-        {"[2001:db8::1]:80", "2001:db8::1"},
-        {"2001:db8::1", "2001:db8::1"},
-        {"unix:pid=7,uid=0", "unix"},
-        {"unix", "unix"},
-        {"peer", "peer"},
-        {"sim:12", "sim"},
-        {"", ""},
-        {":", ":"},
-        {"host:", "host:"},
-        {"[half", "[half"},
-        {"10.0.0.1:x1", "10.0.0.1:x1"},
-        {"unix:pid=1,uid=1000", "unix"},
-        {"[]:1", ""},
-    };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
-        struct span owner = quota_owner_of(span_str(cases[i].peer));
-        if (!span_equal(owner, span_str(cases[i].owner))) {
-            fail_msg("%s: %.*s", cases[i].peer, (int)owner.len, (const char *)owner.ptr);
-        }
-    }
-}
-
 static void every_row_has_a_name(void **state) {
     (void)state;
     for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
@@ -253,7 +224,6 @@ int main(void) {
         cmocka_unit_test(an_owner_is_one_account_and_goes_with_its_last_reference),
         cmocka_unit_test(what_was_loaded_counts),
         cmocka_unit_test(several_threads_leave_nothing),
-        cmocka_unit_test(the_owner_in_a_peer),
         cmocka_unit_test(every_row_has_a_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -55,6 +55,10 @@ static const struct record cases[] = {
                  .sequence = UINT64_MAX,
                  .accepted_at = -1,
                  .parts = {.expires_at = -1, .topic = SPAN("t")}}},
+    {.kind = RECORD_MESSAGE,
+     .message = {.set_retained = true,
+                 .accepted_at = 1,
+                 .parts = {.retain = true, .topic = SPAN("t"), .payload = SPAN("v"), .owner = SPAN("192.0.2.7")}}},
     {.kind = RECORD_RETAINED, .retained = {.session_id = 0}},
     {.kind = RECORD_RETAINED, .retained = {5, 300, 0, items, {NULL, 0}, 3}},
     {.kind = RECORD_RETAINED, .retained = {UINT64_MAX, UINT64_MAX, UINT32_MAX - 1, items, {NULL, 0}, 1}},
@@ -64,7 +68,7 @@ enum { CASES = sizeof cases / sizeof cases[0] };
 static bool same_parts(const struct message_parts *a, const struct message_parts *b) {
     return a->qos == b->qos && a->retain == b->retain && a->expires_at == b->expires_at &&
            span_equal(a->topic, b->topic) && span_equal(a->properties, b->properties) &&
-           span_equal(a->payload, b->payload);
+           span_equal(a->payload, b->payload) && span_equal(a->owner, b->owner);
 }
 
 static bool same_message(const struct record_message *in, const struct record_message *out) {
@@ -283,7 +287,9 @@ static void what_no_encoder_writes_is_refused(void **state) {
         SPAN("\x08\x01\x01\x01\x80\x80\x80\x80\x10"),         /* target 2^32 */
         SPAN("\x05\x10\x00\x00\x00\x00\x00"),                 /* an unknown flag of MESSAGE */
         SPAN("\x05\x00\x00\x03\x00\x00\x00"),                 /* QoS 3 */
-        SPAN("\x05\x00\x00\x20\x00\x00\x00"),                 /* an unknown flag of the parts */
+        SPAN("\x05\x00\x00\x40\x00\x00\x00"),                 /* an unknown flag of the parts */
+        SPAN("\x05\x00\x00\x20\x00\x00\x00\x00"),             /* an owner without a name */
+        SPAN("\x05\x00\x00\x20\x00\x00\x80\x02\x00"),         /* one that is too long */
         SPAN("\x05\x00\x00\x00\x00\x00\x01\x01\x00"),         /* a target of QoS 0 */
         SPAN("\x05\x00\x00\x00\x00\x00\x01\x01\x09"),         /* an unknown flag of a target */
         SPAN("\x05\x00\x00\x00\x00\x00\xff\xff\xff\xff\x0f"), /* targets that are not there */
@@ -317,6 +323,8 @@ static void records_are_printed_for_a_person(void **state) {
                        "1099511627776:qos2:retain 18446744073709551615:qos2");
     printed(&cases[12], "42 SENT session=9 packet_id=128 message=9223372036854775808 target=4294967295");
     printed(&cases[16], "42 WILL session=5 delay=3600s expiry=60s topic=\"gone\" qos=1 retain payload=3 properties=1");
+    printed(&cases[CASES - 4],
+            "42 MESSAGE set_retained accepted_at=1 topic=\"t\" qos=0 retain payload=1 owner=\"192.0.2.7\" targets=0");
     printed(&cases[CASES - 2], "42 RETAINED session=5 subscribed=300 first=0 messages=3 1:qos1 1099511627776:qos2 "
                                "18446744073709551615:qos2");
 }
