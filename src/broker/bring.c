@@ -111,7 +111,8 @@ static bool bring_has_room(const struct bringing *b, size_t bytes, uint8_t qos) 
     }
     uint64_t messages = queue_count(&s->queue) + b->found_queued;
     uint64_t sum = atomic_load_explicit(&s->inlet->waiting_bytes, memory_order_relaxed) + bytes;
-    return messages == 0 || (messages < options->queue_messages_max / 2 && sum <= options->queue_bytes_max / 2);
+    uint64_t bytes_max = s->durable ? options->queue_bytes_max : options->queue_memory_max;
+    return messages == 0 || (messages < options->queue_messages_max / 2 && sum <= bytes_max / 2);
 }
 
 /* The whole message: only the table may have its body, which it keeps as long as the index has the message. One
@@ -318,6 +319,7 @@ static void bring_settle(struct bringing *b, enum bring_state state) {
     } else if (state == BRING_MORE) {
         work_add(session->shard, &b->work);
     } else if (state == BRING_STALLED) {
+        session->queue_held = false; /* it may be this queue that the store is full of */
         work_add_stalled(session->shard, &b->work);
     } else {
         b->crowded = true;

@@ -38,7 +38,7 @@ struct bringing {
     bool orders;        /* live messages must be kept behind */
     bool answered;      /* SUBACK is in the outbox */
     bool answer_waits;  /* SUBACK comes when all was brought */
-    bool crowded;       /* it waits for room: what is queued may overtake SUBACK */
+    bool crowded;       /* it waits for room: what is queued may overtake SUBACK, as when it waits for the store */
     uint8_t needs_qos;  /* crowded: room for a message of this QoS */
     size_t needs_bytes; /* and so many bytes */
     struct bring_filter *brings;

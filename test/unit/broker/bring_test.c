@@ -3,6 +3,8 @@
 
 #include "world.h"
 
+#include "broker/state.h"
+
 enum { MANY = 300, QUIET_TURNS = 1500 };
 
 /* A world with small bounds, and a peer that has set `count` retained messages r/0, r/1, ... of QoS 1. */
@@ -365,6 +367,92 @@ static void a_full_store_stalls_it(void **state) {
     world_close(w);
 }
 
+/* What waits for the end of a SUBSCRIBE costs nothing meanwhile, however long it is and however often time passes. */
+static void who_waits_for_it_costs_nothing(void **state) {
+    (void)state;
+    struct peer from, p;
+    struct hearing h = {0};
+    struct world *w = world_retaining(&from, MANY, 4096);
+    joined(&p, w, PROTOCOL_5, "p", false);
+    say_subscribe(&p, 1, "r/#", 0);
+    say_subscribe(&p, 2, "s", 0);
+    for (int i = 0; i < 20; i++) { /* until there is no room any more */
+        turn(w);
+    }
+    for (int i = 0; i < 5; i++) {
+        w->now += 10;
+        turn_begin(w, 0);
+        assert_int_equal(world_shard(w, 0)->points, 4096);
+    }
+    hear_all(&p, &h);
+    assert_int_equal(h.subacks, 2);
+    assert_int_equal(h.retained, MANY);
+    peer_close(&p);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* A full store may be full of what waits for this very client: that leaves, though SUBACK must wait. */
+static void what_is_queued_leaves_while_the_store_is_full(void **state) {
+    (void)state;
+    struct peer from, p;
+    struct hearing h = {0};
+    struct world *w = world_retaining(&from, MANY, 8);
+    joined(&p, w, PROTOCOL_5, "p", true);
+    subscribed(&p, "q", 1);
+    peer_close(&p);
+    for (packet_id_t id = 1; id <= 30; id++) {
+        say_publish(&from, &(struct publishing){.qos = 1, .id = id, .topic = "q", .payload = "x"});
+        turn(w);
+        expect(&from, "PUBACK");
+    }
+    joined(&p, w, PROTOCOL_5, "p", true);
+    say_subscribe(&p, 2, "r/#", 1);
+    w->store.pressure = STORE_FULL;
+    hear_all(&p, &h);
+    assert_int_equal(h.live, 30);
+    assert_int_equal(h.subacks, 0);
+    w->store.pressure = STORE_EASY;
+    hear_all(&p, &h);
+    assert_int_equal(h.subacks, 1);
+    assert_int_equal(h.retained, MANY);
+    peer_close(&p);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* The queue of a session that is not durable has a bound of its own, and half of that, too, is left to live messages.
+ */
+static void a_set_leaves_room_in_a_queue_in_memory(void **state) {
+    (void)state;
+    struct peer from, p;
+    struct world *w = world_new();
+    w->at_once = true;
+    w->options.inflight_max = 1;
+    w->options.queue_memory_max = 4000;
+    w->options.refuse_close_ms = 1000000;
+    world_open(w, 1);
+    joined(&from, w, PROTOCOL_5, "from", false);
+    for (unsigned i = 0; i < MANY; i++) {
+        char topic[16];
+        (void)snprintf(topic, sizeof topic, "r/%u", i);
+        say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = topic, .payload = "x", .retain = true});
+        turn(w);
+        expect(&from, "PUBACK");
+    }
+    joined(&p, w, PROTOCOL_5, "p", false);
+    say_subscribe(&p, 1, "r/#", 1);
+    turn(w);
+    for (packet_id_t id = 1; id <= 10; id++) {
+        say_publish(&from, &(struct publishing){.qos = 1, .id = id, .topic = "r/0", .payload = "x"});
+        turn(w);
+        expect(&from, "PUBACK");
+    }
+    peer_close(&p);
+    peer_close(&from);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_of_a_large_set_comes),
@@ -377,6 +465,9 @@ int main(void) {
         cmocka_unit_test(a_subscription_that_was_cut_counts_as_new),
         cmocka_unit_test(a_set_is_read_back_from_the_table),
         cmocka_unit_test(a_full_store_stalls_it),
+        cmocka_unit_test(who_waits_for_it_costs_nothing),
+        cmocka_unit_test(what_is_queued_leaves_while_the_store_is_full),
+        cmocka_unit_test(a_set_leaves_room_in_a_queue_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
