@@ -13,8 +13,8 @@ enum {
     POINT_BYTES = 4096,      /* of a packet are as much work as one more packet */
     OUTPUT_PAUSE_FACTOR = 2, /* a client that does not read its answers is not read from either: beyond so many
                                 times the outbox's bound */
-    PAUSES_BEFORE = PAUSE_REFUSED | PAUSE_WORK, /* the packet that they are about has not been taken */
-    BEHIND_REFUSED_BYTES = 64U * 1024,          /* kept behind a refused PUBLISH, besides what one packet may have */
+    PAUSES_BEFORE = PAUSE_REFUSED | PAUSE_WORK | PAUSE_BRING, /* the packet that they are about was not taken */
+    BEHIND_REFUSED_BYTES = 64U * 1024, /* kept behind a refused PUBLISH, besides what one packet may have */
 };
 
 /* Only what this table names is accepted in each state; the packet layer has refused what a client never sends. */
@@ -124,11 +124,11 @@ static size_t input_process(struct connection *c, struct span in) {
             break;
         }
         input_packet(c, &packet);
+        shard_spend(c->shard, 1 + frame.bytes / POINT_BYTES);
         if ((c->pause & (PAUSES_BEFORE | PAUSE_TAKEOVER)) != 0 || c->state == CONNECTION_MOVING) {
             break;
         }
         c->shard->counters.packets_received++;
-        shard_spend(c->shard, 1 + frame.bytes / POINT_BYTES);
         c->received_at = c->shard->now;
         c->begun_at = 0;
         used += frame.bytes;

@@ -379,6 +379,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
     result.never = needs && !route_fits(&r);
     if (r.refused || result.never || !route_admit(&r)) {
         route_unreserve(&r);
+        shard_spend(shard, (shard->matches.count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
         result.refused = true;
         result.waits = r.waits;
         result.why = r.why;

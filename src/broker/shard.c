@@ -52,34 +52,42 @@ static unsigned shard_pause_over(const struct shard *shard, const struct connect
     if ((c->pause & PAUSE_REFUSED) != 0 && retry) {
         over |= PAUSE_REFUSED;
     }
-    if ((c->pause & PAUSE_WORK) != 0 && shard->own.count <= OWN_MAX &&
-        (c->session == NULL || c->session->bringing == NULL || retry)) {
+    if ((c->pause & PAUSE_WORK) != 0 && shard->own.count <= OWN_MAX) {
         over |= PAUSE_WORK;
+    }
+    if ((c->pause & PAUSE_BRING) != 0 && (c->session == NULL || c->session->bringing == NULL)) {
+        over |= PAUSE_BRING;
     }
     return over | (c->pause & (unsigned)PAUSE_TURN);
 }
 
 /* Connections that could not go on try again: those that waited for the disk when it has caught up, refused publishes
- * every few milliseconds. Each is looked at once, though it may pause again at once. */
+ * every few milliseconds, for half of what this turn has left. Each is looked at once, though it may pause again at
+ * once; who got no try is first in the next turn. */
 static void shard_resume_paused(struct shard *shard) {
     struct link waiting;
-    bool retry = shard->now - shard->retried_at >= RETRY_REFUSED_MS;
-    if (retry) {
-        shard->retried_at = shard->now;
-    }
+    struct link untried;
+    const int64_t rest = shard->points / 2;
+    const bool retry = shard->now - shard->retried_at >= RETRY_REFUSED_MS;
     list_init(&waiting);
+    list_init(&untried);
     list_splice(&waiting, &shard->paused);
     for (struct link *l; shard->points > 0 && (l = list_pop_front(&waiting)) != NULL;) {
         struct connection *c = container_of(l, struct connection, pause_link);
-        unsigned over = shard_pause_over(shard, c, retry);
-        list_push_back(&shard->paused, l);
+        bool tries = retry && shard->points > rest;
+        unsigned over = shard_pause_over(shard, c, tries);
+        list_push_back(retry && !tries && (c->pause & PAUSE_REFUSED) != 0 ? &untried : &shard->paused, l);
         if (over != 0) {
             input_unpause(c, over);
         }
     }
     shard->input_left = shard->input_left || !list_empty(&waiting);
-    list_splice(&waiting, &shard->paused);
-    list_splice(&shard->paused, &waiting);
+    list_splice(&untried, &waiting);
+    if (retry && list_empty(&untried)) {
+        shard->retried_at = shard->now;
+    }
+    list_splice(&untried, &shard->paused);
+    list_splice(&shard->paused, &untried);
 }
 
 /* What the table has by now is let go of memory. Only records whose mail has arrived everywhere count: the fold is

@@ -128,8 +128,9 @@ enum pause {
     PAUSE_REFUSED = 2,  /* its next PUBLISH is over a limit, and waits */
     PAUSE_OUTPUT = 4,   /* it does not read what it asked for */
     PAUSE_TAKEOVER = 8, /* its CONNECT waits for the end of the client's old connection */
-    PAUSE_WORK = 16,    /* its next packet waits for work that is under way */
+    PAUSE_WORK = 16,    /* its next PUBLISH waits for deliveries that are under way */
     PAUSE_TURN = 32,    /* this turn has done enough */
+    PAUSE_BRING = 64,   /* its next packet waits for what a SUBSCRIBE brings */
 };
 
 struct connection {
@@ -157,7 +158,7 @@ struct connection {
     struct conn_handle handle;
     struct session *session; /* NULL before CONNECT and when closing */
     struct buf in;           /* received and not processed */
-    size_t looked;           /* PAUSE_REFUSED, PAUSE_WORK: of `in`, what nothing may be taken out of any more */
+    size_t looked;           /* PAUSE_REFUSED, _WORK, _BRING: of `in`, what nothing may be taken out of any more */
     lsn_t answered_lsn;      /* what its CONNACK waits for */
     char *peer;              /* owned */
     struct account *owner;   /* one reference */

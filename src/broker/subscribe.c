@@ -52,7 +52,7 @@ static bool subscribe_waits(struct connection *c) {
     if (c->session->bringing == NULL) {
         return false;
     }
-    input_pause(c, PAUSE_WORK);
+    input_pause(c, PAUSE_BRING);
     return true;
 }
 

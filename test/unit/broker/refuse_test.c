@@ -2,6 +2,7 @@
 #include "world.h"
 
 #include "broker/limits.h"
+#include "broker/state.h"
 
 /* `messages` may wait in a session and one may be under way to each client, unless it asks for less. */
 static struct world *world_small(uint64_t messages) {
@@ -321,6 +322,61 @@ static void a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection
     world_close(w);
 }
 
+/* Each try of a message with many receivers is work: others have half of each turn, and in the end all are taken. */
+static void tries_take_half_of_a_turn(void **state) {
+    (void)state;
+    enum { FROM = 40, LEVELS = 6, POINTS = 64 };
+    struct world *w = world_new();
+    struct peer to, many, from[FROM];
+    char text[32];
+    w->options.queue_messages_max = 1;
+    w->options.queue_policy = QUEUE_REFUSE;
+    w->options.turn_points = POINTS;
+    w->at_once = true;
+    world_open(w, 1);
+    joined(&many, w, PROTOCOL_311, "many", false);
+    for (unsigned set = 0; set < 1U << LEVELS; set++) {
+        for (unsigned i = 0; i < LEVELS; i++) {
+            text[i * 2] = (set >> i & 1) != 0 ? '+' : 'a';
+            text[i * 2 + 1] = i + 1 < LEVELS ? '/' : '\0';
+        }
+        subscribed(&many, text, 0);
+    }
+    joined(&to, w, PROTOCOL_311, "to", true);
+    subscribed(&to, "#", 1);
+    peer_close(&to);
+    for (unsigned i = 0; i < FROM; i++) {
+        (void)snprintf(text, sizeof text, "from%u", i);
+        joined(&from[i], w, PROTOCOL_311, text, false);
+        publish(&from[i], 1, 1, "a/a/a/a/a/a");
+    }
+    expect(&from[0], "PUBACK id=1");
+    for (unsigned i = 0; i < 20; i++) {
+        later(w, 10);
+        turn_begin(w, 0);
+        w->now += 10;
+        turn_begin(w, 0);
+        assert_in_range(world_shard(w, 0)->points, POINTS / 2 - 10, POINTS / 2);
+    }
+    peer_close(&many);
+    joined(&to, w, PROTOCOL_311, "to", true);
+    for (unsigned i = 0; i < FROM; i++) {
+        for (unsigned tries = 0; strncmp(hear(&to), "PUBLISH", 7) != 0; tries++) {
+            assert_true(tries < 2 * FROM);
+            later(w, 10);
+        }
+        say_ack(&to, PACKET_PUBACK, (packet_id_t)(i + 1), 0);
+    }
+    for (unsigned i = 0; i < FROM; i++) {
+        if (i > 0) {
+            expect(&from[i], "PUBACK id=1");
+        }
+        peer_close(&from[i]);
+    }
+    peer_close(&to);
+    world_close(w);
+}
+
 /* ---- the store ---- */
 
 static void a_busy_store_slows_publishers(void **state) {
@@ -534,6 +590,7 @@ int main(void) {
         cmocka_unit_test(answers_behind_a_refused_publish_are_bounded),
         cmocka_unit_test(disconnect_behind_a_refused_publish_is_one),
         cmocka_unit_test(a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection),
+        cmocka_unit_test(tries_take_half_of_a_turn),
         cmocka_unit_test(a_busy_store_slows_publishers),
         cmocka_unit_test(a_full_store_takes_nothing_new),
         cmocka_unit_test(a_full_store_lets_retained_messages_be_cleared),
