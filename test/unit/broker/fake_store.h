@@ -117,8 +117,9 @@ static inline struct message *fake_message(struct store *store, lsn_t lsn) {
     assert_true(lsn <= store_folded(store) && fake_of(store)->records[lsn].message != NULL);
     const struct message *m = fake_of(store)->records[lsn].message;
     fake_of(store)->reads++;
-    struct message *read = message_create(&(struct message_parts){m->qos, m->retain, m->expires_at, message_topic(m),
-                                                                  message_properties(m), message_payload(m)});
+    struct message *read =
+        message_create(&(struct message_parts){m->qos, m->retain, m->expires_at, message_topic(m),
+                                               message_properties(m), message_payload(m), message_owner(m)});
     read->lsn = lsn;
     return read;
 }
