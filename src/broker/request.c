@@ -6,6 +6,7 @@
 #include "broker/connection.h"
 #include "broker/retained.h"
 #include "broker/session.h"
+#include "broker/will.h"
 
 enum {
     SESSIONS_PER_SLICE = 1000, /* looked at */
@@ -13,6 +14,7 @@ enum {
     NODES_PER_SLICE = 2000,    /* of the retained index, looked at */
     CLEARED_PER_SLICE = 100,   /* retained messages */
     WALKS_ANEW_MAX = 3,        /* when the map of sessions changes its size meanwhile */
+    ENDING_WALKS_MAX = 20,     /* when somebody comes back meanwhile, again and again */
     OWNER_BYTES = 64,
     OWNERS_PER_SLICE = 200, /* each may move all that are kept */
 };
@@ -140,6 +142,9 @@ static void end_one(struct shard *shard, struct request *r, session_id_t id) {
         connection_close(s->connection, REASON_ADMINISTRATIVE_ACTION, false);
         s = map64_get(&shard->by_id, id);
     }
+    if (s != NULL && will_keeper(s)) {
+        will_clear(s); /* or another would keep it */
+    }
     if (s != NULL) {
         session_end(s, MUTANT_B8);
     }
@@ -156,7 +161,8 @@ static bool end_by_client_id(struct shard *shard, struct request *r) {
     return true;
 }
 
-/* Whatever ends moves others in the map, also to where the walk was: it is done when a whole one has found nobody. */
+/* Whatever ends moves others in the map, also to where the walk was: it is done when a whole one has found nobody. What
+ * keeps a will is no session of the owner's: the will was due, and leaves when there is room. */
 static bool end_by_owner(struct shard *shard, struct request *r) {
     if (r->begun == 0) {
         walk_begin(r, shard);
@@ -164,12 +170,12 @@ static bool end_by_owner(struct shard *shard, struct request *r) {
     size_t points = 0;
     for (int i = 0; i < SESSIONS_PER_SLICE && points < POINTS_PER_SLICE; i++) {
         const struct session *s = walk_next(r, shard);
-        if (s == NULL && !r->ended_some) {
+        if (s == NULL && (!r->ended_some || r->begun == ENDING_WALKS_MAX)) {
             return true;
         }
         if (s == NULL) {
             walk_begin(r, shard);
-        } else if (asked_for(r->ask, s)) {
+        } else if (asked_for(r->ask, s) && !will_keeper(s)) {
             points += 1 + s->subscriptions.count;
             end_one(shard, r, s->id);
         }

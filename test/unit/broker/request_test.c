@@ -196,6 +196,74 @@ static void all_sessions_of_an_owner_are_ended(void **state) {
     world_close(w);
 }
 
+/* A will that waits for room is not its owner's session: it would be kept again, for ever. By its own name it is lost.
+ */
+static void a_will_that_waits_does_not_hold_up_the_end(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer p, away;
+    w->at_once = true;
+    w->options.queue_messages_max = 1;
+    w->options.queue_wills_max = 0;
+    w->options.queue_policy = QUEUE_REFUSE;
+    world_open(w, 1);
+    joined(&away, w, PROTOCOL_5, "away", true);
+    subscribed(&away, "#", 1);
+    peer_close(&away);
+    for (unsigned i = 0; i < 2; i++) { /* the first fills the queue */
+        p = (struct peer){.w = w, .protocol = PROTOCOL_5};
+        p.handle = shard_opened(world_shard(w, 0), "192.0.2.1:1");
+        say_connect(&p, &(struct connecting){.id = i == 0 ? "a" : "b", .clean = true, .will = "w", .will_qos = 1});
+        turn(w);
+        expect(&p, "CONNACK");
+        peer_close(&p);
+        turn(w);
+    }
+    assert_int_equal(counters(w).sessions, 2); /* "away", and what keeps the will */
+    assert_int_equal(matched(w, &(struct request_ask){.kind = REQUEST_END, .owner = SPAN("192.0.2.1")}), 0);
+    assert_int_equal(counters(w).sessions, 2);
+    struct request r = {.ask =
+                            &(struct request_ask){.kind = REQUEST_SESSIONS, .owner = SPAN("192.0.2.1"), .rows_max = 1}};
+    assert_true(request_step(world_shard(w, 0), &r));
+    assert_int_equal(r.answer.row_count, 1);
+    struct span keeper = span_of(r.answer.rows[0].client_id, r.answer.rows[0].client_id_bytes);
+    assert_int_equal(matched(w, &(struct request_ask){.kind = REQUEST_END, .client_id = keeper}), 1);
+    assert_int_equal(counters(w).sessions, 1);
+    request_deinit(&r);
+    world_close(w);
+}
+
+/* An owner that comes back again and again, while others are looked at: the request ends all the same. */
+static void who_comes_back_is_not_ended_for_ever(void **state) {
+    (void)state;
+    struct world *w = world_at_once(1);
+    struct peer p;
+    unsigned steps = 0;
+    char id[16];
+    for (unsigned i = 0; i < 2500; i++) {
+        (void)snprintf(id, sizeof id, "c%u", i);
+        joined(&p, w, PROTOCOL_5, id, true);
+        peer_close(&p);
+        turn(w);
+    }
+    struct request r = {.ask = &(struct request_ask){.kind = REQUEST_END, .owner = SPAN("192.0.2.1")}};
+    do {
+        for (unsigned i = 0; i < 20; i++) {
+            (void)snprintf(id, sizeof id, "p%u", i);
+            p = (struct peer){.w = w, .protocol = PROTOCOL_5};
+            p.handle = shard_opened(world_shard(w, 0), "192.0.2.1:1");
+            say_connect(&p, &(struct connecting){.id = id, .expiry_s = 600});
+            turn(w);
+            peer_close(&p);
+        }
+        turn(w);
+        assert_true(++steps < 500);
+    } while (!request_step(world_shard(w, 0), &r));
+    assert_in_range(r.answer.matched, 20, steps * 20);
+    request_deinit(&r);
+    world_close(w);
+}
+
 static void retained_messages_are_cleared_by_filter(void **state) {
     (void)state;
     struct world *w = world_at_once(SHARDS);
@@ -289,6 +357,8 @@ int main(void) {
         cmocka_unit_test(a_session_is_ended),
         cmocka_unit_test(who_is_not_there_is_not_ended),
         cmocka_unit_test(all_sessions_of_an_owner_are_ended),
+        cmocka_unit_test(a_will_that_waits_does_not_hold_up_the_end),
+        cmocka_unit_test(who_comes_back_is_not_ended_for_ever),
         cmocka_unit_test(retained_messages_are_cleared_by_filter),
         cmocka_unit_test(accounts_are_shown_nearest_to_a_bound_first),
         cmocka_unit_test(counters_are_those_of_the_shard),
