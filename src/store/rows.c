@@ -10,7 +10,9 @@
 
 static const uint8_t meta_magic[8] = "QuartetT";
 
-enum { META_VERSION = 1 };
+/* Version 1 had no rows that name the body of another record, no times, and no digests of texts in keys: a program that
+ * knows only that would call them damaged. Both are read; each commit writes the newest. */
+enum { META_VERSION = 2, META_VERSION_OLDEST = 1 };
 
 /* The byte before a text says how much of it is there, so that no whole text can equal a cut one. */
 enum text_form { TEXT_WHOLE = 0, TEXT_HASHED = 1, TEXT_DIGESTED = 2 };
@@ -186,8 +188,11 @@ enum segment_header_verdict row_meta_read(struct span value, struct row_meta *me
     if (value.len < 12 || memcmp(at, meta_magic, sizeof meta_magic) != 0) {
         return SEGMENT_HEADER_NONE;
     }
-    if (le32_get(at + 8) != META_VERSION) {
+    if (le32_get(at + 8) > META_VERSION) {
         return SEGMENT_HEADER_NEWER;
+    }
+    if (le32_get(at + 8) < META_VERSION_OLDEST) {
+        return SEGMENT_HEADER_NONE;
     }
     if (value.len != ROW_META_BYTES || le32_get(at + 76) != (uint32_t)XXH3_64bits(at, 76)) {
         return SEGMENT_HEADER_NONE;

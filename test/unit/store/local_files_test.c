@@ -1,5 +1,8 @@
 /* The files of the journal: made, told to the table, missing, cut, removed. */
+#include <xxhash.h>
+
 #include "local_damage.h"
+#include "store/bytes.h"
 
 static void refused_for(struct run *r, uint32_t index, uint64_t bytes, bool removed) {
     char name[SEGMENT_NAME_BYTES];
@@ -68,19 +71,65 @@ static void files_in_use_are_known_at_every_instant(void **state) {
     assert_true(refusals > run_seeds(150) / 2);
 }
 
-/* META as the versions before wrote it, without the number of files. */
-static void forget_files(struct run *r) {
+/* META as another version writes it. */
+static void meta_put(struct run *r, const struct row_meta *meta, uint8_t version) {
     struct row_key key;
     uint8_t value[ROW_META_BYTES];
-    struct row_meta meta = meta_of(r);
-    meta.files = 0;
     row_key_meta(&key);
-    row_meta_write(value, &meta);
+    row_meta_write(value, meta);
+    value[8] = version;
+    le32_put(value + 76, (uint32_t)XXH3_64bits(value, 76));
     struct table *table = table_memory_open(r->disk.table);
     struct table_txn *txn = table->ops->begin(table, true, &r->error);
     assert_true(table->ops->put(txn, TABLE_META, row_key_span(&key), span_of(value, sizeof value), &r->error));
     assert_true(table->ops->commit(txn, &r->error));
     table->ops->close(table);
+}
+
+/* META as the first programs wrote it, without the number of files. */
+static void forget_files(struct run *r) {
+    struct row_meta meta = meta_of(r);
+    meta.files = 0;
+    meta_put(r, &meta, 1);
+}
+
+static uint8_t version_of(struct run *r) {
+    struct row_key key;
+    struct span value;
+    row_key_meta(&key);
+    struct table *table = table_memory_open(r->disk.table);
+    struct table_txn *txn = table->ops->begin(table, false, &r->error);
+    assert_true(table->ops->get(txn, TABLE_META, row_key_span(&key), &value));
+    uint8_t version = value.ptr[8];
+    table->ops->abort(txn);
+    table->ops->close(table);
+    return version;
+}
+
+/* The first commit of a table raises it, for rows may come with it that the programs before do not know; a table of a
+ * version that is not known is refused by its name, and nothing is changed. */
+static void an_older_table_is_raised_and_a_newer_one_refused(void **state) {
+    (void)state;
+    struct run r;
+    make_journal(&r, 407, true);
+    struct row_meta meta = meta_of(&r);
+    meta_put(&r, &meta, 3);
+    refused(&r, ERROR_FORMAT, "newer version");
+    assert_int_equal(version_of(&r), 3);
+    meta_put(&r, &meta, 1);
+    r.disk.fault = FAULT_CRASH; /* at the first commit of the opening: as it was, or raised */
+    r.disk.fault_at = r.disk.calls + 1;
+    assert_false(run_open(&r));
+    assert_int_equal(r.error.kind, ERROR_CRASHED);
+    fault_disk_restart(&r.disk, true);
+    assert_in_range(version_of(&r), 1, 2);
+    assert_true(run_open(&r));
+    assert_int_equal(version_of(&r), 2);
+    run_compare(&r);
+    run_close(&r);
+    assert_true(run_open(&r));
+    run_compare(&r);
+    run_deinit(&r);
 }
 
 static void a_table_that_does_not_know_its_files_learns(void **state) {
@@ -290,6 +339,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_missing_file_is_refused),
         cmocka_unit_test(files_in_use_are_known_at_every_instant),
+        cmocka_unit_test(an_older_table_is_raised_and_a_newer_one_refused),
         cmocka_unit_test(a_table_that_does_not_know_its_files_learns),
         cmocka_unit_test(files_behind_a_hole_are_made_anew),
         cmocka_unit_test(a_new_file_waits_for_the_table),

@@ -96,8 +96,10 @@ static void meta_is_read_as_it_was_written(void **state) {
     for (size_t len = 0; len < ROW_META_BYTES; len++) {
         assert_int_not_equal(row_meta_read(span_of(bytes, len), &read), SEGMENT_HEADER_GOOD);
     }
-    bytes[8] = 2;
+    bytes[8] = 3;
     assert_int_equal(row_meta_read(span_of(bytes, sizeof bytes), &read), SEGMENT_HEADER_NEWER);
+    bytes[8] = 0;
+    assert_int_equal(row_meta_read(span_of(bytes, sizeof bytes), &read), SEGMENT_HEADER_NONE);
 }
 
 static void flights_and_queued_are_read_as_they_were_written(void **state) {
