@@ -123,6 +123,8 @@ STAGES = (
           "test/torture/edges", ("build-release",), ("passed",)),
     Stage("faults", "SIGKILL, EIO and ENOSPC at system calls chosen by strace",
           "test/crash/faults.py --seconds 60", ("build-release",), ("sigkills",)),
+    Stage("anew", "SIGKILL, EIO, a full disk and power cuts at every call while a table is made anew",
+          "test/crash/anew.py", ("build-release",), ("points",)),
     Stage("powercut", "the power of a real file system fails under load",
           "test/crash/powercut.py --cuts 220", ("build-release",), ("power_cuts",)),
     Stage("powercut-sees", "the same with a journal that is never synced: the loss must be seen",

@@ -494,10 +494,10 @@ static char *path_of(const char *folder, const char *name) {
     return path;
 }
 
-/* 0, or the number of the error. */
-static int rename_for_good(const char *folder, const char *from, const char *to) {
+/* What names its files have is on stable storage then. 0, or the number of the error. */
+static int folder_sync(const char *folder) {
     int directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int code = directory >= 0 && rename(from, to) == 0 && fsync(directory) == 0 ? 0 : errno;
+    int code = directory >= 0 && fsync(directory) == 0 ? 0 : errno;
     if (directory >= 0) {
         (void)close(directory);
     }
@@ -517,7 +517,7 @@ static bool make_file(const char *folder, const char *file, uint64_t bytes_max, 
         mdb_env_close(made.env);
     }
     (void)unlink(lock);
-    code = code != 0 ? code : rename_for_good(folder, making, file);
+    code = code != 0 ? code : rename(making, file) == 0 ? folder_sync(folder) : errno;
     mem_free(making);
     mem_free(lock);
     return code == 0 || fail(error, "make", code);
@@ -529,7 +529,7 @@ static bool is_missing(const char *file) {
 }
 
 /* A long file of which most is free is made anew, and then is to be opened again: `*made`. A copy that fails, as on a
- * full disk, has changed nothing. 0, or the number of the error. */
+ * full disk, or cannot get the name, has changed nothing. 0, or the number of the error. */
 static int make_anew(struct lmdb_table *t, const char *folder, const char *file, bool *made) {
     struct space s;
     *made = false;
@@ -539,8 +539,9 @@ static int make_anew(struct lmdb_table *t, const char *folder, const char *file,
     char *making = path_of(folder, MAKING_NAME);
     int code = 0;
     if (table_space_copy(t->env, making) == 0) {
-        *made = true;
-        code = rename_for_good(folder, making, file);
+        *made = rename(making, file) == 0;
+        code = *made ? folder_sync(folder) : 0;
+        (void)unlink(making);
     }
     mem_free(making);
     return code;
@@ -553,15 +554,17 @@ static void forget_making(const char *folder) {
     mem_free(making);
 }
 
-/* LMDB sees only a file whose pages it can follow without harm. */
+/* LMDB sees only a file whose pages it can follow without harm. One that was made by a process that was killed then may
+ * have its name for now alone: before anything is committed to it, the name is for good. */
 static bool open_file(struct lmdb_table *t, const char *folder, const char *file, uint64_t bytes_max,
                       struct error *error) {
     forget_making(folder);
-    if (is_missing(file) ? !make_file(folder, file, bytes_max, error)
-                         : !table_pages_check(file, WHOLE_BYTES_MAX, error)) {
+    bool missing = is_missing(file);
+    if (missing ? !make_file(folder, file, bytes_max, error) : !table_pages_check(file, WHOLE_BYTES_MAX, error)) {
         return false;
     }
-    int code = open_env(t, file, bytes_max);
+    int code = missing ? 0 : folder_sync(folder);
+    code = code != 0 ? code : open_env(t, file, bytes_max);
     bool made = false;
     code = code != 0 ? code : make_anew(t, folder, file, &made);
     if (code == 0 && made) {

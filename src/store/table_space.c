@@ -125,16 +125,29 @@ int table_space_punch(MDB_env *env, uint64_t keep) {
     return code;
 }
 
+/* LMDB would make the file for everybody to read, but for the process's mask. */
+static int copy_into(MDB_env *env, int file) {
+    mdb_filehandle_t from;
+    struct stat status;
+    int code = mdb_env_get_fd(env, &from);
+    if (code != 0) {
+        return code;
+    }
+    if (fstat(from, &status) != 0 || fchmod(file, status.st_mode & 0777) != 0) {
+        return errno;
+    }
+    code = mdb_env_copyfd2(env, file, MDB_CP_COMPACT);
+    return code != 0 ? code : fsync(file) == 0 ? 0 : errno;
+}
+
 int table_space_copy(MDB_env *env, const char *to) {
     (void)unlink(to);
-    int code = mdb_env_copy2(env, to, MDB_CP_COMPACT);
-    if (code == 0) {
-        int file = open(to, O_RDWR | O_CLOEXEC | O_NOFOLLOW);
-        code = file >= 0 && fsync(file) == 0 ? 0 : errno;
-        if (file >= 0) {
-            (void)close(file);
-        }
+    int file = open(to, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+    if (file < 0) {
+        return errno;
     }
+    int code = copy_into(env, file);
+    (void)close(file);
     if (code != 0) {
         (void)unlink(to);
     }
