@@ -125,6 +125,7 @@ void admit_session_resumed(struct session *s, struct account *owner, uint32_t wi
     s->taken.kept_bytes -= s->taken.will_bytes;
     s->taken.will_bytes = will_bytes;
     s->owner = quota_owner_again(quota, owner);
+    atomic_store_explicit(&s->inlet->owner, s->owner, memory_order_relaxed);
     admit_session_anyway(s->owner, &s->taken);
     quota_owner_unref(quota, before);
 }

@@ -68,6 +68,7 @@ void connection_destroy(struct connection *c) {
     buf_deinit(&c->in);
     qos_in_deinit(&c->counted);
     mem_free(c->ack_waits);
+    mem_free(c->waits);
     admit_connection_end(c);
     mem_free(c->peer);
     mem_free(c);

@@ -5,7 +5,7 @@
 #include "broker/route.h"
 #include "broker/session.h"
 
-enum { ENDED_IDS = 1024, LOG_AGAIN_MS = 60000 };
+enum { ENDED_IDS = 1024, LOG_AGAIN_MS = 60000, PAST_BYTES_PER_S = 256 << 10 };
 
 /* What publishers have said of an inlet. */
 enum overfull {
@@ -13,7 +13,53 @@ enum overfull {
     OVERFULL_WAITED = 2, /* one has waited for as long as a publisher is to wait */
 };
 
-bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, bool waited) {
+/* ---- publishers ---- */
+
+struct overfull_waits *overfull_waits_create(void) {
+    return mem_zero(1, sizeof(struct overfull_waits));
+}
+
+void overfull_waits_tried(struct overfull_waits *waits) {
+    unsigned kept = 0;
+    for (unsigned i = 0; waits != NULL && i < waits->count; i++) {
+        if (waits->of[i].met) {
+            waits->of[kept] = waits->of[i];
+            waits->of[kept++].met = false;
+        }
+    }
+    if (waits != NULL) {
+        waits->count = kept;
+    }
+}
+
+/* Whether it has waited for this queue for as long as one is to wait. */
+static bool overfull_waited(const struct shard *shard, struct overfull_waits *waits, session_id_t id) {
+    struct overfull_wait *w = waits->of;
+    while (w < waits->of + waits->count && w->session_id != id) {
+        w++;
+    }
+    if (w == waits->of + OVERFULL_WAITS_MAX) {
+        return false; /* its time begins when there is a place */
+    }
+    if (w == waits->of + waits->count) {
+        *w = (struct overfull_wait){.session_id = id, .since = shard->now};
+        waits->count++;
+    }
+    w->met = true;
+    return shard->now - w->since >= shard->broker->options.stall_ms;
+}
+
+bool overfull_lets_past(const struct shard *shard, const struct inlet *inlet, const struct account *owner) {
+    return owner != NULL && !atomic_load_explicit(&inlet->away, memory_order_relaxed) &&
+           atomic_load_explicit(&inlet->owner, memory_order_relaxed) != owner && pace_allows(&owner->past, shard->now);
+}
+
+void overfull_past(const struct shard *shard, struct account *owner, size_t bytes) {
+    pace_take(&owner->past, shard->now, bytes, PAST_BYTES_PER_S);
+}
+
+bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, struct overfull_waits *waits) {
+    bool waited = waits != NULL && overfull_waited(shard, waits, inlet->session_id);
     uint8_t says = waited ? OVERFULL_ASKED | OVERFULL_WAITED : OVERFULL_ASKED;
     uint8_t said = atomic_fetch_or(&inlet->overfull, says);
     uint32_t need = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
@@ -27,6 +73,8 @@ bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, bool w
     return shard->broker->options.queue_policy == QUEUE_END_SESSION ||
            !atomic_load_explicit(&inlet->away, memory_order_relaxed);
 }
+
+/* ---- the session's own shard ---- */
 
 /* A line a minute for each session, however many publish into it. */
 static void overfull_log(struct session *s, const char *what_now) {

@@ -1,5 +1,6 @@
 #include "broker/publish.h"
 
+#include "base/mem.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/input.h"
@@ -47,11 +48,18 @@ static bool publish_waits(const struct connection *c, const struct packet_publis
     return p->qos > 0 && (c->protocol == PROTOCOL_311 || (result->waits && !long_enough));
 }
 
+static void publish_waits_no_more(struct connection *c) {
+    c->refused_since = 0;
+    mem_free(c->waits);
+    c->waits = NULL;
+}
+
 static void publish_refused(struct connection *c, const struct packet_publish *p, const struct route_result *result) {
     struct shard *shard = c->shard;
     if (publish_waits(c, p, result)) { /* it is tried again, and counted when it is accepted */
         if (c->refused_since == 0) {
             c->refused_since = shard->now;
+            c->waits = overfull_waits_create();
             expiry_watch(c);
             shard->counters.publish_refused++;
             shard_log(shard, LOG_WARNING, "%s (%s) waits: %s", c->peer, shard_text(c->session->client_id), result->why);
@@ -61,7 +69,7 @@ static void publish_refused(struct connection *c, const struct packet_publish *p
     }
     shard->counters.publish_received++;
     shard->counters.publish_refused += c->refused_since == 0;
-    c->refused_since = 0;
+    publish_waits_no_more(c);
     if (p->qos == 1) {
         connection_send_ack(c, PACKET_PUBACK, p->packet_id, REASON_QUOTA_EXCEEDED, c->session->last_lsn);
     } else if (p->qos == 2) {
@@ -153,10 +161,6 @@ static wall_ms_t publish_expires_at(const struct connection *c, const struct pac
     return c->shard->wall + (wall_ms_t)p->properties.message_expiry_interval_s * 1000;
 }
 
-static bool publish_waited(const struct connection *c) {
-    return c->refused_since != 0 && c->shard->now - c->refused_since >= c->shard->broker->options.stall_ms;
-}
-
 static struct route_result publish_route(struct connection *c, const struct packet_publish *p) {
     struct buf properties = {NULL, 0, 0};
     if (p->properties.present != 0 || p->properties.user_property_count > 0) {
@@ -164,7 +168,7 @@ static struct route_result publish_route(struct connection *c, const struct pack
     }
     struct route_request request = {.origin = c->session,
                                     .hold_id = p->qos == 2 ? p->packet_id : 0,
-                                    .waited = publish_waited(c),
+                                    .waits = c->waits,
                                     .parts = {.qos = p->qos,
                                               .retain = p->retain,
                                               .expires_at = publish_expires_at(c, p),
@@ -173,6 +177,7 @@ static struct route_result publish_route(struct connection *c, const struct pack
                                               .payload = p->payload,
                                               .owner = retained_owner(c->session, p->retain, p->payload)}};
     struct route_result result = route_message(c->shard, &request);
+    overfull_waits_tried(c->waits);
     buf_deinit(&properties);
     return result;
 }
@@ -211,7 +216,7 @@ void publish_packet(struct connection *c, const struct packet_publish *p) {
         return;
     }
     shard->counters.publish_received++;
-    c->refused_since = 0;
+    publish_waits_no_more(c);
     publish_answer(c, p, &result);
     if (shard->pressure == STORE_BUSY) {
         input_pause(c, PAUSE_STORE);

@@ -27,6 +27,7 @@ struct route {
     bool set_retained;
     bool refused;    /* a queue is full */
     bool waits;      /* and it will not be for long */
+    bool past;       /* it has gone past the limits of a queue */
     const char *why; /* refused: a sentence */
 };
 
@@ -57,7 +58,24 @@ static void route_overfull(struct route *r, struct inlet *inlet) {
         return;
     }
     r->refused = true;
-    r->waits = overfull_ask(r->shard, inlet, r->bytes, r->request->waited) || r->waits;
+    r->waits = overfull_ask(r->shard, inlet, r->bytes, r->request->waits) || r->waits;
+}
+
+/* Room past the limits of a full queue: for a will, and for who is another owner than its client. That one is told of
+ * it all the same. */
+static bool route_past(struct route *r, struct inlet *inlet) {
+    const struct route_request *request = r->request;
+    const struct broker_options *options = &r->shard->broker->options;
+    if (request->is_will) {
+        return inlet_reserve(inlet, options, r->bytes, INLET_WILLS);
+    }
+    if (!overfull_lets_past(r->shard, inlet, request->origin->owner) ||
+        !inlet_reserve(inlet, options, r->bytes, INLET_OTHERS)) {
+        return false;
+    }
+    r->past = true;
+    (void)overfull_ask(r->shard, inlet, r->bytes, NULL);
+    return true;
 }
 
 /* Whether it is the origin's client that subscribes [MQTT-3.8.3-3]: a will may come from a session that is not the
@@ -81,7 +99,7 @@ static void route_plan(struct route *r, const struct topic_match *match) {
     if ((match->options & SUBSCRIPTION_NO_LOCAL) != 0 && route_is_local(r, inlet)) {
         return;
     }
-    if (qos > 0 && !inlet_reserve(inlet, &shard->broker->options, r->bytes, r->request->is_will)) {
+    if (qos > 0 && !inlet_reserve(inlet, &shard->broker->options, r->bytes, INLET_LIMITS) && !route_past(r, inlet)) {
         route_overfull(r, inlet);
         return;
     }
@@ -319,6 +337,9 @@ static void route_deliver(struct route *r, struct message *m) {
 static void route_carry_out(struct route *r, struct route_result *result) {
     result->lsn = route_stage(r);
     result->matched = r->count > 0;
+    if (r->past) {
+        overfull_past(r->shard, r->request->origin->owner, r->bytes);
+    }
     /* The topic was clear already: what cleared it may be undone by a crash as long as it is not durable (B10). */
     if (r->request->parts.retain && !r->set_retained && result->lsn < r->shard->broker->cleared_lsn) {
         result->lsn = r->shard->broker->cleared_lsn;

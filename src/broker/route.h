@@ -9,11 +9,11 @@
 #include "broker/state.h"
 
 struct route_request {
-    struct session *origin;     /* the publisher's session */
-    packet_id_t hold_id;        /* QoS 2: the id that the record holds; 0: none */
-    bool is_will;               /* it is origin's will: the record clears it */
-    bool waited;                /* it was refused before, and again, for as long as a publisher is to wait */
-    struct message_parts parts; /* borrowed; owner: see retained_owner() */
+    struct session *origin;       /* the publisher's session */
+    packet_id_t hold_id;          /* QoS 2: the id that the record holds; 0: none */
+    bool is_will;                 /* it is origin's will: the record clears it */
+    struct overfull_waits *waits; /* the queues that it waits for, when it was refused before; else NULL */
+    struct message_parts parts;   /* borrowed; owner: see retained_owner() */
 };
 
 struct route_result {

@@ -14,6 +14,7 @@ enum {
     WINDOW_BYTES = 1 << 20, /* of a queue that is in memory, about */
     WINDOW_AWAY = 16,       /* messages of the queue of a client that is away */
     READER_MS = 100,        /* a client that took bytes so long ago reads as fast as it can */
+    OTHERS_PART = 4,        /* of a queue's limits: as much again is for other owners */
     READER_OUTBOXES = 16,   /* so many times the outbox's bound may wait for it at QoS 0 */
 };
 
@@ -35,6 +36,7 @@ static struct session *session_alloc(struct shard *shard, const struct session_p
     s->inlet->shard = shard->index;
     s->inlet->durable = parts->durable;
     s->inlet->session = s;
+    atomic_init(&s->inlet->owner, parts->owner);
     atomic_init(&s->inlet->away, true);
     return s;
 }
@@ -212,18 +214,22 @@ static void account_sub(_Atomic uint64_t *account, uint64_t amount) {
 /* A queue that is empty takes one message of any size, so that none waits for ever. A will is smaller than the CONNECT
  * that it came in. */
 static bool inlet_over(const struct inlet *inlet, const struct broker_options *options, uint64_t messages,
-                       uint64_t bytes, bool is_will) {
+                       uint64_t bytes, enum inlet_part part) {
     uint64_t bytes_max = inlet->durable ? options->queue_bytes_max : options->queue_memory_max;
-    uint64_t past = is_will ? options->queue_wills_max : 0;
-    uint64_t past_bytes = past * options->connect_bytes_max;
+    uint64_t past = part >= INLET_OTHERS ? options->queue_messages_max / OTHERS_PART : 0;
+    uint64_t past_bytes = part >= INLET_OTHERS ? bytes_max / OTHERS_PART : 0;
+    if (part == INLET_WILLS) {
+        past += options->queue_wills_max;
+        past_bytes += (uint64_t)options->queue_wills_max * options->connect_bytes_max;
+    }
     return (messages > past && messages - past > options->queue_messages_max) ||
            (messages > 1 && bytes > past_bytes && bytes - past_bytes > bytes_max);
 }
 
-bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes, bool is_will) {
+bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes, enum inlet_part part) {
     uint64_t messages = atomic_fetch_add_explicit(&inlet->waiting_messages, 1, memory_order_relaxed);
     uint64_t sum = atomic_fetch_add_explicit(&inlet->waiting_bytes, bytes, memory_order_relaxed);
-    if (inlet_over(inlet, options, messages + 1, sum + bytes, is_will)) {
+    if (inlet_over(inlet, options, messages + 1, sum + bytes, part)) {
         inlet_release(inlet, bytes);
         return false;
     }
@@ -232,7 +238,7 @@ bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, si
 
 bool inlet_full(const struct inlet *inlet, const struct broker_options *options, size_t bytes) {
     return inlet_over(inlet, options, atomic_load_explicit(&inlet->waiting_messages, memory_order_relaxed) + 1,
-                      atomic_load_explicit(&inlet->waiting_bytes, memory_order_relaxed) + bytes, false);
+                      atomic_load_explicit(&inlet->waiting_bytes, memory_order_relaxed) + bytes, INLET_LIMITS);
 }
 
 void inlet_take(struct inlet *inlet, size_t bytes) {

@@ -51,9 +51,10 @@ struct work {
  * `session`, what is atomic, and the accounts is constant. */
 struct inlet {
     session_id_t session_id;
-    uint32_t shard;           /* the owner's index */
-    bool durable;             /* deliveries to it are recorded */
-    struct session *session;  /* the owner's thread only; NULL when it has ended */
+    uint32_t shard;                        /* the owner's index */
+    bool durable;                          /* deliveries to it are recorded */
+    struct session *session;               /* the owner's thread only; NULL when it has ended */
+    _Atomic(const struct account *) owner; /* whose it is; to be compared, nothing else: it may be gone */
     _Atomic bool away;        /* its client is not connected; the owner's word, others may be late to hear it */
     _Atomic uint8_t overfull; /* what publishers have said to its owner: see overfull.h */
     _Atomic uint64_t waiting_messages; /* QoS 1 and 2 deliveries that were accepted and have no packet id yet */
@@ -171,6 +172,7 @@ struct connection {
     uint32_t move_to;        /* CONNECTION_MOVING: the shard */
     struct qos_in
         counted; /* 5.0: QoS 2 ids that use the receive maximum of this connection; with ack_waits all that do */
+    struct overfull_waits *waits; /* the queues that its refused PUBLISH waits for; NULL: see overfull.h */
     struct ack_wait
         *ack_waits; /* PUBACKs that wait for the disk, in order: they use receive maximum until they leave */
     uint32_t ack_first, ack_count, ack_capacity;

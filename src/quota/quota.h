@@ -18,6 +18,7 @@
 #include <stdatomic.h>
 
 #include "base/span.h"
+#include "quota/pace.h"
 
 /*      name, what it counts */
 #define QUOTA_ROWS(ROW)                                                                                                \
@@ -64,6 +65,7 @@ struct account {
     enum quota_level level;
     _Atomic uint64_t taken[QUOTA_ROW_COUNT];
     _Atomic uint64_t refused[QUOTA_ROW_COUNT]; /* reservations that this account has refused, by row */
+    struct pace past;                          /* an owner: what it publishes past the bounds of others' queues */
 };
 
 /* So much of one row. */

@@ -400,6 +400,148 @@ static void who_fills_its_own_queue_ends_itself(void **state) {
     }
 }
 
+/* ---- other owners ---- */
+
+static void joined_from(struct peer *p, struct world *w, const char *from, const char *id) {
+    peer_open_from(p, w, PROTOCOL_311, from);
+    say_connect(p, &(struct connecting){.id = id, .clean = true});
+    for (unsigned i = 0; i < 3; i++) {
+        later(w, 10);
+    }
+    expect(p, "CONNACK");
+}
+
+/* Who fills the queue of its own client waits; others do not, until it is disconnected for what it is. */
+static void nobody_waits_for_a_queue_of_others(void **state) {
+    (void)state;
+    for (unsigned run = 0; run < 4; run++) {
+        const bool refuses = (run & 1) != 0, durable = (run & 2) != 0;
+        struct world *w = world_new();
+        struct peer to, from, other;
+        packet_id_t id;
+        w->options.queue_messages_max = 80; /* and 20 for others */
+        w->options.inflight_max = 1;
+        w->options.queue_policy = refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
+        w->at_once = true;
+        world_open(w, 2);
+        joined(&to, w, PROTOCOL_5, id_on(w, 0, "to"), durable);
+        subscribed(&to, "#", 1);
+        joined(&from, w, PROTOCOL_311, id_on(w, 1, "from"), false);
+        joined_from(&other, w, "192.0.2.7:1883", id_on(w, 1, "other"));
+        for (id = 1; id <= 81; id++) {
+            publish(&from, 1, id, "t");
+            expect(&from, "PUBACK");
+        }
+        publish(&from, 1, id, "t");
+        expect_silence(&from);
+        for (id = 1; id <= 12; id++) {
+            publish(&other, 1, id, "u");
+            expect(&other, "PUBACK");
+            tick(w, 980);
+        }
+        expect_silence(&from);
+        assert_int_equal(counters(w).stalled, 0);
+        tick(w, 4000);
+        later(w, 10);
+        later(w, 10);
+        assert_int_equal(counters(w).stalled, 1);
+        assert_int_equal(counters(w).sessions_overfull, durable && !refuses);
+        publish(&other, 1, 20, "u");
+        if (durable && refuses) { /* its owner has chosen that; it is away now */
+            expect_silence(&other);
+        } else {
+            expect(&from, "PUBACK");
+            expect(&other, "PUBACK");
+        }
+        peer_close(&to);
+        peer_close(&from);
+        peer_close(&other);
+        world_close(w);
+    }
+}
+
+/* What is let past is bounded: by the quarter, and for who publishes much by its pace. It waits like the rest. */
+static void who_publishes_much_waits_for_others_too(void **state) {
+    (void)state;
+    static char large[100000];
+    memset(large, 'x', sizeof large - 1);
+    for (unsigned much = 0; much <= 1; much++) {
+        struct world *w = world_new();
+        struct peer to, from, other;
+        w->options.queue_messages_max = 40;
+        w->options.inflight_max = 1;
+        w->at_once = true;
+        world_open(w, 1);
+        joined(&to, w, PROTOCOL_5, "to", true);
+        subscribed(&to, "#", 1);
+        joined(&from, w, PROTOCOL_311, "from", false);
+        for (packet_id_t id = 1; id <= 41; id++) {
+            publish(&from, 1, id, "t");
+            expect(&from, "PUBACK");
+        }
+        joined_from(&other, w, "192.0.2.7:1883", "other");
+        unsigned past = 0;
+        for (packet_id_t id = 1; id <= 20; id++) {
+            say_publish(&other,
+                        &(struct publishing){.qos = 1, .id = id, .topic = "u", .payload = much != 0 ? large : "x"});
+        }
+        later(w, 10);
+        later(w, 10);
+        while (strncmp(hear(&other), "PUBACK", 6) == 0) {
+            past++;
+        }
+        assert_in_range(past, much != 0 ? 2 : 10, much != 0 ? 4 : 10);
+        tick(w, 1000);
+        while (strncmp(hear(&other), "PUBACK", 6) == 0) {
+            past++;
+        }
+        assert_in_range(past, much != 0 ? 4 : 10, much != 0 ? 7 : 10);
+        peer_close(&to);
+        peer_close(&from);
+        peer_close(&other);
+        world_close(w);
+    }
+}
+
+/* A publisher that has waited long for one queue has not waited for the next. */
+static void what_was_waited_for_another_queue_does_not_count(void **state) {
+    (void)state;
+    struct world *w = world_small(1, 1);
+    struct peer first, second, from, both;
+    joined(&first, w, PROTOCOL_5, "first", true);
+    subscribed(&first, "a", 1);
+    joined(&second, w, PROTOCOL_5, "second", true);
+    subscribed(&second, "b", 1);
+    joined(&from, w, PROTOCOL_5, "from", true);
+    joined(&both, w, PROTOCOL_5, "both", true);
+    subscribed(&first, "both", 1);
+    subscribed(&second, "both", 1);
+    publish(&from, 1, 1, "a");
+    publish(&from, 1, 2, "a");
+    publish(&both, 1, 1, "both");
+    expect_silence(&both);
+    for (unsigned i = 0; i < 14; i++) {
+        tick(w, 1000);
+    }
+    publish(&from, 1, 3, "b");
+    publish(&from, 1, 4, "b"); /* now the second is full as well */
+    say_ack(&first, PACKET_PUBACK, 1, 0);
+    for (unsigned i = 0; i < 14; i++) {
+        tick(w, 1000);
+    }
+    expect_silence(&both);
+    assert_int_equal(counters(w).stalled, 0); /* 28 s in all, and 14 for the second */
+    say_ack(&second, PACKET_PUBACK, 1, 0);
+    later(w, 10);
+    later(w, 10);
+    expect(&both, "PUBACK id=1 reason=0x00");
+    peer_close(&first);
+    peer_close(&second);
+    peer_close(&from);
+    peer_close(&both);
+    world_close(w);
+}
+
 /* ---- refuse ---- */
 
 /* The operator prefers the session: it stays, and 5.0 publishers are told at once; but nobody waits for one who takes
@@ -517,6 +659,9 @@ int main(void) {
         cmocka_unit_test(who_comes_back_has_its_own_time),
         cmocka_unit_test(a_5_0_publisher_is_refused_in_the_end),
         cmocka_unit_test(who_fills_its_own_queue_ends_itself),
+        cmocka_unit_test(nobody_waits_for_a_queue_of_others),
+        cmocka_unit_test(who_publishes_much_waits_for_others_too),
+        cmocka_unit_test(what_was_waited_for_another_queue_does_not_count),
         cmocka_unit_test(by_policy_the_session_stays),
         cmocka_unit_test(a_queue_in_memory_is_smaller),
     };

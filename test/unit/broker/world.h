@@ -47,6 +47,7 @@ struct peer {
     struct world *w;
     unsigned shard;
     struct conn_handle handle; /* {0,0}: it was closed */
+    const char *from;          /* the text of its address */
     enum protocol protocol;
     struct buf received;
     char line[LINE_BYTES];
@@ -233,9 +234,13 @@ static inline struct shard_counters counters(const struct world *w) {
 
 /* ---- peers: in ---- */
 
+static inline void peer_open_from(struct peer *p, struct world *w, enum protocol protocol, const char *from) {
+    *p = (struct peer){.w = w, .from = from, .protocol = protocol, .received = {NULL, 0, 0}};
+    p->handle = shard_opened(world_shard(w, 0), from);
+}
+
 static inline void peer_open(struct peer *p, struct world *w, enum protocol protocol) {
-    *p = (struct peer){.w = w, .protocol = protocol, .received = {NULL, 0, 0}};
-    p->handle = shard_opened(world_shard(w, 0), "peer");
+    peer_open_from(p, w, protocol, "peer");
 }
 
 static inline void peer_close(struct peer *p) {
@@ -253,7 +258,7 @@ static inline void peer_move(struct peer *p) {
         return;
     }
     p->shard = shard_move(world_shard(p->w, p->shard), p->handle, &bytes);
-    p->handle = shard_opened(world_shard(p->w, p->shard), "peer");
+    p->handle = shard_opened(world_shard(p->w, p->shard), p->from);
     shard_bytes(world_shard(p->w, p->shard), p->handle, buf_span(&bytes));
     buf_deinit(&bytes);
 }

@@ -1,0 +1,17 @@
+#include "quota/pace.h"
+
+enum { US_PER_MS = 1000, US_PER_S = 1000000 };
+
+bool pace_allows(const struct pace *pace, int64_t now_ms) {
+    return atomic_load_explicit(&pace->until_us, memory_order_relaxed) < now_ms * US_PER_MS + US_PER_S;
+}
+
+void pace_take(struct pace *pace, int64_t now_ms, uint64_t amount, uint64_t rate) {
+    int64_t cost_us = (int64_t)(amount / rate * US_PER_S + amount % rate * US_PER_S / rate);
+    int64_t until = atomic_load_explicit(&pace->until_us, memory_order_relaxed);
+    int64_t after;
+    do {
+        after = (until > now_ms * US_PER_MS ? until : now_ms * US_PER_MS) + cost_us;
+    } while (!atomic_compare_exchange_weak_explicit(&pace->until_us, &until, after, memory_order_relaxed,
+                                                    memory_order_relaxed));
+}
