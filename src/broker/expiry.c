@@ -7,7 +7,7 @@
 #include "broker/will.h"
 
 enum {
-    EXPIRE_SLICE = 2000,  /* sessions and their subscriptions that end in one turn */
+    EXPIRE_SLICE = 2000,  /* points: sessions and their subscriptions that end in one turn, receivers of wills */
     LOOK_AGAIN_MS = 1000, /* at a connection that is late and may be so for now */
 };
 
@@ -184,11 +184,12 @@ static void mutant_forget_held(struct shard *shard) {
 /* True when more is due. */
 static bool expiry_sessions(struct shard *shard) {
     struct heap_node *node;
-    size_t points = 0;
-    while (points < EXPIRE_SLICE && (node = heap_due(&shard->due, shard->wall)) != NULL) {
+    int64_t points = EXPIRE_SLICE;
+    while (points > 0 && (node = heap_due(&shard->due, shard->wall)) != NULL) {
         struct session *s = container_of(node, struct session, due);
-        points += 1 + s->subscriptions.count;
+        const int64_t before = shard->points;
         bool waits = expiry_will_due(s) && !will_publish(s);
+        points -= 1 + (int64_t)s->subscriptions.count + before - shard->points;
         if (will_keeper(s) && !waits) {
             session_end(s, MUTANT_B8);
         } else if (expiry_due(s) && !will_keeper(s)) {

@@ -316,11 +316,14 @@ static void route_fetch(const struct route *r, size_t i) {
 /* What does not fit into this turn waits for the next, and all that follows it: it is accepted, and in order. */
 static void route_deliver(struct route *r, struct message *m) {
     struct shard *shard = r->shard;
+    const bool crowded = shard->own.count + shard->late_count > OWN_QOS0_MAX;
     shard_spend(shard, r->request->parts.qos > 0 ? r->count : (r->count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
     for (size_t i = 0; i < r->count; i++) {
         const struct route_target *t = &shard->targets[i];
         route_fetch(r, i);
-        if (t->inlet->shard != shard->index) {
+        if (crowded && t->qos == 0) {
+            shard->counters.qos0_dropped++;
+        } else if (t->inlet->shard != shard->index) {
             struct mail mail = {t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain, MAIL_DELIVERY};
             route_send_mail(shard, t->inlet->shard, &mail);
         } else if (t->inlet->session != NULL && own_waits(shard)) {
