@@ -25,7 +25,8 @@
 #define STOP_AFTER_MS 5000   /* for outboxes to become empty at a stop */
 #define STOP_LOOK_MS 50
 #define RING_AFTER_NS 300000  /* of a turn: what it has staged goes on its way to the disk */
-#define READ_UNTIL_NS 1500000 /* of a turn: then those who have sent much wait for the next one */
+#define READ_UNTIL_NS 1500000 /* of a turn: then those who have sent much wait for the next one, */
+#define READ_MOST_NS 4000000  /* and all the others: many who close at once may each have a will */
 
 static void loop_again(uv_idle_t *idle) {
     (void)idle;
@@ -274,40 +275,48 @@ static size_t loop_share(size_t ready) {
                                           : share;
 }
 
-/* What the events of one connection ask for. */
-static void loop_read_one(struct loop *loop, struct conn *c) {
+/* What the events of one connection ask for. Returns how long the turn has taken by now. */
+static uint64_t loop_read_one(struct loop *loop, struct conn *c) {
     conn_events(c);
-    if (loop->staged && uv_hrtime() - loop->began_ns > RING_AFTER_NS) {
+    const uint64_t ns = uv_hrtime() - loop->began_ns;
+    if (loop->staged && ns > RING_AFTER_NS) {
         loop_ring(loop);
     }
+    return ns;
 }
 
-/* First those who have sent a little, then the others for as long as a turn may take; who is left is first the next
- * time. */
+/* The next one of this turn: those who were left in the turn before and those who are ready now take turns, so that
+ * many who come at once hold up neither each other nor who comes later. */
+static struct link *loop_next_ready(struct loop *loop, bool *left) {
+    *left = !*left;
+    struct link *l = list_pop_front(*left ? &loop->left : &loop->ready);
+    return l != NULL ? l : list_pop_front(*left ? &loop->ready : &loop->left);
+}
+
+/* First those who have sent a little, then the others, both for as long as a turn may take. */
 static void loop_read(struct loop *loop) {
     struct link *l;
     struct link eager;
-    list_init(&eager);
     size_t ready = 0;
-    while ((l = list_pop_front(&loop->ready)) != NULL) {
+    uint64_t ns = 0;
+    bool left = false;
+    list_init(&eager);
+    while (ns <= READ_MOST_NS && (l = loop_next_ready(loop, &left)) != NULL) {
         struct conn *c = container_of(l, struct conn, turn_link);
         ready++;
         if (c->eager) {
             list_push_back(&eager, l);
         } else {
-            loop_read_one(loop, c);
+            ns = loop_read_one(loop, c);
         }
     }
-    while ((l = list_pop_front(&eager)) != NULL) {
-        loop_read_one(loop, container_of(l, struct conn, turn_link));
-        if (uv_hrtime() - loop->began_ns > READ_UNTIL_NS) {
-            break;
-        }
-    }
-    while ((l = list_pop_front(&eager)) != NULL) {
-        list_push_back(&loop->ready, l);
-        loop->more = true;
-    }
+    do {
+        l = list_pop_front(&eager);
+        ns = l != NULL ? loop_read_one(loop, container_of(l, struct conn, turn_link)) : 0;
+    } while (l != NULL && ns <= READ_UNTIL_NS);
+    list_splice(&loop->left, &loop->ready);
+    list_splice(&loop->left, &eager);
+    loop->more |= !list_empty(&loop->left);
     loop->read_bytes = loop_share(ready);
 }
 
@@ -493,6 +502,7 @@ static void *loop_main(void *argument) {
 void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index) {
     *loop = (struct loop){.index = index, .shared = shared, .shard = broker_shard(shared->broker, index)};
     list_init(&loop->ready);
+    list_init(&loop->left);
     list_init(&loop->writable);
     list_init(&loop->draining);
     list_init(&loop->ending);
