@@ -44,6 +44,7 @@ struct broker_options broker_options_default(void) {
         .allow_zero_length_client_id = true,
         .retained_body_bytes = 1024,
         .turn_points = 4096,
+        .strain_share = 8192,
         .log_level = LOG_INFO,
         .packet_ids_max = UINT16_MAX,
         .mutant = MUTANT_NONE,
@@ -114,7 +115,7 @@ struct quota *broker_quota(const struct broker *broker) {
 struct broker *broker_create(const struct broker_options *options, const struct broker_outside *outside,
                              struct store *store, unsigned shards) {
     must(shards >= 1 && shards <= SHARDS_MAX && options->window_messages > 0 && options->inflight_max > 0 &&
-         options->turn_points > 0);
+         options->turn_points > 0 && options->strain_share > 0);
     struct broker *broker = mem_zero(1, sizeof *broker);
     broker->options = *options;
     broker->connect_limits = options->packet;

@@ -6,11 +6,13 @@
 #include "broker/connection.h"
 #include "broker/expiry.h"
 #include "broker/publish.h"
+#include "broker/strain.h"
 #include "broker/subscribe.h"
 #include "broker/takeover.h"
 
 enum {
-    POINT_BYTES = 4096,      /* of a packet are as much work as one more packet */
+    POINT_BYTES = 1024,      /* of a packet are as much work as one more packet */
+    LIGHT_PACKETS = 4,       /* of a connection are taken also when the turn has done enough */
     OUTPUT_PAUSE_FACTOR = 2, /* a client that does not read its answers is not read from either: beyond so many
                                 times the outbox's bound */
     PAUSES_BEFORE = PAUSE_REFUSED | PAUSE_WORK | PAUSE_BRING, /* the packet that they are about was not taken */
@@ -81,16 +83,25 @@ static void input_pause_full(struct connection *c) {
     }
 }
 
-/* Much is staged: whoever stages more waits for the disk; what makes room goes on. */
-static void input_pause_busy(struct connection *c, enum packet_type type) {
-    if (c->shard->pressure == STORE_BUSY && (type == PACKET_SUBSCRIBE || type == PACKET_UNSUBSCRIBE)) {
+/* Much is staged: whoever has staged much of it waits for the disk; what makes room goes on. `points`: what the packet
+ * has cost. */
+static void input_pause_busy(struct connection *c, const struct packet_frame *frame, int64_t points) {
+    struct shard *shard = c->shard;
+    bool stages = frame->type == PACKET_PUBLISH || frame->type == PACKET_SUBSCRIBE || frame->type == PACKET_UNSUBSCRIBE;
+    if (!stages || !strain_now(shard)) {
+        return;
+    }
+    strain_spend(c, frame->bytes, points);
+    if (shard->pressure == STORE_BUSY && !strain_share_left(c)) {
         input_pause(c, PAUSE_STORE);
     }
 }
 
-/* One connection's input does not hold up the others: what this turn cannot take waits for the next. */
-static bool input_pause_turn(struct connection *c, size_t left) {
-    if (c->shard->points > 0 || left == 0 || c->draining) {
+/* One connection's input does not hold up the others: what this turn cannot take waits for the next. A few packets are
+ * taken all the same, up to twice a turn's work, so that who sends little does not wait for those who send much. */
+static bool input_pause_turn(struct connection *c, size_t left, unsigned taken) {
+    int64_t most = c->shard->broker->options.turn_points;
+    if (c->shard->points > (taken < LIGHT_PACKETS ? -most : 0) || left == 0 || c->draining) {
         return false;
     }
     c->shard->input_left = true;
@@ -103,7 +114,8 @@ static bool input_pause_turn(struct connection *c, size_t left) {
 static size_t input_process(struct connection *c, struct span in) {
     const struct broker *broker = c->shard->broker;
     size_t used = 0;
-    while (input_reads(c) && !input_pause_turn(c, in.len - used)) {
+    for (unsigned taken = 0; input_reads(c) && !input_pause_turn(c, in.len - used, taken); taken++) {
+        int64_t points = c->shard->points;
         const struct packet_limits *limits =
             c->state == CONNECTION_NEW ? &broker->connect_limits : &broker->options.packet;
         struct packet_frame frame;
@@ -129,11 +141,11 @@ static size_t input_process(struct connection *c, struct span in) {
             break;
         }
         c->shard->counters.packets_received++;
+        input_pause_busy(c, &frame, points - c->shard->points);
         c->received_at = c->shard->now;
         c->begun_at = 0;
         used += frame.bytes;
         input_pause_full(c);
-        input_pause_busy(c, packet.type);
     }
     return used;
 }

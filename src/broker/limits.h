@@ -44,6 +44,7 @@ struct broker_options {
     bool allow_zero_length_client_id; /* default true */
     uint32_t retained_body_bytes;     /* a retained message with more is kept on the disk alone, once the table has it;
                                          default 1,024 */
+    uint32_t strain_share;            /* bytes that a connection may send while its shard is strained; default 8 KiB */
     uint32_t turn_points;       /* work of one turn of a shard: packets, deliveries, names looked at; default 4,096 */
     unsigned log_level;         /* enum log_level: what is worth a line; default LOG_INFO */
     packet_id_t packet_ids_max; /* 65,535 but in the simulator */

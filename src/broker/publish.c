@@ -5,10 +5,10 @@
 #include "broker/expiry.h"
 #include "broker/input.h"
 #include "broker/overfull.h"
-#include "broker/own.h"
 #include "broker/retained.h"
 #include "broker/route.h"
 #include "broker/session.h"
+#include "broker/strain.h"
 
 /* PUBREC (again) for an id that is held: waits for whatever was recorded of the session. */
 static void publish_repeat(struct connection *c, const struct packet_publish *p) {
@@ -184,7 +184,7 @@ static struct route_result publish_route(struct connection *c, const struct pack
 
 void publish_packet(struct connection *c, const struct packet_publish *p) {
     struct shard *shard = c->shard;
-    if (shard->own.count > OWN_MAX) {
+    if (shard->own.count > OWN_MAX && !strain_share_left(c)) {
         input_pause(c, PAUSE_WORK);
         return;
     }
@@ -218,9 +218,6 @@ void publish_packet(struct connection *c, const struct packet_publish *p) {
     shard->counters.publish_received++;
     publish_waits_no_more(c);
     publish_answer(c, p, &result);
-    if (shard->pressure == STORE_BUSY) {
-        input_pause(c, PAUSE_STORE);
-    }
 }
 
 /* B4: the id is forgotten in the log before PUBCOMP says so. An unknown id is answered too (R6) [MQTT-4.3.3-11]. */

@@ -15,9 +15,10 @@
 #include "broker/retained.h"
 #include "broker/route.h"
 #include "broker/session.h"
+#include "broker/strain.h"
 #include "broker/takeover.h"
 
-enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024, LATE_MAIL_BUSY = 65536, LET_GO_SLICE = 256 };
+enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024, LATE_MAIL_BUSY = 65536, LET_GO_SLICE = 256, RESUME_POINTS = 256 };
 
 void shard_log(const struct shard *shard, enum log_level level, const char *format, ...) {
     const struct broker_outside *outside = &shard->broker->outside;
@@ -61,33 +62,49 @@ static unsigned shard_pause_over(const struct shard *shard, const struct connect
     return over | (c->pause & (unsigned)PAUSE_TURN);
 }
 
-/* Connections that could not go on try again: those that waited for the disk when it has caught up, refused publishes
- * every few milliseconds, for half of what this turn has left. Each is looked at once, though it may pause again at
- * once; who got no try is first in the next turn. */
-static void shard_resume_paused(struct shard *shard) {
+/* Lets a connection go on, for about so many points. */
+static void shard_resume(struct shard *shard, struct connection *c, unsigned over, int64_t points) {
+    int64_t others = shard->points - points;
+    shard->points = points;
+    input_unpause(c, over);
+    shard->points += others;
+}
+
+/* One look at each that waits, until `rest` points are left; who got none is first the next time. False when nobody
+ * could go on at once. */
+static bool shard_resume_round(struct shard *shard, bool retry, int64_t rest) {
     struct link waiting;
-    struct link untried;
-    const int64_t rest = shard->points / 2;
-    const bool retry = shard->now - shard->retried_at >= RETRY_REFUSED_MS;
     list_init(&waiting);
-    list_init(&untried);
     list_splice(&waiting, &shard->paused);
-    for (struct link *l; shard->points > 0 && (l = list_pop_front(&waiting)) != NULL;) {
+    shard->input_left = false;
+    for (struct link *l; shard->points > rest && (l = list_pop_front(&waiting)) != NULL;) {
         struct connection *c = container_of(l, struct connection, pause_link);
-        bool tries = retry && shard->points > rest;
-        unsigned over = shard_pause_over(shard, c, tries);
-        list_push_back(retry && !tries && (c->pause & PAUSE_REFUSED) != 0 ? &untried : &shard->paused, l);
+        unsigned over = shard_pause_over(shard, c, retry);
+        int64_t points = shard->points - rest;
+        list_push_back(&shard->paused, l);
         if (over != 0) {
-            input_unpause(c, over);
+            shard_resume(shard, c, over, points < RESUME_POINTS ? points : RESUME_POINTS);
         }
     }
-    shard->input_left = shard->input_left || !list_empty(&waiting);
-    list_splice(&untried, &waiting);
-    if (retry && list_empty(&untried)) {
+    if (retry && list_empty(&waiting)) {
         shard->retried_at = shard->now;
     }
-    list_splice(&untried, &shard->paused);
-    list_splice(&shard->paused, &untried);
+    bool more = shard->input_left || !list_empty(&waiting);
+    list_splice(&waiting, &shard->paused);
+    list_splice(&shard->paused, &waiting);
+    return more;
+}
+
+/* Connections that could not go on try again: those that waited for the disk when it has caught up, refused publishes
+ * every few milliseconds. All of them have half of what this turn has left, and each a little after the other: who has
+ * sent much waits for more, and who sends little does not wait for them. */
+static void shard_resume_paused(struct shard *shard) {
+    const int64_t rest = shard->points / 2;
+    bool more = shard_resume_round(shard, shard->now - shard->retried_at >= RETRY_REFUSED_MS, rest);
+    while (more && shard->points > rest) {
+        more = shard_resume_round(shard, false, rest);
+    }
+    shard->input_left = more;
 }
 
 /* What the table has by now is let go of memory. Only records whose mail has arrived everywhere count: the fold is
@@ -141,6 +158,7 @@ void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     shard->now = now;
     shard->wall = time;
     shard->pressure = store_pressure(shard->broker->store);
+    strain_turn(shard);
     shard->memory = (uint8_t)admit_memory(&shard->broker->options);
     if (shard->late_count + shard->own.count == 0) {
         atomic_store(&shard->settled, store_durable(shard->broker->store));

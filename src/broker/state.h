@@ -173,6 +173,8 @@ struct connection {
     struct qos_in
         counted; /* 5.0: QoS 2 ids that use the receive maximum of this connection; with ack_waits all that do */
     struct overfull_waits *waits; /* the queues that its refused PUBLISH waits for; NULL: see overfull.h */
+    uint32_t strain;              /* of its shard, in which it has sent strain_spent: see strain.h */
+    uint32_t strain_spent;
     struct ack_wait
         *ack_waits; /* PUBACKs that wait for the disk, in order: they use receive maximum until they leave */
     uint32_t ack_first, ack_count, ack_capacity;
@@ -269,6 +271,8 @@ struct shard {
     struct onward onward;
     struct mail_queue own; /* deliveries to its own sessions that did not fit into a turn: see own.h */
     bool input_left;       /* a connection has more than this turn could take */
+    uint64_t strain_spent; /* what came while it was strained, by all: see strain.h */
+    uint32_t strains;      /* how often it was */
     uint64_t volatile_ids; /* for sessions that are not durable */
     uint64_t map_seed;     /* of the maps of its sessions */
     struct topic_matches matches;

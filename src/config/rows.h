@@ -51,7 +51,7 @@
     ROW(segment_size, BYTES, CONFIG_MIB, CONFIG_GIB, 32 * CONFIG_MIB, "one file of the journal; a multiple of 4,096")  \
     ROW(max_segments, COUNT, 3, 65536, 16, "files of the journal at most")                                             \
     ROW(frame_size, BYTES, 64 * CONFIG_KIB, CONFIG_GIB, 4 * CONFIG_MIB, "most that one write to the journal takes")    \
-    ROW(staged_size, BYTES, 64 * CONFIG_KIB, 16 * CONFIG_GIB, 16 * CONFIG_MIB,                                         \
+    ROW(staged_size, BYTES, 64 * CONFIG_KIB, 16 * CONFIG_GIB, 4 * CONFIG_MIB,                                          \
         "bytes that may wait for the disk before publishers are read more slowly")                                     \
     ROW(table_size, BYTES, 16 * CONFIG_MIB, 65536 * CONFIG_GIB, 64 * CONFIG_GIB, "largest size of the table")          \
     ROW(store_limit, BYTES, 0, 65536 * CONFIG_GIB, 0,                                                                  \

@@ -230,6 +230,7 @@ static void draw(struct plan *p, uint64_t seed, bool models) {
     p->broker.inflight_max = ONE_OF(r, 1, 2, 3, 16);
     p->broker.window_messages = ONE_OF(r, 1, 2, 4, 64);
     p->broker.turn_points = ONE_OF(r, 1, 3, 8, 4096);
+    p->broker.strain_share = ONE_OF(r, 1, 100, 8192);
     p->broker.retained_body_bytes = ONE_OF(r, 0, 8, 1024);
     if (p->refusals) {
         p->broker.queue_messages_max = ONE_OF(r, 4, 6, 12); /* at least one for each subscription */

@@ -11,7 +11,7 @@ enum {
     SEGMENTS_DEFAULT = 16,
     SEGMENTS_MIN = 3,
     FRAME_BYTES_DEFAULT = 4 << 20,
-    STAGED_BYTES_BUSY_DEFAULT = 16 << 20,
+    STAGED_BYTES_BUSY_DEFAULT = 4 << 20,
 };
 
 static bool options_complete(struct store_local_options *o, struct error *error) {

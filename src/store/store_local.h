@@ -22,7 +22,7 @@ struct store_local_options {
     uint32_t segments_max;      /* journal files at most, the reserve included; default 16 */
     uint64_t frame_bytes_max;   /* what one commit takes at most; default 4 MiB; a larger single record still fits
                                    when segment_bytes_max allows */
-    uint64_t staged_bytes_busy; /* STORE_BUSY beyond this; default 16 MiB */
+    uint64_t staged_bytes_busy; /* STORE_BUSY beyond this; default 4 MiB */
     uint64_t salt;              /* random: makes generations different */
 };
 

@@ -100,12 +100,127 @@ static void the_time_begins_with_each_packet(void **state) {
     world_close(w);
 }
 
+/* ---- who waits for whom ---- */
+
+static struct world *world_strained(uint32_t share) {
+    struct world *w = world_new();
+    w->at_once = true;
+    w->options.strain_share = share;
+    world_open(w, 1);
+    return w;
+}
+
+static void named(struct peer *p, struct world *w, const char *id) {
+    peer_open(p, w, PROTOCOL_311);
+    say_connect(p, &(struct connecting){.id = id, .clean = true});
+    turn(w);
+    expect(p, "CONNACK");
+}
+
+static void publish_id(struct peer *p, packet_id_t id) {
+    say_publish(p, &(struct publishing){.qos = 1, .id = id, .topic = "t"});
+}
+
+/* Much is staged: whoever has not staged much of it goes on. */
+static void a_flood_makes_nobody_else_wait_for_the_disk(void **state) {
+    (void)state;
+    struct world *w = world_strained(400);
+    struct peer much, little;
+    named(&much, w, "much");
+    named(&little, w, "little");
+    for (int strain = 0; strain < 3; strain++) {
+        w->store.pressure = STORE_BUSY;
+        turn(w);
+        say_bytes(&much, long_publish());
+        assert_int_equal(wish(&much), CONN_READ);
+        say_bytes(&much, long_publish());
+        assert_int_equal(wish(&much), CONN_PAUSE);
+        publish_id(&little, 1);
+        publish_id(&little, 2);
+        expect(&little, "PUBACK id=1");
+        expect(&little, "PUBACK id=2");
+        assert_int_equal(wish(&little), CONN_READ);
+        turn(w);
+        assert_int_equal(wish(&much), CONN_PAUSE);
+        w->store.pressure = STORE_EASY;
+        turn(w);
+        assert_int_equal(wish(&much), CONN_READ);
+    }
+    peer_close(&much);
+    peer_close(&little);
+    world_close(w);
+}
+
+/* What many stage who stage a little each is bounded, too. */
+static void many_who_send_little_wait_for_the_disk(void **state) {
+    (void)state;
+    enum { SHARES = 512 }; /* as many shares as strain.h has */
+    struct world *w = world_strained(300);
+    struct peer p;
+    named(&p, w, "p");
+    w->store.pressure = STORE_BUSY;
+    turn(w);
+    for (unsigned bytes = 0; bytes < SHARES * 300; bytes += 306) {
+        publish_id(&p, 1);
+        expect(&p, "PUBACK");
+        say_bytes(&p, long_publish());
+        assert_int_equal(wish(&p), CONN_PAUSE);
+        peer_close(&p); /* the next one has a share of its own */
+        named(&p, w, "p");
+    }
+    publish_id(&p, 1);
+    expect(&p, "PUBACK");
+    assert_int_equal(wish(&p), CONN_PAUSE);
+    peer_close(&p);
+    world_close(w);
+}
+
+/* A turn that has done enough still answers those who say little. */
+static void who_sends_much_keeps_nobody_from_being_answered(void **state) {
+    (void)state;
+    enum { POINTS = 8, PINGS = 100 };
+    struct world *w = world_new();
+    struct peer much, little;
+    uint8_t pings[PINGS * 2];
+    w->at_once = true;
+    w->options.turn_points = POINTS;
+    world_open(w, 1);
+    named(&much, w, "much");
+    named(&little, w, "little");
+    turn(w);
+    for (unsigned i = 0; i < sizeof pings; i += 2) {
+        pings[i] = 0xc0;
+        pings[i + 1] = 0;
+    }
+    say_bytes(&much, span_of(pings, sizeof pings));
+    for (unsigned i = 0; i < POINTS; i++) {
+        expect(&much, "PINGRESP");
+    }
+    expect_silence(&much);
+    shard_bytes(world_shard(w, 0), little.handle, span_of(pings, 2));
+    peer_move(&little);
+    expect(&little, "PINGRESP");
+    for (unsigned turns = 0; wish(&much) == CONN_PAUSE; turns++) {
+        assert_true(turns < PINGS); /* half of each turn is for those who come anew */
+        turn(w);
+    }
+    for (unsigned i = POINTS; i < PINGS; i++) {
+        expect(&much, "PINGRESP");
+    }
+    peer_close(&much);
+    peer_close(&little);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(bytes_do_not_keep_a_connection_alive),
         cmocka_unit_test(whole_packets_do),
         cmocka_unit_test(a_packet_has_a_time_to_be_whole),
         cmocka_unit_test(the_time_begins_with_each_packet),
+        cmocka_unit_test(a_flood_makes_nobody_else_wait_for_the_disk),
+        cmocka_unit_test(many_who_send_little_wait_for_the_disk),
+        cmocka_unit_test(who_sends_much_keeps_nobody_from_being_answered),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

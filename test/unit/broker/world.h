@@ -87,6 +87,7 @@ static inline void world_sweep(struct world *w) {
 static inline struct world *world_new(void) {
     struct world *w = mem_zero(1, sizeof *w);
     w->options = broker_options_default();
+    w->options.strain_share = 1; /* whoever sends anything while the store is busy waits */
     w->now = 1000000;
     w->wall = 1700000000000;
     fake_init(&w->store);
