@@ -12,7 +12,7 @@ static void acks_done(struct session *session, struct flight *flight) {
         (void)session_stage(session, &record);
     }
     session->shard->counters.queued--;
-    qos_out_end(&session->out, flight);
+    qos_out_end(&session->flows->out, flight);
     session_pump(session);
 }
 
@@ -46,7 +46,7 @@ void acks_packet(struct connection *c, enum packet_type type, const struct packe
     struct flight *flight = NULL;
     session->progress_at = c->shard->now;
     uint8_t unknown = c->protocol == PROTOCOL_5 ? REASON_PACKET_IDENTIFIER_NOT_FOUND : REASON_SUCCESS;
-    switch (acks_ask(&session->out, type, p, &flight)) {
+    switch (acks_ask(&session_flows(session)->out, type, p, &flight)) {
     case QOS_OUT_IGNORED:
         break;
     case QOS_OUT_DONE:

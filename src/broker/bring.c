@@ -109,7 +109,7 @@ static bool bring_has_room(const struct bringing *b, size_t bytes, uint8_t qos) 
         size_t waits = outbox_bytes(&s->connection->out) + b->found_bytes;
         return waits == 0 || (waits + bytes <= options->outbox_bytes_max && admit_output_room(s->connection));
     }
-    uint64_t messages = queue_count(&s->queue) + b->found_queued;
+    uint64_t messages = session_queued(s) + b->found_queued;
     uint64_t sum = atomic_load_explicit(&s->inlet->waiting_bytes, memory_order_relaxed) + bytes;
     uint64_t bytes_max = s->durable ? options->queue_bytes_max : options->queue_memory_max;
     return messages == 0 || (messages < options->queue_messages_max / 2 && sum <= bytes_max / 2);

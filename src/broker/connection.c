@@ -9,10 +9,13 @@
 #include "broker/takeover.h"
 #include "broker/will.h"
 
-struct ack_wait {
-    lsn_t after;
-    uint32_t count;
+/* PUBACKs that wait for the disk, a ring, in order: they use receive maximum until they leave. */
+struct ack_waits {
+    uint32_t first, count, capacity;
+    lsn_t after[];
 };
+
+enum { ACKS_CAPACITY_MIN = 8 };
 
 static struct connection_slot *slot_take(struct shard *shard) {
     if (shard->slot_free != 0) {
@@ -31,15 +34,15 @@ static struct connection_slot *slot_take(struct shard *shard) {
 
 struct connection *connection_create(struct shard *shard, const char *peer) {
     struct connection_slot *slot = slot_take(shard);
-    struct connection *c = mem_zero(1, sizeof *c);
+    struct connection *c = mem_zero(1, sizeof *c + strlen(peer) + 1);
     slot->generation = slot->generation == UINT32_MAX ? 1 : slot->generation + 1;
     slot->connection = c;
     c->handle = (struct conn_handle){(uint32_t)(slot - shard->slots), slot->generation};
     c->shard = shard;
     c->state = CONNECTION_NEW;
     c->wish = CONN_READ;
-    c->peer = mem_copy(peer, strlen(peer));
-    c->opened_at = c->took_at = c->received_at = shard->now;
+    memcpy(c->peer, peer, strlen(peer) + 1);
+    c->took_at = c->received_at = shard->now;
     c->packet_bytes_max = PACKET_BYTES_MAX;
     list_init(&c->heirs);
     expiry_watch(c);
@@ -67,10 +70,9 @@ void connection_destroy(struct connection *c) {
     outbox_deinit(&c->out);
     buf_deinit(&c->in);
     qos_in_deinit(&c->counted);
-    mem_free(c->ack_waits);
+    mem_free(c->acks);
     mem_free(c->waits);
     admit_connection_end(c);
-    mem_free(c->peer);
     mem_free(c);
     shard->counters.connections--;
 }
@@ -140,27 +142,38 @@ void connection_send_ack(struct connection *c, enum packet_type type, packet_id_
 
 /* ---- receive maximum ---- */
 
-void connection_ack_waits(struct connection *c, lsn_t after) {
-    if (c->ack_count == c->ack_capacity) {
-        uint32_t capacity = c->ack_capacity > 0 ? c->ack_capacity * 2 : 8;
-        struct ack_wait *grown = mem_alloc(capacity * sizeof *grown);
-        for (uint32_t i = 0; i < c->ack_count; i++) {
-            grown[i] = c->ack_waits[(c->ack_first + i) & (c->ack_capacity - 1)];
-        }
-        mem_free(c->ack_waits);
-        c->ack_waits = grown;
-        c->ack_first = 0;
-        c->ack_capacity = capacity;
+static lsn_t *ack_at(struct ack_waits *w, uint32_t i) {
+    return &w->after[(w->first + i) & (w->capacity - 1)];
+}
+
+static struct ack_waits *acks_grow(struct ack_waits *old) {
+    uint32_t capacity = old != NULL ? old->capacity * 2 : ACKS_CAPACITY_MIN;
+    struct ack_waits *grown = mem_alloc(sizeof *grown + capacity * sizeof *grown->after);
+    *grown = (struct ack_waits){0, old != NULL ? old->count : 0, capacity};
+    for (uint32_t i = 0; i < grown->count; i++) {
+        grown->after[i] = *ack_at(old, i);
     }
-    c->ack_waits[(c->ack_first + c->ack_count) & (c->ack_capacity - 1)] = (struct ack_wait){after, 1};
-    c->ack_count++;
+    mem_free(old);
+    return grown;
+}
+
+void connection_ack_waits(struct connection *c, lsn_t after) {
+    if (c->acks == NULL || c->acks->count == c->acks->capacity) {
+        c->acks = acks_grow(c->acks);
+    }
+    c->acks->count++;
+    *ack_at(c->acks, c->acks->count - 1) = after;
 }
 
 void connection_acks_left(struct connection *c, lsn_t durable) {
-    while (c->ack_count > 0 && c->ack_waits[c->ack_first & (c->ack_capacity - 1)].after <= durable) {
-        c->ack_first++;
-        c->ack_count--;
+    while (c->acks != NULL && c->acks->count > 0 && *ack_at(c->acks, 0) <= durable) {
+        c->acks->first++;
+        c->acks->count--;
     }
+}
+
+uint32_t connection_acks(const struct connection *c) {
+    return c->acks != NULL ? c->acks->count : 0;
 }
 
 /* ---- the end ---- */

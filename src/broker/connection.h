@@ -28,6 +28,8 @@ void connection_wrong(struct connection *c, const struct verdict *verdict);
 
 /* A PUBACK that waits for `after` uses the receive maximum until then. */
 void connection_ack_waits(struct connection *c, lsn_t after);
+/* How many do. */
+uint32_t connection_acks(const struct connection *c);
 /* Gives back what PUBACKs used that may leave now. */
 void connection_acks_left(struct connection *c, lsn_t durable);
 

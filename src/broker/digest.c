@@ -66,16 +66,27 @@ static uint64_t digest_bringing(const struct bringing *b) {
     return mix(digest, b->answered | (unsigned)b->crowded << 1 | (unsigned)b->cursor.due << 2);
 }
 
+/* Whether they were made does not tell sessions apart. */
+static uint64_t digest_flows(const struct session *s) {
+    struct flows none;
+    const struct flows *f = s->flows;
+    if (f == NULL) {
+        session_flows_init(s, &none);
+        f = &none;
+    }
+    uint64_t digest = mix(digest_flights(&f->out.published), digest_flights(&f->out.released));
+    digest = mix(mix(digest, f->out.quota), f->out.last_id);
+    digest = mix(mix(digest, digest_ring(&f->queue.head)), digest_ring(&f->queue.tail));
+    digest = mix(mix(digest, f->queue.gap_count), f->queue.gap_after_lsn);
+    return mix(digest, digest_ring(&f->behind.head));
+}
+
 static uint64_t digest_session(const struct session *s) {
     uint64_t digest = mix(hash_bytes(s->client_id, 13), s->id);
     digest = mix(mix(digest, s->expiry_s), (uint64_t)s->disconnected_at);
     digest = mix(mix(digest, s->connection != NULL), s->last_lsn);
     digest = mix(mix(digest, digest_held(&s->in)), digest_subscriptions(s));
-    digest = mix(mix(digest, digest_flights(&s->out.published)), digest_flights(&s->out.released));
-    digest = mix(mix(digest, s->out.quota), s->out.last_id);
-    digest = mix(mix(digest, digest_ring(&s->queue.head)), digest_ring(&s->queue.tail));
-    digest = mix(mix(digest, s->queue.gap_count), s->queue.gap_after_lsn);
-    digest = mix(mix(digest, digest_ring(&s->behind.head)), digest_bringing(s->bringing));
+    digest = mix(mix(digest, digest_flows(s)), digest_bringing(s->bringing));
     return mix(mix(digest, digest_message(s->will.message)), s->will.expiry_s);
 }
 
@@ -86,7 +97,7 @@ static uint64_t digest_connection(const struct connection *c) {
     digest = mix(mix(digest, c->handle.index), outbox_bytes(&c->out));
     digest = mix(digest, hash_bytes(span_of(c->out.bytes.ptr + c->out.taken, c->out.bytes.len - c->out.taken), 19));
     return mix(mix(digest, c->out.gate_last > c->shard->durable ? c->out.gate_last : 0),
-               c->counted.count + c->ack_count);
+               c->counted.count + connection_acks(c));
 }
 
 uint64_t shard_digest(const struct shard *shard) {

@@ -52,7 +52,7 @@ static mono_ms_t connection_packet_until(const struct connection *c) {
 /* When time alone may close it; INT64_MAX: never. */
 static mono_ms_t connection_due(const struct connection *c) {
     if (c->state == CONNECTION_NEW) {
-        return c->opened_at + c->shard->broker->options.connect_timeout_ms;
+        return c->took_at + c->shard->broker->options.connect_timeout_ms;
     }
     if (c->state != CONNECTION_LIVE) {
         return INT64_MAX;

@@ -94,7 +94,7 @@ static void load_flight(void *user, session_id_t id, const struct store_flight *
                                  .target = f->target,
                                  .qos = f->qos,
                                  .retain = f->retain};
-    (void)qos_out_restore(&session->out, f->packet_id, f->released, &parts);
+    (void)qos_out_restore(&session_flows(session)->out, f->packet_id, f->released, &parts);
     session->shard->counters.queued++;
 }
 
@@ -104,7 +104,7 @@ static void load_queue(void *user, session_id_t id, uint64_t count, uint64_t byt
     if (session == NULL) {
         return;
     }
-    queue_restore(&session->queue, count, loading->end);
+    queue_restore(&session_flows(session)->queue, count, loading->end);
     atomic_store(&session->inlet->waiting_messages, count);
     atomic_store(&session->inlet->waiting_bytes, bytes);
     session->shard->counters.queued += count;

@@ -145,7 +145,7 @@ static bool publish_allowed(struct connection *c, const struct packet_publish *p
     }
     if (p->qos > 0 && c->protocol == PROTOCOL_5) {
         connection_acks_left(c, c->shard->durable);
-        if (c->counted.count + c->ack_count >= c->shard->broker->options.receive_maximum) {
+        if (c->counted.count + connection_acks(c) >= c->shard->broker->options.receive_maximum) {
             connection_wrong(c, &(struct verdict){REASON_RECEIVE_MAXIMUM_EXCEEDED, "MQTT-3.3.4-7",
                                                   "more QoS 1 and 2 messages in flight than Receive Maximum"});
             return false;

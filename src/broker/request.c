@@ -75,7 +75,7 @@ static struct request_session row_of(const struct session *s) {
         .protocol = s->protocol,
         .queued_messages = atomic_load_explicit(&s->inlet->waiting_messages, memory_order_relaxed),
         .queued_bytes = atomic_load_explicit(&s->inlet->waiting_bytes, memory_order_relaxed),
-        .inflight = s->out.count,
+        .inflight = s->flows != NULL ? s->flows->out.count : 0,
         .subscriptions = s->subscriptions.count,
         .expiry_s = s->expiry_s,
     };

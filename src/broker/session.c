@@ -20,18 +20,45 @@ enum {
 
 /* ---- life ---- */
 
+void session_flows_init(const struct session *s, struct flows *flows) {
+    const struct broker_options *options = &s->shard->broker->options;
+    *flows = (struct flows){.queue = {.gap_count = 0}};
+    qos_out_init(&flows->out, s->shard->map_seed, options->packet_ids_max, options->mutant);
+    if (s->receive_maximum > 0) {
+        qos_out_connected(&flows->out, s->receive_maximum);
+    }
+}
+
+struct flows *session_flows(struct session *s) {
+    if (s->flows == NULL) {
+        s->flows = mem_alloc(sizeof *s->flows);
+        session_flows_init(s, s->flows);
+    }
+    return s->flows;
+}
+
+/* Nothing is behind. */
+static void session_flows_deinit(struct session *s) {
+    if (s->flows != NULL) {
+        queue_deinit(&s->flows->queue);
+        qos_out_deinit(&s->flows->out);
+        mem_free(s->flows);
+    }
+}
+
 static struct session *session_alloc(struct shard *shard, const struct session_parts *parts) {
-    const struct broker *broker = shard->broker;
-    struct session *s = mem_zero(1, sizeof *s);
+    struct session *s = mem_zero(1, sizeof *s + parts->client_id.len);
     s->shard = shard;
-    s->client_id = span_of(mem_copy(parts->client_id.ptr, parts->client_id.len), parts->client_id.len);
+    s->client_id = span_of(s->client_text, parts->client_id.len);
+    if (parts->client_id.len > 0) {
+        memcpy(s->client_text, parts->client_id.ptr, parts->client_id.len);
+    }
     s->protocol = parts->protocol;
     s->durable = parts->durable;
     s->expiry_s = parts->expiry_s;
     s->owner = parts->owner;
     s->taken = parts->taken;
     s->subscriptions = map_bytes_of(shard->map_seed);
-    qos_out_init(&s->out, shard->map_seed, broker->options.packet_ids_max, broker->options.mutant);
     s->inlet = mem_zero(1, sizeof *s->inlet);
     s->inlet->shard = shard->index;
     s->inlet->durable = parts->durable;
@@ -95,7 +122,7 @@ void session_forget(struct session *s) {
     }
     (void)map_bytes_remove(&shard->by_client, s->client_id);
     (void)map64_remove(&shard->by_id, s->id);
-    shard->counters.queued -= queue_count(&s->queue) + s->out.count; /* nothing is behind */
+    shard->counters.queued -= s->flows != NULL ? queue_count(&s->flows->queue) + s->flows->out.count : 0;
     shard->counters.held_ids -= s->in.count;
     shard->counters.sessions--;
     shard->wills_kept -= will_keeper(s);
@@ -114,10 +141,8 @@ void session_forget(struct session *s) {
     }
     map_bytes_deinit(&s->subscriptions);
     message_unref(s->will.message);
-    queue_deinit(&s->queue);
-    qos_out_deinit(&s->out);
+    session_flows_deinit(s);
     qos_in_deinit(&s->in);
-    mem_free((void *)(uintptr_t)s->client_id.ptr);
     mem_free(s);
 }
 
@@ -328,7 +353,7 @@ static void session_send_flight(struct session *s, struct flight *f, lsn_t sent_
         struct record record = {.kind = RECORD_DONE, .flow = {s->id, f->packet_id}};
         (void)session_stage(s, &record);
         s->shard->counters.queued--;
-        qos_out_end(&s->out, f);
+        qos_out_end(&s->flows->out, f);
     }
 }
 
@@ -336,10 +361,10 @@ static void session_send_flight(struct session *s, struct flight *f, lsn_t sent_
 static void session_begin_flight(struct session *s, struct delivery *d) {
     struct flight_parts parts = {d->message, d->message_lsn, d->target,
                                  d->qos,     d->retain,      s->durable ? d->message->lsn : 0};
-    if (s->out.count == 0) {
+    if (s->flows->out.count == 0) {
         s->progress_at = s->shard->now; /* it had nothing to acknowledge until now */
     }
-    struct flight *f = qos_out_begin(&s->out, &parts);
+    struct flight *f = qos_out_begin(&s->flows->out, &parts);
     struct record record = {.kind = RECORD_SENT, .sent = {s->id, f->packet_id, f->message_lsn, f->target}};
     session_send_flight(s, f, session_stage(s, &record));
 }
@@ -377,8 +402,8 @@ uint32_t session_window(const struct session *s) {
 
 /* Bodies in flight are bounded by bytes, too; one of any size may always go. */
 static bool session_may_begin(const struct session *s) {
-    return qos_out_ready(&s->out) &&
-           (s->out.count == 0 || s->out.body_bytes < s->shard->broker->options.inflight_bytes_max);
+    return qos_out_ready(&s->flows->out) &&
+           (s->flows->out.count == 0 || s->flows->out.body_bytes < s->shard->broker->options.inflight_bytes_max);
 }
 
 static bool message_expired(const struct message *m, wall_ms_t wall) {
@@ -387,10 +412,10 @@ static bool message_expired(const struct message *m, wall_ms_t wall) {
 
 static bool session_resend(struct session *s) {
     const struct broker *broker = s->shard->broker;
-    while (session_may_send(s) && qos_out_must_resend(&s->out)) {
-        struct flight *f = qos_out_resend_next(&s->out);
+    while (session_may_send(s) && qos_out_must_resend(&s->flows->out)) {
+        struct flight *f = qos_out_resend_next(&s->flows->out);
         if (f->message == NULL) {
-            qos_out_body(&s->out, f, store_message(broker->store, f->body_lsn));
+            qos_out_body(&s->flows->out, f, store_message(broker->store, f->body_lsn));
             if (f->message == NULL) {
                 return false;
             }
@@ -399,7 +424,7 @@ static bool session_resend(struct session *s) {
             struct record record = {.kind = RECORD_DONE, .flow = {s->id, f->packet_id}};
             (void)session_stage(s, &record);
             s->shard->counters.queued--;
-            qos_out_end(&s->out, f);
+            qos_out_end(&s->flows->out, f);
             continue;
         }
         session_send_flight(s, f, s->last_lsn);
@@ -410,14 +435,14 @@ static bool session_resend(struct session *s) {
 static void session_send_queued(struct session *s) {
     struct shard *shard = s->shard;
     struct broker *broker = shard->broker;
-    if (s->connection == NULL || !session_resend(s)) {
+    if (s->connection == NULL || s->flows == NULL || !session_resend(s)) {
         return;
     }
     while (session_may_send(s) && session_may_begin(s)) {
-        if (queue_peek(&s->queue, broker->store, s->id, session_window(s)) == NULL) {
+        if (queue_peek(&s->flows->queue, broker->store, s->id, session_window(s)) == NULL) {
             return;
         }
-        struct delivery d = queue_pop(&s->queue);
+        struct delivery d = queue_pop(&s->flows->queue);
         inlet_release(s->inlet, message_bytes(d.message));
         if (message_expired(d.message, shard->wall)) {
             shard->counters.messages_expired++;
@@ -431,12 +456,12 @@ static void session_send_queued(struct session *s) {
 void session_drop_expired(struct session *s) {
     const struct broker *broker = s->shard->broker;
     const struct delivery *first;
-    for (unsigned i = 0; i < DROP_SLICE; i++) {
-        first = queue_peek(&s->queue, broker->store, s->id, broker->options.window_messages);
+    for (unsigned i = 0; s->flows != NULL && i < DROP_SLICE; i++) {
+        first = queue_peek(&s->flows->queue, broker->store, s->id, broker->options.window_messages);
         if (first == NULL || !message_expired(first->message, s->shard->wall)) {
             return;
         }
-        struct delivery d = queue_pop(&s->queue);
+        struct delivery d = queue_pop(&s->flows->queue);
         inlet_release(s->inlet, message_bytes(d.message));
         s->shard->counters.messages_expired++;
         session_drop(s, &d);
@@ -452,7 +477,7 @@ void session_pump(struct session *s) {
 
 /* Its memory may be let go of when it is deeper than the window. */
 static void session_note_deep(struct session *s) {
-    if (s->queue.head.count + s->queue.tail.count > session_window(s)) {
+    if (s->flows->queue.head.count + s->flows->queue.tail.count > session_window(s)) {
         session_deepen(s);
     }
 }
@@ -466,12 +491,15 @@ void session_take_retained(struct session *s, const struct delivery *d) {
         return;
     }
     s->shard->counters.queued++;
-    queue_push(&s->queue, d);
+    queue_push(&session_flows(s)->queue, d);
     session_note_deep(s);
 }
 
 void session_join_behind(struct session *s) {
-    queue_append(&s->queue, &s->behind);
+    if (s->flows == NULL) {
+        return;
+    }
+    queue_append(&s->flows->queue, &s->flows->behind);
     session_note_deep(s);
 }
 
@@ -483,27 +511,28 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
         return;
     }
     struct delivery d = {m, s->durable ? m->lsn : 0, 0, target, qos, retain};
+    struct flows *flows = session_flows(s);
     shard->counters.queued++;
     if (bring_keeps_behind(s, d.message_lsn)) {
-        queue_push(&s->behind, &d);
+        queue_push(&flows->behind, &d);
         return;
     }
-    if (session_may_send(s) && queue_count(&s->queue) == 0 && session_may_begin(s)) {
+    if (session_may_send(s) && queue_count(&flows->queue) == 0 && session_may_begin(s)) {
         inlet_release(s->inlet, message_bytes(m));
-        queue_passed(&s->queue, &d);
+        queue_passed(&flows->queue, &d);
         session_begin_flight(s, &d);
         return;
     }
-    queue_push(&s->queue, &d);
+    queue_push(&flows->queue, &d);
     session_note_deep(s);
 }
 
 /* Owed PUBRELs in the order of their PUBRECs [MQTT-4.6.0-4], before anything else. */
 static void session_resend_pubrels(struct session *s) {
-    if (broker_mutant(s->shard, MUTANT_REL_RESEND)) {
+    if (broker_mutant(s->shard, MUTANT_REL_RESEND) || s->flows == NULL) {
         return;
     }
-    for (struct link *l = s->out.released.next; l != &s->out.released; l = l->next) {
+    for (struct link *l = s->flows->out.released.next; l != &s->flows->out.released; l = l->next) {
         const struct flight *f = container_of(l, struct flight, link);
         connection_send_ack(s->connection, PACKET_PUBREL, f->packet_id, 0,
                             shard_barrier(s->shard, MUTANT_B3, s->last_lsn));
@@ -513,15 +542,17 @@ static void session_resend_pubrels(struct session *s) {
 void session_resume(struct session *s, uint16_t receive_maximum) {
     atomic_store_explicit(&s->inlet->away, false, memory_order_relaxed);
     s->progress_at = s->connected_at = s->shard->now;
-    qos_out_connected(&s->out, receive_maximum);
+    s->receive_maximum = receive_maximum;
+    if (s->flows != NULL) {
+        qos_out_connected(&s->flows->out, receive_maximum);
+    }
     session_resend_pubrels(s);
     session_pump(s);
 }
 
 void session_resend_now(struct session *s) {
-    uint16_t quota = s->out.quota_max;
-    if (s->connection != NULL && s->out.count > 0) {
-        qos_out_connected(&s->out, quota);
+    if (s->connection != NULL && s->flows != NULL && s->flows->out.count > 0) {
+        qos_out_connected(&s->flows->out, s->receive_maximum);
         session_resend_pubrels(s);
         session_pump(s);
     }

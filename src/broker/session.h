@@ -24,6 +24,19 @@ void session_end(struct session *session, enum mutant unrecorded);
 /* Frees the memory without a record: the broker stops. */
 void session_forget(struct session *session);
 
+/* Its flights and queues, made when there are none yet. */
+struct flows *session_flows(struct session *session);
+/* What they are when there was no delivery yet. */
+void session_flows_init(const struct session *session, struct flows *flows);
+/* Deliveries that wait in its queue. */
+static inline uint64_t session_queued(const struct session *s) {
+    return s->flows != NULL ? queue_count(&s->flows->queue) : 0;
+}
+/* True when there is something to send, now or when there is room. */
+static inline bool session_sends(const struct session *s) {
+    return s->flows != NULL && queue_count(&s->flows->queue) + s->flows->out.resend_count > 0;
+}
+
 /* Stages a record about the session when it is durable; returns its lsn (0 when there is none). */
 lsn_t session_stage(struct session *session, const struct record *record);
 /* Records how the session is now (expiry, connected or not). */

@@ -140,12 +140,15 @@ static void shard_let_go(struct shard *shard) {
     for (unsigned i = 0; i < LET_GO_SLICE && shard->let_go_left > 0 && !list_empty(&shard->deep); i++) {
         struct session *s = container_of(list_pop_front(&shard->deep), struct session, deep_link);
         shard->let_go_left--;
+        if (s->flows == NULL) {
+            continue;
+        }
         if (s->connection == NULL) {
-            qos_out_let_go(&s->out, shard->let_go_settled);
+            qos_out_let_go(&s->flows->out, shard->let_go_settled);
         }
         if (s->bringing != NULL || /* its queue grows in front of what came since */
-            queue_let_go(&s->queue, session_window(s), shard->let_go_settled) ||
-            (s->connection == NULL && s->out.body_bytes > 0)) {
+            queue_let_go(&s->flows->queue, session_window(s), shard->let_go_settled) ||
+            (s->connection == NULL && s->flows->out.body_bytes > 0)) {
             list_push_back(&shard->deep, &s->deep_link);
         }
     }
@@ -172,7 +175,7 @@ static void shard_told_durable(struct shard *shard, lsn_t lsn) {
     for (struct link *l = shard->gated.next; l != &shard->gated; l = next) {
         struct connection *c = container_of(l, struct connection, gated_link);
         next = l->next;
-        if (c->ack_count > 0) {
+        if (c->acks != NULL) {
             connection_acks_left(c, lsn);
         }
         if (c->out.gate_last <= lsn) {
@@ -340,7 +343,7 @@ void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
     if ((c->pause & PAUSE_OUTPUT) != 0 && outbox_bytes(&c->out) <= shard->broker->options.outbox_bytes_max) {
         input_unpause(c, PAUSE_OUTPUT);
     }
-    if (c->session != NULL && queue_count(&c->session->queue) + c->session->out.resend_count > 0) {
+    if (c->session != NULL && session_sends(c->session)) {
         session_pump(c->session);
     } else if (c->session != NULL && c->session->bringing != NULL) {
         bring_wake(c->session);

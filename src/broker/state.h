@@ -83,6 +83,13 @@ struct session_taken {
     uint32_t subscriptions;
 };
 
+/* Deliveries at QoS 1 and 2 on their way to a client: made for the first of them, see session_flows(). */
+struct flows {
+    struct qos_out out;
+    struct queue queue;  /* without packet id */
+    struct queue behind; /* live ones that wait behind what a SUBSCRIBE brings; in memory */
+};
+
 struct session {
     session_id_t id;
     struct shard *shard;
@@ -91,13 +98,10 @@ struct session {
     struct inlet *inlet;
     struct account *owner; /* one reference */
     struct session_taken taken;
-    struct span client_id; /* owned */
+    struct span client_id; /* client_text */
     struct qos_in in;
-    struct qos_out out;
-    struct queue queue;             /* QoS 1 and 2 deliveries without packet id */
-    struct queue behind;            /* live ones that wait behind what a SUBSCRIBE brings; in memory */
-    struct bringing *bringing;      /* that SUBSCRIBE; NULL: none is under way */
-    bool queue_held;                /* what is queued comes after its SUBACK */
+    struct flows *flows;            /* NULL: there was no delivery at QoS 1 or 2 yet */
+    struct bringing *bringing;      /* the SUBSCRIBE that is under way; NULL: none is */
     struct map_bytes subscriptions; /* filter -> struct subscription */
     struct will will;
     session_id_t will_id; /* a session that is not durable: by this its will is known on the disk; 0: it has none */
@@ -106,6 +110,8 @@ struct session {
     uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
     uint8_t protocol;          /* of the last CONNECT */
     bool durable;
+    bool queue_held;           /* what is queued comes after its SUBACK */
+    uint16_t receive_maximum;  /* of the last CONNECT; 0: there was none since the start */
     struct heap_node due;      /* in shard.due while the client is away: its expiry, or its will */
     struct link starved_link;  /* in shard.starved */
     struct link deep_link;     /* in shard.deep: its queue is deeper than the window of memory */
@@ -114,6 +120,7 @@ struct session {
     mono_ms_t progress_at;     /* when its client last took bytes, acknowledged, or got something to acknowledge */
     mono_ms_t connected_at;    /* when its client last connected */
     mono_ms_t full_logged_at;  /* when the log said last that its queue is full; 0: never */
+    uint8_t client_text[];
 };
 
 enum connection_state {
@@ -161,28 +168,24 @@ struct connection {
     struct buf in;           /* received and not processed */
     size_t looked;           /* PAUSE_REFUSED, _WORK, _BRING: of `in`, what nothing may be taken out of any more */
     lsn_t answered_lsn;      /* what its CONNACK waits for */
-    char *peer;              /* owned */
     struct account *owner;   /* one reference */
     size_t input_taken;      /* of its account: for `in` */
-    mono_ms_t opened_at;
     mono_ms_t received_at;   /* when the last whole packet came; when it was opened before */
     mono_ms_t begun_at;      /* when the first bytes of the packet came that is not whole yet; 0: none */
     mono_ms_t refused_since; /* since when PAUSE_REFUSED holds */
     uint32_t keep_alive_ms;  /* 1.5 times what the client said; 0: none */
     uint32_t move_to;        /* CONNECTION_MOVING: the shard */
-    struct qos_in
-        counted; /* 5.0: QoS 2 ids that use the receive maximum of this connection; with ack_waits all that do */
+    struct qos_in counted;   /* 5.0: QoS 2 ids that use the receive maximum of this connection; with acks all that do */
     struct overfull_waits *waits; /* the queues that its refused PUBLISH waits for; NULL: see overfull.h */
     uint32_t strain;              /* of its shard, in which it has sent strain_spent: see strain.h */
     uint32_t strain_spent;
-    struct ack_wait
-        *ack_waits; /* PUBACKs that wait for the disk, in order: they use receive maximum until they leave */
-    uint32_t ack_first, ack_count, ack_capacity;
+    struct ack_waits *acks; /* PUBACKs that wait for the disk; NULL: none did yet */
     struct link gated_link; /* in shard.gated: its outbox waits for the disk */
     struct link pause_link; /* in shard.paused */
     struct heap_node due;   /* in shard.connections_due */
     struct link heirs;      /* connections whose CONNECT takes the session from this one, in order */
     struct link heir_link;  /* in another's heirs, or in shard.heirs */
+    char peer[];            /* ends with a zero */
 };
 
 enum { CONNECTION_HOT_BYTES = 192 };

@@ -17,6 +17,10 @@ static struct loop *loop_of(const struct conn *c) {
     return c->poll.loop->data;
 }
 
+static struct conn_origin conn_origin(const struct conn *c) {
+    return (struct conn_origin){c->listener, c->address};
+}
+
 static bool lingering(const struct conn *c) {
     return c->handle.generation == 0;
 }
@@ -77,7 +81,8 @@ static void conn_uncount(struct loop_shared *shared, struct conn_origin origin) 
 void conn_open(struct loop *loop, int fd, struct conn_origin origin, const char *peer, struct span bytes) {
     struct conn *c = mem_zero(1, sizeof *c);
     c->fd = fd;
-    c->origin = origin;
+    c->address = origin.address;
+    c->listener = origin.listener;
     c->poll.data = c;
     int refused = uv_poll_init(&loop->uv, &c->poll, fd);
     if (refused != 0) {
@@ -116,7 +121,7 @@ static void conn_detach(struct conn *c) {
 void conn_release(struct conn *c) {
     struct loop_shared *shared = loop_of(c)->shared;
     int fd = c->fd;
-    conn_uncount(shared, c->origin);
+    conn_uncount(shared, conn_origin(c));
     conn_detach(c);
     (void)close(fd);
 }
@@ -253,7 +258,7 @@ static void conn_move(struct conn *c) {
     struct loop *loop = loop_of(c);
     struct moved *moved = mem_zero(1, sizeof *moved);
     moved->fd = c->fd;
-    moved->origin = c->origin;
+    moved->origin = conn_origin(c);
     struct sockaddr_storage address = {0};
     socklen_t length = sizeof address;
     (void)getpeername(c->fd, (struct sockaddr *)&address, &length);

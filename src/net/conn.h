@@ -17,7 +17,8 @@ struct conn {
     struct conn_handle handle; /* {0,0}: LINGERING */
     int fd;
     uint32_t drained; /* bytes that were read since the broker wished CONN_DRAIN */
-    struct conn_origin origin;
+    uint64_t address; /* this and the next are its origin */
+    uint16_t listener;
     uint8_t interest;     /* UV_READABLE ... as libuv was told last */
     bool readable : 1;    /* libuv says so, and it was not read since */
     bool writable : 1;    /* libuv says so, and it was not looked at since */

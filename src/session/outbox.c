@@ -19,33 +19,76 @@ struct outbox_body {
     struct message *message;
 };
 
+/* Rings of both, made when there is something to put in. */
+struct outbox_gates {
+    uint32_t first, count, capacity;
+    struct outbox_gate items[];
+};
+struct outbox_bodies {
+    uint32_t first, count, capacity;
+    struct outbox_body items[];
+};
+
+static uint32_t gate_count(const struct outbox *o) {
+    return o->gates != NULL ? o->gates->count : 0;
+}
+
+static uint32_t body_count(const struct outbox *o) {
+    return o->bodies != NULL ? o->bodies->count : 0;
+}
+
+uint32_t outbox_gate_places(const struct outbox *o) {
+    return o->gates != NULL ? o->gates->capacity : 0;
+}
+
 static struct outbox_gate *gate_at(const struct outbox *o, uint32_t i) {
-    return &o->gates[(o->gate_first + i) & (o->gate_capacity - 1)];
+    return &o->gates->items[(o->gates->first + i) & (o->gates->capacity - 1)];
 }
 
 static struct outbox_body *body_at(const struct outbox *o, uint32_t i) {
-    return &o->bodies[(o->body_first + i) & (o->body_capacity - 1)];
+    return &o->bodies->items[(o->bodies->first + i) & (o->bodies->capacity - 1)];
 }
 
 static size_t body_bytes(const struct outbox_body *b) {
     return b->message->payload_bytes;
 }
 
-/* Doubles a ring of `slot` byte values, unrolling it so that the first is at index 0. */
-static void *ring_grow(void *old, size_t slot, uint32_t *first, uint32_t count, uint32_t *capacity) {
-    uint32_t larger = *capacity > 0 ? *capacity * 2 : RING_CAPACITY_MIN;
-    uint8_t *grown = mem_alloc(larger * slot);
-    for (uint32_t i = 0; i < count; i++) {
-        memcpy(grown + i * slot, (const uint8_t *)old + ((*first + i) & (*capacity - 1)) * slot, slot);
+static uint32_t ring_larger(uint32_t capacity) {
+    return capacity > 0 ? capacity * 2 : RING_CAPACITY_MIN;
+}
+
+static void gates_make_room(struct outbox *o) {
+    uint32_t count = gate_count(o);
+    if (o->gates != NULL && count < o->gates->capacity) {
+        return;
     }
-    mem_free(old);
-    *first = 0;
-    *capacity = larger;
-    return grown;
+    uint32_t capacity = ring_larger(count);
+    struct outbox_gates *grown = mem_alloc(sizeof *grown + capacity * sizeof *grown->items);
+    *grown = (struct outbox_gates){0, count, capacity};
+    for (uint32_t i = 0; i < count; i++) {
+        grown->items[i] = *gate_at(o, i);
+    }
+    mem_free(o->gates);
+    o->gates = grown;
+}
+
+static void bodies_make_room(struct outbox *o) {
+    uint32_t count = body_count(o);
+    if (o->bodies != NULL && count < o->bodies->capacity) {
+        return;
+    }
+    uint32_t capacity = ring_larger(count);
+    struct outbox_bodies *grown = mem_alloc(sizeof *grown + capacity * sizeof *grown->items);
+    *grown = (struct outbox_bodies){0, count, capacity};
+    for (uint32_t i = 0; i < count; i++) {
+        grown->items[i] = *body_at(o, i);
+    }
+    mem_free(o->bodies);
+    o->bodies = grown;
 }
 
 void outbox_deinit(struct outbox *o) {
-    for (uint32_t i = 0; i < o->body_count; i++) {
+    for (uint32_t i = 0; i < body_count(o); i++) {
         message_unref(body_at(o, i)->message);
     }
     mem_free(o->bodies);
@@ -59,18 +102,16 @@ void outbox_gate(struct outbox *o, lsn_t after) {
         return;
     }
     o->gate_last = after;
-    if (o->gate_count > 0) {
-        struct outbox_gate *last = gate_at(o, o->gate_count - 1);
+    if (gate_count(o) > 0) {
+        struct outbox_gate *last = gate_at(o, o->gates->count - 1);
         if (last->from == o->stream_end) {
             last->after = after;
             return;
         }
     }
-    if (o->gate_count == o->gate_capacity) {
-        o->gates = ring_grow(o->gates, sizeof *o->gates, &o->gate_first, o->gate_count, &o->gate_capacity);
-    }
-    o->gate_count++;
-    *gate_at(o, o->gate_count - 1) = (struct outbox_gate){o->stream_end, after};
+    gates_make_room(o);
+    o->gates->count++;
+    *gate_at(o, o->gates->count - 1) = (struct outbox_gate){o->stream_end, after};
 }
 
 void outbox_body(struct outbox *o, struct message *m) {
@@ -79,19 +120,18 @@ void outbox_body(struct outbox *o, struct message *m) {
         outbox_appended(o);
         return;
     }
-    if (o->body_count == o->body_capacity) {
-        o->bodies = ring_grow(o->bodies, sizeof *o->bodies, &o->body_first, o->body_count, &o->body_capacity);
-    }
-    o->body_count++;
-    *body_at(o, o->body_count - 1) = (struct outbox_body){o->stream_end, message_ref(m)};
+    bodies_make_room(o);
+    o->bodies->count++;
+    *body_at(o, o->bodies->count - 1) = (struct outbox_body){o->stream_end, message_ref(m)};
     o->stream_end += m->payload_bytes;
 }
 
 /* The stream position up to which bytes may leave: where the first gate is closed. Gates rise, so it is found by
  * halving: there may be one for each packet that waits. */
 static uint64_t outbox_open_end(const struct outbox *o, lsn_t durable) {
+    const uint32_t count = gate_count(o);
     uint32_t open = 0;
-    uint32_t end = o->gate_count;
+    uint32_t end = count;
     while (open < end) {
         uint32_t middle = open + (end - open) / 2;
         if (gate_at(o, middle)->after <= durable) {
@@ -100,7 +140,7 @@ static uint64_t outbox_open_end(const struct outbox *o, lsn_t durable) {
             end = middle;
         }
     }
-    return open < o->gate_count ? gate_at(o, open)->from : o->stream_end;
+    return open < count ? gate_at(o, open)->from : o->stream_end;
 }
 
 int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int max) {
@@ -110,7 +150,7 @@ int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int m
     uint32_t body = 0;
     int count = 0;
     while (at < end && count < max) {
-        const struct outbox_body *b = body < o->body_count ? body_at(o, body) : NULL;
+        const struct outbox_body *b = body < body_count(o) ? body_at(o, body) : NULL;
         size_t bytes;
         const uint8_t *from;
         if (b != NULL && b->from <= at) {
@@ -159,7 +199,7 @@ void outbox_sent(struct outbox *o, size_t bytes) {
     must(bytes <= o->stream_end - o->stream_begin);
     uint64_t end = o->stream_begin + bytes;
     while (o->stream_begin < end) {
-        const struct outbox_body *b = o->body_count > 0 ? body_at(o, 0) : NULL;
+        const struct outbox_body *b = body_count(o) > 0 ? body_at(o, 0) : NULL;
         if (b != NULL && b->from <= o->stream_begin) {
             uint64_t last = b->from + body_bytes(b);
             if (last > end) {
@@ -168,17 +208,17 @@ void outbox_sent(struct outbox *o, size_t bytes) {
             }
             o->stream_begin = last;
             message_unref(b->message);
-            o->body_first++;
-            o->body_count--;
+            o->bodies->first++;
+            o->bodies->count--;
             continue;
         }
         uint64_t until = b != NULL && b->from < end ? b->from : end;
         o->taken += (size_t)(until - o->stream_begin);
         o->stream_begin = until;
     }
-    while (o->gate_count > 0 && gate_at(o, 0)->from < o->stream_begin) {
-        o->gate_first++;
-        o->gate_count--;
+    while (gate_count(o) > 0 && gate_at(o, 0)->from < o->stream_begin) {
+        o->gates->first++;
+        o->gates->count--;
     }
     outbox_compact(o);
 }
@@ -187,15 +227,15 @@ void outbox_cut(struct outbox *o, lsn_t durable) {
     uint64_t end = outbox_open_end(o, durable);
     uint64_t copied = end - o->stream_begin;
     uint32_t kept = 0;
-    for (; kept < o->body_count && body_at(o, kept)->from < end; kept++) {
+    for (; kept < body_count(o) && body_at(o, kept)->from < end; kept++) {
         const struct outbox_body *b = body_at(o, kept);
         copied -= body_bytes(b) - (o->stream_begin > b->from ? o->stream_begin - b->from : 0);
     }
-    while (o->body_count > kept) {
-        message_unref(body_at(o, --o->body_count)->message);
+    while (body_count(o) > kept) {
+        message_unref(body_at(o, --o->bodies->count)->message);
     }
-    while (o->gate_count > 0 && gate_at(o, o->gate_count - 1)->after > durable) {
-        o->gate_count--;
+    while (gate_count(o) > 0 && gate_at(o, o->gates->count - 1)->after > durable) {
+        o->gates->count--;
     }
     o->gate_last = o->gate_last < durable ? o->gate_last : durable;
     o->bytes.len = o->counted = o->taken + (size_t)copied;
@@ -204,7 +244,7 @@ void outbox_cut(struct outbox *o, lsn_t durable) {
 
 /* A gate that was set and has no bytes yet stays: it is for those that come next. */
 void outbox_shrink(struct outbox *o) {
-    if (outbox_bytes(o) == 0 && o->gate_count == 0) {
+    if (outbox_bytes(o) == 0 && gate_count(o) == 0) {
         lsn_t gate_last = o->gate_last;
         outbox_deinit(o);
         o->gate_last = gate_last;

@@ -16,20 +16,18 @@
 #include "base/types.h"
 #include "record/message.h"
 
-struct outbox_gate; /* where in the stream, after which lsn */
-struct outbox_body; /* where in the stream, which message */
+struct outbox_gates;  /* a ring: where in the stream, after which lsn */
+struct outbox_bodies; /* a ring: where in the stream, which message */
 
 struct outbox {
     struct buf bytes; /* what was copied in; the first `taken` bytes have left */
     size_t taken;
-    size_t counted;            /* of bytes.len, what stream_end counts already */
-    struct outbox_gate *gates; /* ring: stream positions from which a higher lsn is needed */
-    uint32_t gate_first, gate_count, gate_capacity;
-    struct outbox_body *bodies; /* ring: message bodies that stand between the bytes */
-    uint32_t body_first, body_count, body_capacity;
-    uint64_t stream_begin; /* stream position of the first byte that has not left */
-    uint64_t stream_end;   /* one past the last byte */
-    lsn_t gate_last;       /* the highest lsn that anything here waits for */
+    size_t counted;               /* of bytes.len, what stream_end counts already */
+    struct outbox_gates *gates;   /* stream positions from which a higher lsn is needed */
+    struct outbox_bodies *bodies; /* message bodies that stand between the bytes */
+    uint64_t stream_begin;        /* stream position of the first byte that has not left */
+    uint64_t stream_end;          /* one past the last byte */
+    lsn_t gate_last;              /* the highest lsn that anything here waits for */
 };
 
 /* Zero-initialised is empty. Throws away what is in it, gates too, and frees everything; it is empty and usable again.
@@ -56,6 +54,8 @@ void outbox_cut(struct outbox *o, lsn_t durable);
 /* Fills up to `max` iovecs with what may leave when `durable` is durable; returns how many (0: nothing may). Costs the
  * logarithm of the gates that wait. Views are valid until the outbox changes. */
 int outbox_ready(const struct outbox *o, lsn_t durable, struct iovec *iov, int max);
+/* So many gates its memory has room for. */
+uint32_t outbox_gate_places(const struct outbox *o);
 /* Gives back the memory of an outbox that is empty and where no gate waits for its bytes; for quiet moments. */
 void outbox_shrink(struct outbox *o);
 /* The first `bytes` bytes of what outbox_ready() gave have left. */

@@ -496,8 +496,8 @@ static void what_an_absent_client_waits_for_leaves_memory(void **state) {
             publish_large(&from, id);
         }
         const struct session *s = session_of(w, "to");
-        assert_int_equal(s->out.count, 10);
-        assert_true(s->out.body_bytes > 10 * LARGE_BYTES);
+        assert_int_equal(s->flows->out.count, 10);
+        assert_true(s->flows->out.body_bytes > 10 * LARGE_BYTES);
         if (gone_first != 0) { /* whatever comes first: the fold, or the end of the connection */
             peer_close(&to);
         }
@@ -506,8 +506,8 @@ static void what_an_absent_client_waits_for_leaves_memory(void **state) {
             peer_close(&to);
         }
         turn(w);
-        assert_int_equal(s->out.body_bytes, 0);
-        assert_in_range(s->queue.head.count + s->queue.tail.count, 1, 16);
+        assert_int_equal(s->flows->out.body_bytes, 0);
+        assert_in_range(s->flows->queue.head.count + s->flows->queue.tail.count, 1, 16);
         assert_int_equal(counters(w).queued, MESSAGES);
         join_from(&to, w, "10.0.0.1:1", "to", true);
         expect(&to, "CONNACK present");
@@ -517,7 +517,7 @@ static void what_an_absent_client_waits_for_leaves_memory(void **state) {
             turn(w);
         }
         expect_silence(&to);
-        assert_int_equal(s->out.body_bytes, 0);
+        assert_int_equal(s->flows->out.body_bytes, 0);
         assert_int_equal(counters(w).queued, 0);
         peer_close(&to);
         peer_close(&from);
@@ -545,13 +545,13 @@ static void bytes_in_flight_are_bounded(void **state) {
         }
         const struct session *s = session_of(w, "to");
         for (packet_id_t id = 1; id <= 9; id++) {
-            assert_int_equal(s->out.count, most < 10U - id ? most : 10U - id);
+            assert_int_equal(s->flows->out.count, most < 10U - id ? most : 10U - id);
             expect(&to, "PUBLISH");
             say_ack(&to, PACKET_PUBACK, id, 0);
             turn(w);
         }
         expect_silence(&to);
-        assert_int_equal(s->out.body_bytes, 0);
+        assert_int_equal(s->flows->out.body_bytes, 0);
         peer_close(&to);
         peer_close(&from);
         world_close(w);
@@ -577,12 +577,12 @@ static void the_window_counts_bytes(void **state) {
     fold_all(w);
     turn(w);
     const struct session *s = session_of(w, "to");
-    assert_in_range(s->queue.head.count + s->queue.tail.count, 50, 110); /* a MiB of 4 */
+    assert_in_range(s->flows->queue.head.count + s->flows->queue.tail.count, 50, 110); /* a MiB of 4 */
     for (unsigned n = 1; n <= 400; n++) {
         expect(&to, "PUBLISH qos=1 id=");
         say_ack(&to, PACKET_PUBACK, (packet_id_t)n, 0);
         turn(w);
-        assert_in_range(s->queue.head.count, 0, 200);
+        assert_in_range(s->flows->queue.head.count, 0, 200);
     }
     expect_silence(&to);
     peer_close(&to);

@@ -307,7 +307,7 @@ static void memory_follows_what_waits(void **state) {
             outbox_sent(&o, sizeof packet);
         }
         assert_true(o.bytes.capacity <= 1U << 17);
-        assert_true(o.gate_capacity <= 64);
+        assert_true(outbox_gate_places(&o) <= 64);
     }
     assert_int_equal(outbox_bytes(&o), 10 * sizeof packet);
     outbox_deinit(&o);
