@@ -5,8 +5,7 @@
 
 /* One that all can be told apart in: owners are addresses. */
 static void join_from(struct peer *p, struct world *w, const char *address, const char *id, bool durable) {
-    *p = (struct peer){.w = w, .protocol = PROTOCOL_5, .received = {NULL, 0, 0}};
-    p->handle = shard_opened(world_shard(w, 0), address);
+    peer_open_from(p, w, PROTOCOL_5, address);
     say_connect(p, &(struct connecting){.id = id, .clean = !durable, .expiry_s = durable ? 3600 : 0});
     turn(w);
 }

@@ -211,8 +211,7 @@ static void a_will_that_waits_does_not_hold_up_the_end(void **state) {
     subscribed(&away, "#", 1);
     peer_close(&away);
     for (unsigned i = 0; i < 2; i++) { /* the first fills the queue */
-        p = (struct peer){.w = w, .protocol = PROTOCOL_5};
-        p.handle = shard_opened(world_shard(w, 0), "192.0.2.1:1");
+        peer_open_from(&p, w, PROTOCOL_5, "192.0.2.1:1");
         say_connect(&p, &(struct connecting){.id = i == 0 ? "a" : "b", .clean = true, .will = "w", .will_qos = 1});
         turn(w);
         expect(&p, "CONNACK");
@@ -250,8 +249,7 @@ static void who_comes_back_is_not_ended_for_ever(void **state) {
     do {
         for (unsigned i = 0; i < 20; i++) {
             (void)snprintf(id, sizeof id, "p%u", i);
-            p = (struct peer){.w = w, .protocol = PROTOCOL_5};
-            p.handle = shard_opened(world_shard(w, 0), "192.0.2.1:1");
+            peer_open_from(&p, w, PROTOCOL_5, "192.0.2.1:1");
             say_connect(&p, &(struct connecting){.id = id, .expiry_s = 600});
             turn(w);
             peer_close(&p);
@@ -302,10 +300,9 @@ static void accounts_are_shown_nearest_to_a_bound_first(void **state) {
         for (unsigned rest = i; rest > owner; rest -= owner) {
             owner++;
         }
-        peers[i] = (struct peer){.w = w, .protocol = PROTOCOL_311};
         (void)snprintf(text, sizeof text, "192.0.2.%u:1", owner);
         (void)snprintf(id, sizeof id, "c%u", i);
-        peers[i].handle = shard_opened(world_shard(w, 0), text);
+        peer_open_from(&peers[i], w, PROTOCOL_311, text);
         say_connect(&peers[i], &(struct connecting){.id = id, .clean = true});
         turn(w);
     }
