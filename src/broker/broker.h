@@ -97,7 +97,7 @@ enum conn_wish {
     CONN_READ = 1, /* read from it when there is something */
     CONN_PAUSE,    /* do not read from it for now */
     CONN_DRAIN,    /* its client is back: read what the system has of it at once, then shard_drained() */
-    CONN_CLOSE,    /* close it when shard_may_close() says so, or after a second; do not read */
+    CONN_CLOSE,    /* close it when shard_may_close() says so, or after a second when shard_may_cut(); do not read */
     CONN_ABORT,    /* close it at once */
     CONN_MOVE,     /* hand it to another shard: shard_move() */
 };
@@ -115,6 +115,8 @@ void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes);
 size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn);
 /* After CONN_CLOSE: its outbox is empty, and what its end says to its client is durable (B10). */
 bool shard_may_close(const struct shard *shard, struct conn_handle conn);
+/* The same, whatever its client has not taken of the outbox. */
+bool shard_may_cut(const struct shard *shard, struct conn_handle conn);
 /* After CONN_MOVE: the connection leaves this shard. Returns the shard that owns its session and appends to `bytes`
  * what was received; the caller opens it there with shard_opened() and shard_bytes(). The handle is dead afterwards. */
 unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *bytes);

@@ -355,9 +355,13 @@ size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn) {
     return c != NULL ? outbox_bytes(&c->out) : 0;
 }
 
-bool shard_may_close(const struct shard *shard, struct conn_handle conn) {
+bool shard_may_cut(const struct shard *shard, struct conn_handle conn) {
     const struct connection *c = connection_find(shard, conn);
-    return c == NULL || (outbox_bytes(&c->out) == 0 && c->out.gate_last <= shard->durable);
+    return c == NULL || c->out.gate_last <= shard->durable;
+}
+
+bool shard_may_close(const struct shard *shard, struct conn_handle conn) {
+    return shard_output_bytes(shard, conn) == 0 && shard_may_cut(shard, conn);
 }
 
 unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *bytes) {

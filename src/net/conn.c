@@ -158,8 +158,13 @@ static void conn_linger(struct conn *c) {
     conn_interest(c, UV_READABLE);
 }
 
+/* A disk may be slower than that: its client would take the end for one that no crash takes back (B10). */
 void conn_end(struct conn *c) {
-    conn_gone(c);
+    if (lingering(c) || shard_may_cut(loop_of(c)->shard, c->handle)) {
+        conn_gone(c);
+    } else {
+        conn_end_within(c, END_AFTER_MS);
+    }
 }
 
 /* One recv: returns how much has come, 0 when there is nothing now, -1 when the peer is gone. */

@@ -331,8 +331,10 @@ static bool conn_service(struct world *w, struct conn *c) {
         c->close_at = w->now + 1000;
         absence_ended(w, c);
     }
-    bool waits = !shard_may_close(broker_shard(n->broker, c->shard), c->handle);
-    if (wish == CONN_ABORT || (c->closing && ((all && !waits) || w->now >= c->close_at))) {
+    const struct shard *shard = broker_shard(n->broker, c->shard);
+    bool closes =
+        (all && shard_may_close(shard, c->handle)) || (w->now >= c->close_at && shard_may_cut(shard, c->handle));
+    if (wish == CONN_ABORT || (c->closing && closes)) {
         world_trace(w, "broker closes connection %u of c%d", c->serial, c->client);
         conn_closed(w, c);
     }

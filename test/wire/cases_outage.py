@@ -1,10 +1,12 @@
 """What a broker that was killed still owes: wills, retained messages of a subscription, sessions."""
 
 import os
+import shutil
 import signal
+import subprocess
 import time
 
-from case import Gone, Late, case, check, codec, equal
+from case import Gone, Late, Skip, case, check, codec, equal
 from cases_bounds import retain_many
 
 OWN = ('refuse_timeout 2',)
@@ -32,6 +34,16 @@ def retained(t, name):
         while (packet := p.next()).type != codec.PINGRESP:
             seen = packet.payload if packet.type == codec.PUBLISH else seen
         return seen
+
+
+def traced(process):
+    """Whether a tracer looks at all of its threads."""
+    tasks = f'/proc/{process}/task'
+    for thread in os.listdir(tasks):
+        with open(f'{tasks}/{thread}/status', encoding='ascii', errors='replace') as f:
+            if 'TracerPid:\t0' in f.read():
+                return False
+    return True
 
 
 def becomes(t, name, payload, limit=10):
@@ -164,3 +176,26 @@ def session_life_is_for_sessions_of_before(t):
             break
         time.sleep(.2)
     check(not present, 'still a subscriber after 10 s')
+
+
+@case(5, conf=OWN, alone=True, ways=('tcp',))
+def the_close_after_disconnect_waits_for_a_slow_disk(t):
+    """[MQTT-3.14.4-3]: who sees it relies on it that the will is not published, also when the power goes then."""
+    if not shutil.which('strace'):
+        raise Skip('strace is missing')
+    process = t.broker.process.pid
+    p = t.open(limit=20).connect(t.id('c'), will=will(t, 'w'))
+    p.quiet()
+    tracer = subprocess.Popen(['strace', '-f', '-qq', '-o', '/dev/null', '-p', str(process), '-e', 'trace=fdatasync', '-e',
+                               'inject=fdatasync:delay_enter=2500000'])
+    try:
+        end = time.monotonic() + 10
+        while not traced(process):
+            check(time.monotonic() < end, 'strace may not look at the broker')
+            time.sleep(.01)
+        began = time.monotonic()
+        p.disconnect()
+        check(time.monotonic() - began > 2, f'closed after {time.monotonic() - began:.1f} s')
+    finally:
+        tracer.terminate()
+        tracer.wait()
