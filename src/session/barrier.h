@@ -49,6 +49,9 @@
     ROW(SEQUENCE, CLIENT, "the application's own numbers of its messages are not recorded")                            \
     ROW(LOST, CLIENT, "Session Present 0 is taken for 1: flows go on under their old ids")                             \
     ROW(TRUST, CLIENT, "a session that may have expired unseen is taken for the old one")                              \
+    ROW(CLOCK, BROKER, "how store time stands to the wall clock (CLOCK) is not recorded")                              \
+    ROW(CLOCK_WALL, BROKER, "what expires does so by the wall clock, whatever it is set to")                           \
+    ROW(REST, BROKER, "at rest a segment of the journal that is not folded is given back")                             \
     ROW(QUOTA_LEFT_CONNECTIONS, BROKER, "a connection is not accounted for")                                           \
     ROW(QUOTA_LEFT_SESSIONS, BROKER, "a session is not accounted for")                                                 \
     ROW(QUOTA_LEFT_SUBSCRIPTIONS, BROKER, "a subscription is not accounted for")                                       \

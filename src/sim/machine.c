@@ -16,7 +16,7 @@ static bool table_may_commit(void *user, struct error *error) {
 /* ---- up and down ---- */
 
 static void steps_clear(struct machine *m) {
-    m->committing = m->frame_done = m->in_frame = m->checkpointing = m->sealed = false;
+    m->committing = m->frame_done = m->in_frame = m->checkpointing = m->resting = m->rested = m->sealed = false;
     m->journal_at_checkpoint = UINT64_MAX;
     m->files_told = 0;
 }
@@ -77,7 +77,7 @@ bool machine_is_housework(const struct machine *m) {
 }
 
 bool machine_wants_checkpoint(const struct machine *m) {
-    return m->checkpointing || store_local_journal_bytes(m->store) != m->journal_at_checkpoint;
+    return m->checkpointing || m->resting || store_local_journal_bytes(m->store) != m->journal_at_checkpoint;
 }
 
 bool machine_has_new_file(const struct machine *m) {
@@ -93,7 +93,17 @@ bool machine_commit(struct machine *m) {
     return step == STORE_STEP_MORE || step == STORE_STEP_DONE;
 }
 
+/* Space is given back after each segment that is folded, and when all is: sooner and among more records than net/ does
+ * it. True when it was. */
+static bool rest(struct machine *m) {
+    m->resting = m->resting && store_local_rest_step(m->store) == STORE_STEP_MORE;
+    return m->resting;
+}
+
 bool machine_checkpoint(struct machine *m, bool all) {
+    if (rest(m)) {
+        return true;
+    }
     const uint64_t files = store_local_files_made(m->store);
     const enum store_step step = store_local_checkpoint_step(m->store, all);
     m->files_told = files;
@@ -101,7 +111,9 @@ bool machine_checkpoint(struct machine *m, bool all) {
     if (step == STORE_STEP_IDLE && machine_state(m) == MACHINE_WELL) {
         m->journal_at_checkpoint = store_local_journal_bytes(m->store);
     }
-    return step == STORE_STEP_MORE || step == STORE_STEP_DONE;
+    m->resting = all && (step == STORE_STEP_DONE || (step == STORE_STEP_IDLE && !m->rested));
+    m->rested = step == STORE_STEP_IDLE && (all || m->rested);
+    return step == STORE_STEP_MORE || step == STORE_STEP_DONE || m->resting;
 }
 
 bool machine_seal(struct machine *m) {
@@ -191,6 +203,7 @@ uint64_t machine_digest(const struct machine *m) {
                              store_folded(m->store),
                              m->committing,
                              m->checkpointing,
+                             (uint64_t)m->resting << 1 | m->rested,
                              store_local_staged_digest(m->store),
                              machine_has_new_file(m)};
     return hash_bytes(span_of(rest, sizeof rest), hash64(sum, tables_digest(m->table)));

@@ -19,6 +19,8 @@ struct machine {
     bool frame_done; /* since the last frame became durable nothing was staged: what commits do now is housework */
     bool in_frame;   /* a frame was taken or written, but is not durable */
     bool checkpointing;
+    bool resting;                   /* the next step of a checkpoint gives space back */
+    bool rested;                    /* nothing was folded since all of it was */
     bool sealed;                    /* nothing was staged since the last seal */
     uint64_t files_told;            /* journal files made that the table knows of */
     uint64_t journal_at_checkpoint; /* journal bytes when a checkpoint last had nothing to do */
@@ -46,7 +48,8 @@ bool machine_is_housework(const struct machine *m);
 bool machine_wants_checkpoint(const struct machine *m);
 /* True when a journal file waits for a checkpoint step before it can be used: housework, too. */
 bool machine_has_new_file(const struct machine *m);
-/* One disk operation; true when there was something to do. The owner looks at machine_state() then. */
+/* One disk operation; true when there was something to do. The owner looks at machine_state() then. Between the
+ * segments that a checkpoint folds, and after the last, the store comes to rest. */
 bool machine_commit(struct machine *m);
 bool machine_checkpoint(struct machine *m, bool all);
 bool machine_seal(struct machine *m);

@@ -97,9 +97,20 @@ static void conns_lost(struct world *w) {
     }
 }
 
-/* The time by which the broker's messages and sessions expire. */
+/* The time by which the broker's messages and sessions expire; at its start nothing can be recorded yet. */
+static wall_ms_t time_given(struct world *w, bool starts) {
+    const enum mutant mutant = w->plan->broker.mutant;
+    if (mutant == MUTANT_CLOCK_WALL) {
+        return w->wall;
+    }
+    if (starts || mutant == MUTANT_CLOCK) {
+        return clock_time(&w->node.clock, w->now);
+    }
+    return clock_now(&w->node.clock, w->node.machine.store, w->wall, w->now);
+}
+
 static wall_ms_t node_time(struct world *w) {
-    const wall_ms_t now = clock_now(&w->node.clock, w->node.machine.store, w->wall, w->now);
+    const wall_ms_t now = time_given(w, false);
     wallclock_judge(w, now, false);
     wallclock_seen(w);
     return now;
@@ -121,7 +132,7 @@ bool node_start(struct world *w) {
         n->random = prng_of(hash64(w->plan->seed, 77));
         n->broker = broker_create(&w->plan->broker, &outside, n->machine.store, w->plan->shards);
         clock_start(&n->clock, &n->machine.store->clock, w->wall, w->now);
-        const wall_ms_t time = clock_time(&n->clock, w->now);
+        const wall_ms_t time = time_given(w, true);
         wallclock_judge(w, time, true);
         n->up = broker_load(n->broker, time, &error);
     }

@@ -471,7 +471,7 @@ void peer_judge_rest(struct world *w, struct peer *p) {
                  {TABLE_QUEUE, "queued messages"},
                  {TABLE_FLIGHTS, "flows under way"},
                  {TABLE_HELD, "held packet ids"}};
-    for (unsigned i = 0; i < 64 && p->client != NULL && machine_checkpoint(&p->machine, true); i++) {
+    while (p->client != NULL && machine_checkpoint(&p->machine, true)) {
     }
     for (size_t i = 0; i < sizeof trees / sizeof trees[0] && p->client != NULL; i++) {
         const size_t count = machine_table_count(&p->machine, trees[i].tree);

@@ -169,6 +169,7 @@ struct plan {
 /* Leaves something out. */
 static inline void plan_leave_out(struct plan *p, struct plan_variant variant) {
     p->broker.mutant = variant.broker;
+    p->store.mutant_rest = variant.broker == MUTANT_REST;
     p->client_mutant = variant.client;
 }
 /* Draws the plan of a seed, which has the kind of world that `variant` asks for. */

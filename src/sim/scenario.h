@@ -19,6 +19,7 @@
  *     disk stops | writes | goes      at the broker nothing becomes durable; it is written, but not synced: a kill
  *                             leaves it, a power cut does not; it does again, as after each start
  *     broker killed | stopped | started            power cut            wait SECONDS           fold
+ *     clock SECONDS           the wall clock is set forward by so many, or back: no time passes
  *     drained                 no message waits, no packet id is held, the table has no message but retained ones
  *
  * Real clients: the engine and the store of libquartet on a machine of their own, and an application.

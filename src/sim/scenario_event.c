@@ -270,6 +270,17 @@ static bool event_wait(struct scenario *s, const char *text) {
     return true;
 }
 
+/* The wall clock is set. */
+static bool event_clock(struct scenario *s, const char *text) {
+    char *end;
+    long long seconds = strtoll(text, &end, 10);
+    if (*end != '\0' || seconds == 0 || seconds > 100000000 || seconds < -100000000) {
+        return false;
+    }
+    s->world->wall += (wall_ms_t)seconds * 1000;
+    return true;
+}
+
 /* What ends or begins the broker; false when it is none, or cannot be now. */
 static bool event_broker(struct scenario *s, const char *text) {
     struct world *w = s->world;
@@ -302,7 +313,8 @@ static bool event_machine(struct scenario *s, const char *text) {
     } else if (strncmp(text, "break ", 6) == 0) {
         return scenario_break_set(s, text + 6);
     } else {
-        return event_broker(s, text) || (strncmp(text, "wait ", 5) == 0 && event_wait(s, text + 5));
+        return event_broker(s, text) || (strncmp(text, "wait ", 5) == 0 && event_wait(s, text + 5)) ||
+               (strncmp(text, "clock ", 6) == 0 && event_clock(s, text + 6));
     }
     return true;
 }

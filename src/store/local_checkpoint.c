@@ -207,7 +207,8 @@ static struct segment *surplus(struct local *l) {
     lock_take(&l->lock);
     for (uint32_t i = 0; i < l->segment_count; i++) {
         struct segment *s = &l->segments[i];
-        if (s->state == SEGMENT_SPARE && (longest == NULL || s->bytes >= longest->bytes)) {
+        bool idle = s->state == SEGMENT_SPARE || (l->options.mutant_rest && s->state == SEGMENT_FULL);
+        if (idle && (longest == NULL || s->bytes >= longest->bytes)) {
             longest = s;
         }
     }
