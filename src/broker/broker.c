@@ -95,6 +95,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     shard->durable = store_durable(broker->store);
     atomic_init(&shard->settled, UINT64_MAX);
     list_init(&shard->dirty);
+    list_init(&shard->dirty_later);
     list_init(&shard->gated);
     list_init(&shard->paused);
     list_init(&shard->deep);

@@ -106,6 +106,8 @@ enum conn_wish {
  * A CONNECT that has waited for the end of another connection goes on here, when what that one may still say was
  * offered to its socket. */
 bool shard_next_dirty(struct shard *shard, struct conn_handle *conn);
+/* The same, without those who have time: who got what many get, or gets much. They may wait for a later turn. */
+bool shard_next_urgent(struct shard *shard, struct conn_handle *conn);
 enum conn_wish shard_wish(const struct shard *shard, struct conn_handle conn);
 /* What may be sent now: fills up to `max` iovecs, returns how many. Valid until the next call that goes in. */
 int shard_output(const struct shard *shard, struct conn_handle conn, struct iovec *iov, int max);

@@ -33,9 +33,23 @@ uint32_t connection_acks(const struct connection *c);
 /* Gives back what PUBACKs used that may leave now. */
 void connection_acks_left(struct connection *c, lsn_t durable);
 
+enum { CONNECTION_HEAVY_BYTES = 16 * 1024 };
+
+/* To send what waits for it is work. */
+static inline bool connection_heavy(const struct connection *c) {
+    return outbox_bytes(&c->out) > CONNECTION_HEAVY_BYTES && c->state == CONNECTION_LIVE && !c->draining;
+}
+
+/* What goes to many comes behind all else: a connection waits for its own packets, not for those of others. */
 static inline void connection_mark_dirty(struct connection *c) {
+    struct shard *shard = c->shard;
     if (!link_linked(&c->dirty_link)) {
-        list_push_back(&c->shard->dirty, &c->dirty_link);
+        c->later = shard->many;
+        list_push_back(shard->many ? &shard->dirty_later : &shard->dirty, &c->dirty_link);
+    } else if (c->later && !shard->many && !connection_heavy(c)) {
+        c->later = false;
+        list_remove(&c->dirty_link);
+        list_push_back(&shard->dirty, &c->dirty_link);
     }
 }
 /* It keeps its buffers for a while. */

@@ -17,10 +17,11 @@ enum {
         8, /* a delivery at QoS 0 is an append to an outbox; that many make a point, and one write more */
 };
 
-/* True when a delivery to one of this shard's sessions has to wait. */
-bool own_waits(const struct shard *shard);
+/* True when a delivery to this session has to wait, because something for it waits already, or because it is one of
+ * many and the turn has done enough: one of few does not wait for many. */
+bool own_waits(const struct session *session, bool many);
 /* Adds one; its reference goes with it. */
-void own_push(struct shard *shard, const struct mail *mail);
+void own_push(struct session *session, const struct mail *mail);
 /* Delivers some, for about so many points. */
 void own_deliver(struct shard *shard, int64_t points);
 /* Drops all: the shard is destroyed. */

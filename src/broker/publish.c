@@ -10,6 +10,8 @@
 #include "broker/session.h"
 #include "broker/strain.h"
 
+enum { RETAIN_POINTS = 6 }; /* to set a retained message is so much more work than to pass one on */
+
 /* PUBREC (again) for an id that is held: waits for whatever was recorded of the session. */
 static void publish_repeat(struct connection *c, const struct packet_publish *p) {
     struct session *session = c->session;
@@ -199,6 +201,7 @@ void publish_packet(struct connection *c, const struct packet_publish *p) {
     if (!publish_allowed(c, p) || publish_to_reserved(c, p)) {
         return;
     }
+    shard_spend(shard, p->retain ? RETAIN_POINTS : 0);
     struct route_result result = publish_route(c, p);
     if (result.waits && overfull_work(shard)) {
         if (c->state != CONNECTION_LIVE) { /* it was its own stalled subscriber */

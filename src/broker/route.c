@@ -274,7 +274,9 @@ void route_mail(struct shard *shard, struct mail *mail) {
         message_unref(mail->message);
         return;
     }
+    shard->many = mail->many;
     session_deliver(session, mail->message, mail->qos, mail->retain, mail->target);
+    shard->many = false;
 }
 
 /* ---- the way of a message ---- */
@@ -285,6 +287,7 @@ enum {
     AHEAD_CONNECTION = 6,
     AHEAD_BYTES = 3,
     CACHE_LINE = 64,
+    MANY_TARGETS = 64, /* beyond so many they have time: see own.h and connection_mark_dirty() */
 };
 
 static const struct session *target_session(const struct route *r, size_t i) {
@@ -313,10 +316,16 @@ static void route_fetch(const struct route *r, size_t i) {
     }
 }
 
+static struct mail route_mail_of(const struct route_target *t, struct message *m, bool many) {
+    return (struct mail){t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain, MAIL_DELIVERY, many};
+}
+
 /* What does not fit into this turn waits for the next, and all that follows it: it is accepted, and in order. */
 static void route_deliver(struct route *r, struct message *m) {
     struct shard *shard = r->shard;
-    const bool crowded = shard->own.count + shard->late_count > OWN_QOS0_MAX;
+    const bool many = r->count > MANY_TARGETS;
+    const bool crowded = many && shard->own.count + shard->late_count > OWN_QOS0_MAX;
+    shard->many = many;
     shard_spend(shard, r->request->parts.qos > 0 ? r->count : (r->count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
     for (size_t i = 0; i < r->count; i++) {
         const struct route_target *t = &shard->targets[i];
@@ -324,17 +333,18 @@ static void route_deliver(struct route *r, struct message *m) {
         if (crowded && t->qos == 0) {
             shard->counters.qos0_dropped++;
         } else if (t->inlet->shard != shard->index) {
-            struct mail mail = {t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain, MAIL_DELIVERY};
+            struct mail mail = route_mail_of(t, m, many);
             route_send_mail(shard, t->inlet->shard, &mail);
-        } else if (t->inlet->session != NULL && own_waits(shard)) {
-            struct mail mail = {t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain, MAIL_DELIVERY};
-            own_push(shard, &mail);
+        } else if (t->inlet->session != NULL && own_waits(t->inlet->session, many)) {
+            struct mail mail = route_mail_of(t, m, many);
+            own_push(t->inlet->session, &mail);
         } else if (t->inlet->session != NULL && t->qos == 0) {
             session_deliver_qos0(t->inlet->session, m, t->retain);
         } else if (t->inlet->session != NULL) {
             session_deliver(t->inlet->session, message_ref(m), t->qos, t->retain, t->target);
         }
     }
+    shard->many = false;
 }
 
 static void route_carry_out(struct route *r, struct route_result *result) {

@@ -18,7 +18,14 @@
 #include "broker/strain.h"
 #include "broker/takeover.h"
 
-enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024, LATE_MAIL_BUSY = 65536, LET_GO_SLICE = 256, RESUME_POINTS = 256 };
+enum {
+    RETRY_REFUSED_MS = 10,
+    LOG_LINE_BYTES = 1024,
+    LATE_MAIL_BUSY = 65536,
+    LET_GO_SLICE = 256,
+    RESUME_POINTS = 256,
+    HEIRS_PER_TURN = 32
+};
 
 void shard_log(const struct shard *shard, enum log_level level, const char *format, ...) {
     const struct broker_outside *outside = &shard->broker->outside;
@@ -203,6 +210,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     shard->in_turn = true;
     shard_clock(shard, now, time);
     shard->points = shard->broker->options.turn_points;
+    shard->heirs_left = HEIRS_PER_TURN;
     if (shard->mutant_held_count > 0) {
         mutant_hold_now(shard);
     }
@@ -299,21 +307,44 @@ void shard_tick(struct shard *shard) {
 
 /* ---- out ---- */
 
-bool shard_next_dirty(struct shard *shard, struct conn_handle *conn) {
-    if (!list_empty(&shard->heirs)) {
-        takeover_go_on(shard);
+/* One that waits for little; the others it meets go behind. */
+static struct connection *shard_next_urgent_one(struct shard *shard) {
+    for (struct link *l; (l = list_pop_front(&shard->dirty)) != NULL;) {
+        struct connection *c = container_of(l, struct connection, dirty_link);
+        if (!connection_heavy(c)) {
+            return c;
+        }
+        c->later = true;
+        list_push_back(&shard->dirty_later, l);
     }
-    struct link *l = list_pop_front(&shard->dirty);
-    must(shard->in_turn);
-    if (l == NULL) {
+    return NULL;
+}
+
+static bool shard_look_at(struct connection *c, struct conn_handle *conn) {
+    if (c == NULL) {
         return false;
     }
-    struct connection *c = container_of(l, struct connection, dirty_link);
     if (c->too_large && c->state != CONNECTION_CLOSING) {
         connection_end_too_large(c);
     }
     *conn = c->handle;
     return true;
+}
+
+bool shard_next_urgent(struct shard *shard, struct conn_handle *conn) {
+    must(shard->in_turn);
+    if (!list_empty(&shard->heirs)) {
+        takeover_go_on(shard);
+    }
+    return shard_look_at(shard_next_urgent_one(shard), conn);
+}
+
+bool shard_next_dirty(struct shard *shard, struct conn_handle *conn) {
+    if (shard_next_urgent(shard, conn)) {
+        return true;
+    }
+    struct link *l = list_pop_front(&shard->dirty_later);
+    return shard_look_at(l != NULL ? container_of(l, struct connection, dirty_link) : NULL, conn);
 }
 
 enum conn_wish shard_wish(const struct shard *shard, struct conn_handle conn) {
@@ -375,12 +406,13 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
 
 struct turn_result shard_turn_end(struct shard *shard) {
     must(shard->in_turn);
-    struct turn_result result = {.wake = shard->wake_set,
-                                 .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left,
-                                 .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) ||
-                                          !list_empty(&shard->starved) || !list_empty(&shard->stalled) ||
-                                          shard->expiring || shard->let_go_left > 0 || shard->retained_left > 0,
-                                 .late = shard->late_count > 0};
+    bool dirty = !list_empty(&shard->dirty) || !list_empty(&shard->dirty_later) || !list_empty(&shard->heirs);
+    struct turn_result result = {
+        .wake = shard->wake_set,
+        .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left || dirty,
+        .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) || !list_empty(&shard->starved) ||
+                 !list_empty(&shard->stalled) || shard->expiring || shard->let_go_left > 0 || shard->retained_left > 0,
+        .late = shard->late_count > 0};
     onward_forget(shard);
     shard->in_turn = false;
     shard->wake_set = 0;

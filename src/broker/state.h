@@ -113,6 +113,7 @@ struct session {
     bool queue_held;           /* what is queued comes after its SUBACK */
     uint16_t receive_maximum;  /* of the last CONNECT; 0: there was none since the start */
     struct heap_node due;      /* in shard.due while the client is away: its expiry, or its will */
+    uint32_t own_count;        /* deliveries to it in shard.own */
     struct link starved_link;  /* in shard.starved */
     struct link deep_link;     /* in shard.deep: its queue is deeper than the window of memory */
     uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
@@ -156,6 +157,7 @@ struct connection {
     struct link dirty_link;
     struct link busy_link; /* in shard.busy */
     bool busy;             /* used since the last tick: keep its buffers */
+    bool later;            /* in shard.dirty_later */
     bool too_large;        /* a packet was larger than the client accepts: it is about to be closed */
     /* the rest */
     bool problem_information;    /* 5.0: reason strings are wanted */
@@ -204,6 +206,7 @@ struct mail {
     uint8_t qos;
     bool retain;
     uint8_t kind; /* enum mail_kind */
+    bool many;    /* it is one of many deliveries of its message */
 };
 
 /* A growable ring of mails, in order. */
@@ -241,6 +244,9 @@ struct shard {
     struct map_bytes by_client;  /* client id -> session */
     struct map64 by_id;          /* session id -> session */
     struct link dirty;           /* connections to look at */
+    struct link dirty_later;     /* the same, behind those: they got what many get, or get much */
+    bool many;                   /* what is delivered now goes to many */
+    unsigned heirs_left;         /* so many connections of `heirs` may go on in this turn */
     struct link gated;           /* connections whose outbox waits for the disk */
     struct link paused;          /* connections that are not read from */
     struct link deep;            /* sessions whose queue is deeper than the window of memory */

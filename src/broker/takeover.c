@@ -59,7 +59,8 @@ void takeover_pass_on(struct connection *c) {
 
 void takeover_go_on(struct shard *shard) {
     struct link *l;
-    while ((l = list_pop_front(&shard->heirs)) != NULL) {
+    while (shard->heirs_left > 0 && (l = list_pop_front(&shard->heirs)) != NULL) {
+        shard->heirs_left--;
         input_unpause(container_of(l, struct connection, heir_link), PAUSE_TAKEOVER);
     }
 }

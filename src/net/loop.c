@@ -19,6 +19,7 @@
 #define MAILS_AT_ONCE 32     /* of one other shard */
 #define MAIL_ROUNDS 128      /* in one turn */
 #define DIRTY_PER_TURN 65536 /* connections in one pass */
+#define WRITE_NS 1000000     /* of a turn, for writes that are not urgent: of either kind */
 #define MAIL_RETRY_MS 1      /* when another shard's ring is full */
 #define PAUSED_LOOK_MS 10    /* while a connection is not read from: the broker tries again */
 #define REQUEST_MS 1         /* between two slices of a request */
@@ -342,22 +343,30 @@ static void loop_turn_end(struct loop *loop) {
     }
 }
 
+static void loop_output_to(struct loop *loop, struct conn_handle handle) {
+    struct conn *c = handle.index < loop->conns_capacity ? loop->conns[handle.index] : NULL;
+    if (c != NULL && c->handle.generation == handle.generation) {
+        conn_output(c);
+    }
+}
+
+/* All that is urgent, and of the rest as much as there is time for: what could not be written before, then what goes to
+ * many or is much. What is left comes in the next turn. */
 static void loop_output(struct loop *loop) {
     struct link *l;
+    struct conn_handle handle;
     list_splice(&loop->writable, &loop->draining);
-    while ((l = list_pop_front(&loop->writable)) != NULL) {
+    for (size_t count = 0; count < DIRTY_PER_TURN && shard_next_urgent(loop->shard, &handle); count++) {
+        loop_output_to(loop, handle);
+    }
+    const uint64_t began = uv_hrtime();
+    while (uv_hrtime() - began < WRITE_NS && (l = list_pop_front(&loop->writable)) != NULL) {
         conn_output(container_of(l, struct conn, turn_link));
     }
-    struct conn_handle handle;
-    size_t count = 0;
-    while (count < DIRTY_PER_TURN && shard_next_dirty(loop->shard, &handle)) {
-        count++;
-        struct conn *c = handle.index < loop->conns_capacity ? loop->conns[handle.index] : NULL;
-        if (c != NULL && c->handle.generation == handle.generation) {
-            conn_output(c);
-        }
+    while (uv_hrtime() - began < 2 * WRITE_NS && shard_next_dirty(loop->shard, &handle)) {
+        loop_output_to(loop, handle);
     }
-    loop->more |= count == DIRTY_PER_TURN;
+    loop->more |= !list_empty(&loop->writable);
 }
 
 static void loop_deadlines(struct loop *loop) {

@@ -269,6 +269,89 @@ static void a_large_fan_out_takes_several_turns(void **state) {
     }
 }
 
+enum { CROWD = 100 }; /* more than have no time */
+
+static void crowd_joined(struct peer to[CROWD], struct world *w, uint8_t qos) {
+    for (unsigned i = 0; i < CROWD; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "to%u", i);
+        joined(&to[i], w, PROTOCOL_311, id, false);
+        subscribed(&to[i], "t", qos);
+    }
+}
+
+static void crowd_left(struct peer to[CROWD]) {
+    for (unsigned i = 0; i < CROWD; i++) {
+        peer_close(&to[i]);
+    }
+}
+
+/* What goes to few is delivered at once, however much for many is under way on the shard. */
+static void few_do_not_wait_for_many(void **state) {
+    (void)state;
+    struct world *w = world_new();
+    struct peer from, other, few, to[CROWD];
+    w->at_once = true;
+    w->options.turn_points = 8;
+    world_open(w, 1);
+    joined(&from, w, PROTOCOL_311, "from", false);
+    joined(&other, w, PROTOCOL_311, "other", false);
+    joined(&few, w, PROTOCOL_311, "few", false);
+    subscribed(&few, "u", 1);
+    crowd_joined(to, w, 1);
+    subscribed(&to[CROWD - 1], "u", 1);
+    say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = "t"});
+    say_publish(&other, &(struct publishing){.qos = 1, .id = 1, .topic = "u"});
+    expect(&few, "PUBLISH qos=1 id=1 topic=\"u\"");
+    expect_silence(&to[CROWD - 1]);
+    while (turn_end(w, 0).more) {
+        turn_begin(w, 0);
+    }
+    turn(w);
+    expect(&to[CROWD - 1], "PUBLISH qos=1 id=1 topic=\"t\""); /* in the order of acceptance */
+    expect(&to[CROWD - 1], "PUBLISH qos=1 id=2 topic=\"u\"");
+    crowd_left(to);
+    peer_close(&from);
+    peer_close(&other);
+    peer_close(&few);
+    world_close(w);
+}
+
+static uint32_t next_urgent(struct world *w) {
+    struct conn_handle handle;
+    return shard_next_urgent(world_shard(w, 0), &handle) ? handle.index : UINT32_MAX;
+}
+
+/* Writes to many come behind a write to one, and so does a large one. */
+static void what_is_written_to_many_has_time(void **state) {
+    (void)state;
+    static char much[20000];
+    struct world *w = world_new();
+    struct peer from, to[CROWD];
+    w->at_once = true;
+    world_open(w, 1);
+    joined(&from, w, PROTOCOL_311, "from", false);
+    crowd_joined(to, w, 0);
+    subscribed(&to[7], "much", 0);
+    turn(w);
+    say_publish(&from, &(struct publishing){.topic = "t"});
+    assert_int_equal(next_urgent(w), UINT32_MAX);
+    say_ping(&from);
+    say_ping(&to[5]);
+    assert_int_equal(next_urgent(w), from.handle.index);
+    assert_int_equal(next_urgent(w), to[5].handle.index);
+    assert_int_equal(next_urgent(w), UINT32_MAX);
+    assert_true(turn_end(w, 0).more == false); /* nothing is left of them behind shard_next_dirty() */
+    turn(w);
+    memset(much, 'x', sizeof much - 1);
+    say_publish(&from, &(struct publishing){.topic = "much", .payload = much});
+    say_ping(&to[7]);
+    assert_int_equal(next_urgent(w), UINT32_MAX);
+    crowd_left(to);
+    peer_close(&from);
+    world_close(w);
+}
+
 /* ---- sessions ---- */
 
 static void a_session_is_kept_or_not(void **state) {
@@ -456,6 +539,8 @@ int main(void) {
         cmocka_unit_test(a_retained_message_is_replaced_and_cleared),
         cmocka_unit_test(an_answer_too_large_ends_the_connection),
         cmocka_unit_test(a_large_fan_out_takes_several_turns),
+        cmocka_unit_test(few_do_not_wait_for_many),
+        cmocka_unit_test(what_is_written_to_many_has_time),
         cmocka_unit_test(a_session_is_kept_or_not),
         cmocka_unit_test(disconnect_can_end_a_session_but_not_give_it_life),
         cmocka_unit_test(an_unsubscribed_filter_gets_nothing_more),

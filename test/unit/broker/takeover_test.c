@@ -108,6 +108,43 @@ static void half_a_packet_is_nothing(void **state) {
     meeting_end(&m);
 }
 
+/* Many who come back at once do so over several turns. */
+static void many_are_taken_over_some_in_each_turn(void **state) {
+    (void)state;
+    enum { CLIENTS = 50, EACH_TURN = 32 };
+    struct world *w = world_of(1);
+    struct peer old[CLIENTS], new[CLIENTS];
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "p%u", i);
+        joined(&old[i], w, PROTOCOL_311, id, false);
+        durable_all(w);
+    }
+    turn_begin(w, 0);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "p%u", i);
+        join(&new[i], w, PROTOCOL_311, id, false);
+    }
+    for (unsigned turns = 1; turns <= 2; turns++) {
+        assert_true(turn_end(w, 0).more == (turns < 2));
+        uint64_t done = counters(w).sessions_taken_over;
+        assert_true(done == CLIENTS); /* the old ones are told at once */
+        unsigned live = 0;
+        for (unsigned i = 0; i < CLIENTS; i++) {
+            live += wish(&new[i]) == CONN_READ;
+        }
+        assert_int_equal(live, turns * EACH_TURN < CLIENTS ? turns * EACH_TURN : CLIENTS);
+        turn_begin(w, 0);
+    }
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        expect(&new[i], "CONNACK");
+        peer_close(&new[i]);
+        peer_close(&old[i]);
+    }
+    world_close(w);
+}
+
 /* ---- an old connection that is not read from ---- */
 
 static void a_busy_disk_does_not_hide_the_goodbye(void **state) {
@@ -309,6 +346,7 @@ int main(void) {
         cmocka_unit_test(a_goodbye_that_ends_the_session_counts),
         cmocka_unit_test(an_end_without_goodbye_publishes_the_will),
         cmocka_unit_test(half_a_packet_is_nothing),
+        cmocka_unit_test(many_are_taken_over_some_in_each_turn),
         cmocka_unit_test(a_busy_disk_does_not_hide_the_goodbye),
         cmocka_unit_test(a_client_that_does_not_read_may_say_goodbye),
         cmocka_unit_test(behind_a_refused_message_the_goodbye_counts),
