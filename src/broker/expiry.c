@@ -111,10 +111,13 @@ static void mutant_resend(struct shard *shard) {
     }
 }
 
-/* A deadline is looked at when it comes, not moved with each packet: most have moved on by then. */
-static void expiry_connections(struct shard *shard) {
+/* A deadline is looked at when it comes, not moved with each packet: most have moved on by then. True when more is due:
+ * many may be late at once, each with a will. */
+static bool expiry_connections(struct shard *shard) {
     struct heap_node *node;
-    while ((node = heap_due(&shard->connections_due, shard->now)) != NULL) {
+    const int64_t rest = shard->points - EXPIRE_SLICE;
+    while (shard->points > rest && (node = heap_due(&shard->connections_due, shard->now)) != NULL) {
+        shard_spend(shard, 1);
         struct connection *c = container_of(node, struct connection, due);
         mono_ms_t at = connection_due(c);
         if (at <= shard->now) {
@@ -127,9 +130,7 @@ static void expiry_connections(struct shard *shard) {
             heap_set(&shard->connections_due, node, at);
         }
     }
-    if (broker_mutant(shard, MUTANT_R7)) {
-        mutant_resend(shard);
-    }
+    return heap_due(&shard->connections_due, shard->now) != NULL;
 }
 
 /* ---- sessions ---- */
@@ -184,12 +185,11 @@ static void mutant_forget_held(struct shard *shard) {
 /* True when more is due. */
 static bool expiry_sessions(struct shard *shard) {
     struct heap_node *node;
-    int64_t points = EXPIRE_SLICE;
-    while (points > 0 && (node = heap_due(&shard->due, shard->wall)) != NULL) {
+    const int64_t rest = shard->points - EXPIRE_SLICE;
+    while (shard->points > rest && (node = heap_due(&shard->due, shard->wall)) != NULL) {
         struct session *s = container_of(node, struct session, due);
-        const int64_t before = shard->points;
+        shard_spend(shard, 1 + s->subscriptions.count);
         bool waits = expiry_will_due(s) && !will_publish(s);
-        points -= 1 + (int64_t)s->subscriptions.count + before - shard->points;
         if (will_keeper(s) && !waits) {
             session_end(s, MUTANT_B8);
         } else if (expiry_due(s) && !will_keeper(s)) {
@@ -202,18 +202,21 @@ static bool expiry_sessions(struct shard *shard) {
 }
 
 void expiry_tick(struct shard *shard) {
-    expiry_connections(shard);
+    bool connections = expiry_connections(shard);
+    if (broker_mutant(shard, MUTANT_R7)) {
+        mutant_resend(shard);
+    }
     expiry_rest(shard);
     if (broker_mutant(shard, MUTANT_R2)) {
         mutant_forget_held(shard);
     }
-    if (expiry_sessions(shard)) {
-        shard->expiring = true;
-    }
+    bool sessions = expiry_sessions(shard);
+    shard->expiring = shard->expiring || connections || sessions;
 }
 
 void expiry_go_on(struct shard *shard) {
+    bool connections = shard->expiring && expiry_connections(shard);
     bool sessions = shard->expiring && expiry_sessions(shard);
     bool retained = shard->index == 0 && retained_expire(shard);
-    shard->expiring = sessions || retained;
+    shard->expiring = connections || sessions || retained;
 }

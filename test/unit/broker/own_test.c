@@ -70,25 +70,38 @@ static void wills_of_many_at_once_are_bounded(void **state) {
     end(w, &to);
 }
 
+/* After their delay, with the end of their sessions, and because their clients are silent. */
 static void wills_that_are_due_at_once_come_over_several_turns(void **state) {
     (void)state;
     enum { CLIENTS = 50 };
-    struct peer to, p;
-    struct world *w = world_with_many_filters(&to);
-    for (unsigned i = 0; i < CLIENTS; i++) {
-        connect(&p, w, i, (struct connecting){.clean = true, .expiry_s = 600, .will_delay_s = 1});
-        peer_close(&p);
+    static const struct connecting with[] = {
+        {.clean = true, .expiry_s = 600, .will_delay_s = 1},
+        {.clean = true, .expiry_s = 1, .will_delay_s = 600},
+        {.clean = true, .keep_alive_s = 1},
+    };
+    for (size_t n = 0; n < sizeof with / sizeof with[0]; n++) {
+        struct peer to, p[CLIENTS];
+        struct world *w = world_with_many_filters(&to);
+        for (unsigned i = 0; i < CLIENTS; i++) {
+            connect(&p[i], w, i, with[n]);
+            if (with[n].keep_alive_s == 0) {
+                peer_close(&p[i]);
+            }
+        }
+        later(w, 2000);
+        shard_tick(world_shard(w, 0));
+        for (unsigned i = 0; i < 4 * CLIENTS; i++) {
+            assert_true(world_shard(w, 0)->own.count < (size_t)5 * FILTERS);
+            turn_begin(w, 0);
+            peer_read(&to, SIZE_MAX);
+            to.received.len = 0;
+        }
+        assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), CLIENTS);
+        for (unsigned i = 0; i < CLIENTS; i++) {
+            peer_close(&p[i]);
+        }
+        end(w, &to);
     }
-    later(w, 1000);
-    shard_tick(world_shard(w, 0));
-    for (unsigned i = 0; i < 4 * CLIENTS; i++) {
-        assert_true(world_shard(w, 0)->own.count < (size_t)5 * FILTERS);
-        turn_begin(w, 0);
-        peer_read(&to, SIZE_MAX);
-        to.received.len = 0;
-    }
-    assert_int_equal(fake_count(&w->store, RECORD_MESSAGE), CLIENTS);
-    end(w, &to);
 }
 
 int main(void) {
