@@ -1,6 +1,7 @@
 #include "broker/admit.h"
 
 #include "base/mem.h"
+#include "broker/inlet.h"
 #include "quota/owner.h"
 
 enum {
@@ -10,6 +11,7 @@ enum {
     WILL_BYTES = 128,         /* a will, besides its texts */
     WILL_PROPERTIES = 16384,  /* a will with user properties: as large as a CONNECT may be */
     OUTPUT_PORTION = 4096,    /* outboxes are counted in these, so that a packet costs no atomic */
+    INFLIGHT_PORTION = 16384, /* bodies in flight, the same */
     OUTPUT_KEPT = 4,          /* so many portions stay taken until a quiet moment */
     PARTS = 16,               /* of memory_limit: what the shares below are counted in */
     PARTS_BUSY = 12,          /* used: nothing new is kept */
@@ -18,6 +20,8 @@ enum {
     PARTS_RETAINED = 8,
     PARTS_INPUT = 2,
     PARTS_OUTPUT = 4,
+    PARTS_QUEUED = 4,
+    PARTS_INFLIGHT = 4,
 };
 
 /* The mutants of the rows stand in their order. */
@@ -42,10 +46,13 @@ struct quota_limits admit_limits(const struct broker_options *options) {
     all[QUOTA_RETAINED_BYTES] = part * PARTS_RETAINED;
     all[QUOTA_INPUT_BYTES] = part * PARTS_INPUT;
     all[QUOTA_OUTPUT_BYTES] = part * PARTS_OUTPUT;
+    all[QUOTA_QUEUED_BYTES] = part * PARTS_QUEUED;
+    all[QUOTA_INFLIGHT_BYTES] = part * PARTS_INFLIGHT;
     for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
         owner[row] = all[row] / 100 * options->owner_share;
     }
     owner[QUOTA_CONNECTIONS] = options->owner_connections_max;
+    owner[QUOTA_DISK] = options->store_limit / 100 * options->owner_share; /* all together: store_pressure() */
     for (unsigned level = 0; level < QUOTA_LEVEL_COUNT; level++) {
         for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
             const uint64_t most = options->accounts.most[level][row];
@@ -65,6 +72,10 @@ enum memory_pressure admit_memory(const struct broker_options *options) {
     return used > part * PARTS_FULL ? MEMORY_FULL : used > part * PARTS_BUSY ? MEMORY_BUSY : MEMORY_EASY;
 }
 
+bool admit_store_tight(const struct broker *broker) {
+    return store_filled(broker->store) >= broker->options.owner_share * (STORE_FILLED_ALL / 100);
+}
+
 /* ---- sessions ---- */
 
 static uint32_t will_cost(const struct packet_connect *p) {
@@ -81,12 +92,13 @@ struct session_taken admit_session_cost(struct span client_id, const struct pack
     return cost;
 }
 
-enum { SESSION_NEEDS = 3 };
+enum { SESSION_NEEDS = 4 };
 
 static void session_needs(const struct session_taken *taken, struct quota_need needs[SESSION_NEEDS]) {
     needs[0] = (struct quota_need){QUOTA_SESSIONS, 1};
     needs[1] = (struct quota_need){QUOTA_KEPT_BYTES, taken->kept_bytes};
     needs[2] = (struct quota_need){QUOTA_SUBSCRIPTIONS, taken->subscriptions};
+    needs[3] = (struct quota_need){QUOTA_INFLIGHT_BYTES, taken->inflight_bytes};
 }
 
 static const char *over_text(const struct quota_over *over) {
@@ -125,7 +137,7 @@ void admit_session_resumed(struct session *s, struct account *owner, uint32_t wi
     s->taken.kept_bytes -= s->taken.will_bytes;
     s->taken.will_bytes = will_bytes;
     s->owner = quota_owner_again(quota, owner);
-    atomic_store_explicit(&s->inlet->owner, s->owner, memory_order_relaxed);
+    inlet_owner(s->shard->broker, s->inlet, s->owner);
     admit_session_anyway(s->owner, &s->taken);
     quota_owner_unref(quota, before);
 }
@@ -135,6 +147,25 @@ void admit_session_end(struct session *s) {
     session_needs(&s->taken, needs);
     quota_give(s->owner, needs, SESSION_NEEDS);
     quota_owner_unref(s->shard->broker->quota, s->owner);
+}
+
+/* ---- flights ---- */
+
+void admit_inflight(struct session *s, bool rest) {
+    const uint64_t portion = rest ? 1 : INFLIGHT_PORTION;
+    const uint64_t bytes = s->flows != NULL ? s->flows->out.body_bytes : 0;
+    const uint64_t now = (bytes + portion - 1) / portion * portion;
+    const uint64_t before = s->taken.inflight_bytes;
+    if (now > before) {
+        quota_take(s->owner, &(struct quota_need){QUOTA_INFLIGHT_BYTES, now - before}, 1);
+    } else if (now < before) {
+        quota_give_one(s->owner, QUOTA_INFLIGHT_BYTES, before - now);
+    }
+    s->taken.inflight_bytes = now;
+}
+
+bool admit_inflight_room(const struct session *s) {
+    return quota_has_room(s->owner, QUOTA_INFLIGHT_BYTES);
 }
 
 /* ---- subscriptions ---- */
@@ -181,17 +212,31 @@ void admit_subscription_end(struct session *s, struct span filter) {
 
 /* ---- retained messages ---- */
 
-enum { RETAINED_NEEDS = 2 };
+enum { RETAINED_NEEDS = 3 };
 
 /* Its body counts whether it is in memory or not: it may come back at any time. */
 static void retained_needs(size_t bytes, struct span topic, struct span owner,
                            struct quota_need needs[RETAINED_NEEDS]) {
     needs[0] = (struct quota_need){QUOTA_RETAINED, 1};
     needs[1] = (struct quota_need){QUOTA_RETAINED_BYTES, bytes + owner.len + levels_cost(topic)};
+    needs[2] = (struct quota_need){QUOTA_DISK, bytes};
 }
 
 static void retained_needs_of(const struct message *m, struct quota_need needs[RETAINED_NEEDS]) {
     retained_needs(message_bytes(m), message_topic(m), message_owner(m), needs);
+}
+
+/* The owner's share of the store counts where there is so much in it. */
+static bool retained_reserve(const struct shard *shard, struct account *owner,
+                             const struct quota_need needs[RETAINED_NEEDS], struct quota_over *over) {
+    if (shard->store_tight) {
+        return quota_reserve(owner, needs, RETAINED_NEEDS, over);
+    }
+    if (!quota_reserve(owner, needs, RETAINED_NEEDS - 1, over)) {
+        return false;
+    }
+    quota_take(owner, &needs[RETAINED_NEEDS - 1], 1);
+    return true;
 }
 
 /* Each retained message has a reference of its owner, whom its text names. */
@@ -215,7 +260,7 @@ bool admit_retained(struct shard *shard, const struct message_parts *parts, cons
         quota_take(owner, needs, RETAINED_NEEDS);
         admitted = true;
     } else if (shard->memory == MEMORY_EASY || smaller) {
-        admitted = quota_reserve(owner, needs, RETAINED_NEEDS, &over);
+        admitted = retained_reserve(shard, owner, needs, &over);
     }
     if (old != NULL) {
         quota_take(old_owner, before, RETAINED_NEEDS);
@@ -223,8 +268,7 @@ bool admit_retained(struct shard *shard, const struct message_parts *parts, cons
     }
     if (!admitted) {
         quota_owner_unref(quota, owner);
-        *why = over.level == QUOTA_OWNER ? "its address has its share of the memory for retained messages"
-                                         : "the memory for retained messages is taken";
+        *why = over.level == QUOTA_OWNER ? "is taken as far as one address may have it" : "is taken";
     }
     return admitted;
 }

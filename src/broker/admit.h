@@ -4,6 +4,8 @@
  *     CONNECT       a session, its memory and its will's        refused: CONNACK 0x97 (3.1.1: 3)
  *     SUBSCRIBE     a subscription and its memory, each filter  refused: 0x97 in SUBACK (3.1.1: 0x80)
  *     PUBLISH       a retained message: see route.c             refused: 0x97, or it waits
+ *     PUBLISH       a place in each queue: see inlet.h          refused: it waits, or the session of the queue ends
+ *     a delivery    its body in flight                          never refused; it waits in its queue
  *     any bytes     what was received and waits                 refused: the connection is closed
  *     answers       what waits to be sent                       never refused; deliveries wait, QoS 0 is dropped
  *
@@ -23,6 +25,8 @@ enum memory_pressure {
 /* The bounds of all accounts that follow from the options. */
 struct quota_limits admit_limits(const struct broker_options *options);
 enum memory_pressure admit_memory(const struct broker_options *options);
+/* Whether the store really has so much that one owner may be over its share of it. */
+bool admit_store_tight(const struct broker *broker);
 
 /* What a CONNECT costs that opens a session; NULL: one that the store brought back. */
 struct session_taken admit_session_cost(struct span client_id, const struct packet_connect *p);
@@ -34,6 +38,10 @@ void admit_session_anyway(struct account *owner, const struct session_taken *cos
 void admit_session_resumed(struct session *session, struct account *owner, uint32_t will_bytes);
 /* Everything that the session has taken is given back, its owner too. */
 void admit_session_end(struct session *session);
+/* What the session has in flight is charged: in portions, or (`rest`) exactly. */
+void admit_inflight(struct session *session, bool rest);
+/* Whether one more flight may begin, as far as its owner and all together are concerned. */
+bool admit_inflight_room(const struct session *session);
 /* Reserves one more subscription; false: over a bound. */
 bool admit_subscription(struct session *session, struct span filter);
 /* One that the store brought back. */

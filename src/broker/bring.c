@@ -1,4 +1,5 @@
 #include "broker/bring.h"
+#include "broker/inlet.h"
 
 #include "base/mem.h"
 #include "base/must.h"
@@ -154,7 +155,7 @@ static void look_take(struct look *look, struct message *found, uint8_t qos) {
         return;
     }
     b->found_queued++;
-    inlet_take(b->session->inlet, message_bytes(m));
+    inlet_take(b->session->shard, b->session->inlet, message_bytes(m));
     if (b->session->durable) {
         d->message_lsn = look->filter->subscribed_lsn;
         d->target = b->index + look->item_count;

@@ -126,6 +126,7 @@ struct broker *broker_create(const struct broker_options *options, const struct 
     broker->outside = *outside;
     broker->store = store;
     lock_init(&broker->lock);
+    lock_init(&broker->charges);
     broker->owner_seed = broker_random(broker);
     broker->trie = topic_trie_create(broker_random(broker), outside->reclaim, outside->user);
     broker->retained = topic_retained_create(broker_random(broker));
@@ -211,6 +212,7 @@ void broker_destroy(struct broker *broker) {
     mem_free(broker->rings);
     quota_destroy(broker->quota);
     lock_deinit(&broker->lock);
+    lock_deinit(&broker->charges);
     mem_free(broker);
 }
 

@@ -154,6 +154,10 @@ struct shard_counters shard_counters(const struct shard *shard);
 /* The accounts of all and of each owner; safe from any thread. */
 struct quota *broker_quota(const struct broker *broker);
 
+/* Adds what the shard's sessions hold of some rows (SESSIONS, SUBSCRIPTIONS, QUEUED, QUEUED_BYTES, INFLIGHT_BYTES; of
+ * DISK what memory has of it), counted anew: accounts must have no less. Slow. */
+void shard_holds(const struct shard *shard, uint64_t holds[QUOTA_ROW_COUNT]);
+
 /* A number that is equal for equal protocol states of the shard (sessions, subscriptions, held ids, flights, queues,
  * connections, outboxes), whatever their place in memory: for the exhaustive walk. Slow. */
 uint64_t shard_digest(const struct shard *shard);

@@ -2,6 +2,7 @@
 
 #include "broker/admit.h"
 #include "broker/connection.h"
+#include "broker/inlet.h"
 #include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/will.h"
@@ -19,6 +20,8 @@ static void connection_rest(struct connection *c) {
     qos_in_shrink(&c->counted);
     if (c->session != NULL) {
         qos_in_shrink(&c->session->in);
+        inlet_rest(c->shard->broker, c->session->inlet);
+        admit_inflight(c->session, true);
     }
 }
 

@@ -36,6 +36,7 @@ struct broker_options {
                                        (5.0), or its connection is closed (3.1.1); default 30,000 */
     struct quota_limits accounts;   /* bounds of accounts, besides those that follow from memory_limit; default none */
     uint64_t memory_limit;          /* bytes that may be allocated by everything together; default 0: no bound */
+    uint64_t store_limit;           /* bytes that the store may have; default 0: not known */
     uint32_t owner_share;           /* percent of each sum that one owner may have; default 50 */
     uint32_t owner_connections_max; /* connections of one owner; default 0: no bound */
     uint32_t subscribe_filters_max; /* of one SUBSCRIBE, beyond it each is refused; default 1,000. (UNSUBSCRIBE makes

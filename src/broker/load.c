@@ -4,6 +4,7 @@
 #include "broker/admit.h"
 #include "broker/connect.h"
 #include "broker/expiry.h"
+#include "broker/inlet.h"
 #include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/will.h"
@@ -105,8 +106,7 @@ static void load_queue(void *user, session_id_t id, uint64_t count, uint64_t byt
         return;
     }
     queue_restore(&session_flows(session)->queue, count, loading->end);
-    atomic_store(&session->inlet->waiting_messages, count);
-    atomic_store(&session->inlet->waiting_bytes, bytes);
+    inlet_restore(loading->broker, session->inlet, count, bytes);
     session->shard->counters.queued += count;
 }
 

@@ -2,6 +2,7 @@
 
 #include "base/mem.h"
 #include "broker/connection.h"
+#include "broker/inlet.h"
 #include "broker/route.h"
 #include "broker/session.h"
 
@@ -77,15 +78,15 @@ bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, struct
 /* ---- the session's own shard ---- */
 
 /* A line a minute for each session, however many publish into it. */
-static void overfull_log(struct session *s, const char *what_now) {
+static void overfull_log(struct session *s, const char *why, const char *what_now) {
     struct shard *shard = s->shard;
     if (s->full_logged_at != 0 && shard->now - s->full_logged_at < LOG_AGAIN_MS) {
         return;
     }
     s->full_logged_at = shard->now;
-    shard_log(shard, LOG_WARNING, "the queue of %s is full (%llu messages, %llu bytes): %s", shard_text(s->client_id),
+    shard_log(shard, LOG_WARNING, "the queue of %s (%llu messages, %llu bytes) %s: %s", shard_text(s->client_id),
               (unsigned long long)atomic_load(&s->inlet->waiting_messages),
-              (unsigned long long)atomic_load(&s->inlet->waiting_bytes), what_now);
+              (unsigned long long)atomic_load(&s->inlet->waiting_bytes), why, what_now);
 }
 
 static void overfull_remember(struct shard *shard, struct span client_id) {
@@ -114,25 +115,25 @@ static bool overfull_stalled(const struct session *s, bool waited) {
 }
 
 /* It counts as away from now on; a session that does not outlive its connection ends here. */
-static void overfull_disconnect(struct session *s) {
+static void overfull_disconnect(struct session *s, const char *why) {
     struct shard *shard = s->shard;
     struct connection *c = s->connection;
     shard->counters.stalled++;
     s->full_logged_at = 0; /* what becomes of it now is worth a line */
     shard_log(shard, LOG_WARNING,
-              "closing %s (%s): its queue is full (%llu messages, %llu bytes), and it takes too little from it",
-              c->peer, shard_text(s->client_id), (unsigned long long)atomic_load(&s->inlet->waiting_messages),
-              (unsigned long long)atomic_load(&s->inlet->waiting_bytes));
+              "closing %s (%s): its queue (%llu messages, %llu bytes) %s, and it takes too little from it", c->peer,
+              shard_text(s->client_id), (unsigned long long)atomic_load(&s->inlet->waiting_messages),
+              (unsigned long long)atomic_load(&s->inlet->waiting_bytes), why);
     connection_close(c, REASON_QUOTA_EXCEEDED, false);
 }
 
-static void overfull_end(struct session *s) {
+static void overfull_end(struct session *s, const char *why) {
     struct shard *shard = s->shard;
     shard->counters.sessions_overfull++;
     shard_log(shard, LOG_WARNING,
-              "the session of %s is ended: its queue is full (%llu messages, %llu bytes) and its client is away",
+              "the session of %s is ended: its queue (%llu messages, %llu bytes) %s, and its client is away",
               shard_text(s->client_id), (unsigned long long)atomic_load(&s->inlet->waiting_messages),
-              (unsigned long long)atomic_load(&s->inlet->waiting_bytes));
+              (unsigned long long)atomic_load(&s->inlet->waiting_bytes), why);
     overfull_remember(shard, s->client_id);
     session_end(s, MUTANT_QUEUE_END);
 }
@@ -145,24 +146,25 @@ static bool overfull_look(struct shard *shard, session_id_t session_id, size_t b
     }
     bool waited = (atomic_exchange(&s->inlet->overfull, 0) & OVERFULL_WAITED) != 0;
     session_drop_expired(s);
-    if (!inlet_full(s->inlet, &shard->broker->options, bytes)) {
+    const char *why = inlet_full(shard, s->inlet, bytes);
+    if (why == NULL) {
         return false;
     }
     if (s->connection != NULL && !overfull_stalled(s, waited)) {
-        overfull_log(s, "publishers wait for its client");
+        overfull_log(s, why, "publishers wait for its client");
         return false;
     }
     const bool connected = s->connection != NULL;
     if (connected) {
-        overfull_disconnect(s);
+        overfull_disconnect(s, why);
         s = map64_get(&shard->by_id, session_id);
     }
     if (s != NULL && shard->broker->options.queue_policy != QUEUE_END_SESSION) {
-        overfull_log(s, "its client is away, and publishers into it are refused");
+        overfull_log(s, why, "its client is away, and publishers into it are refused");
         return connected;
     }
     if (s != NULL) {
-        overfull_end(s);
+        overfull_end(s, why);
     }
     return true;
 }

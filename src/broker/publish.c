@@ -64,7 +64,8 @@ static void publish_refused(struct connection *c, const struct packet_publish *p
             c->waits = overfull_waits_create();
             expiry_watch(c);
             shard->counters.publish_refused++;
-            shard_log(shard, LOG_WARNING, "%s (%s) waits: %s", c->peer, shard_text(c->session->client_id), result->why);
+            shard_log(shard, LOG_WARNING, "%s (%s) waits: %s %s", c->peer, shard_text(c->session->client_id),
+                      result->what, result->why);
         }
         input_pause(c, PAUSE_REFUSED);
         return;

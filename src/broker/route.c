@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/admit.h"
+#include "broker/inlet.h"
 #include "broker/overfull.h"
 #include "broker/own.h"
 #include "broker/retained.h"
@@ -25,10 +26,11 @@ struct route {
     uint32_t durable_count;
     size_t bytes; /* what the message costs a queue */
     bool set_retained;
-    bool refused;    /* a queue is full */
-    bool waits;      /* and it will not be for long */
-    bool past;       /* it has gone past the limits of a queue */
-    const char *why; /* refused: a sentence */
+    bool refused;     /* a queue is full */
+    bool waits;       /* and it will not be for long */
+    bool past;        /* it has gone past the limits of a queue */
+    const char *what; /* is over a limit, when refused, */
+    const char *why;  /* and how */
 };
 
 static void targets_reserve(struct shard *shard, size_t count) {
@@ -47,17 +49,19 @@ static size_t parts_bytes(const struct message_parts *p) {
 static void route_unreserve(struct route *r) {
     for (size_t i = 0; i < r->count; i++) {
         if (r->shard->targets[i].qos > 0) {
-            inlet_release(r->shard->targets[i].inlet, r->bytes);
+            inlet_release(r->shard, r->shard->targets[i].inlet, r->bytes);
         }
     }
 }
 
 /* A queue has no room: its owner is told, and the publisher waits where that may help. */
-static void route_overfull(struct route *r, struct inlet *inlet) {
+static void route_overfull(struct route *r, struct inlet *inlet, const char *why) {
     if (broker_mutant(r->shard, MUTANT_QUEUE_DROP)) {
         return;
     }
     r->refused = true;
+    r->what = "a queue";
+    r->why = why;
     r->waits = overfull_ask(r->shard, inlet, r->bytes, r->request->waits) || r->waits;
 }
 
@@ -65,12 +69,11 @@ static void route_overfull(struct route *r, struct inlet *inlet) {
  * it all the same. */
 static bool route_past(struct route *r, struct inlet *inlet) {
     const struct route_request *request = r->request;
-    const struct broker_options *options = &r->shard->broker->options;
     if (request->is_will) {
-        return inlet_reserve(inlet, options, r->bytes, INLET_WILLS);
+        return inlet_reserve(r->shard, inlet, r->bytes, INLET_WILLS) == NULL;
     }
     if (!overfull_lets_past(r->shard, inlet, request->origin->owner) ||
-        !inlet_reserve(inlet, options, r->bytes, INLET_OTHERS)) {
+        inlet_reserve(r->shard, inlet, r->bytes, INLET_OTHERS) != NULL) {
         return false;
     }
     r->past = true;
@@ -99,8 +102,9 @@ static void route_plan(struct route *r, const struct topic_match *match) {
     if ((match->options & SUBSCRIPTION_NO_LOCAL) != 0 && route_is_local(r, inlet)) {
         return;
     }
-    if (qos > 0 && !inlet_reserve(inlet, &shard->broker->options, r->bytes, INLET_LIMITS) && !route_past(r, inlet)) {
-        route_overfull(r, inlet);
+    const char *why = qos > 0 ? inlet_reserve(shard, inlet, r->bytes, INLET_LIMITS) : NULL;
+    if (why != NULL && !route_past(r, inlet)) {
+        route_overfull(r, inlet, why);
         return;
     }
     struct route_target *t = &shard->targets[r->count++];
@@ -375,18 +379,21 @@ static bool route_admit(struct route *r) {
     struct shard *shard = r->shard;
     const struct message_parts *parts = &r->request->parts;
     if (route_needs_message(r) && shard->pressure == STORE_FULL && !route_makes_room(r)) {
-        r->why = "the store is full";
+        r->what = "the store";
+        r->why = "is full";
         return false;
     }
     if (parts->qos > 0 && r->count > 0 && shard->memory == MEMORY_FULL) {
         r->waits = true;
-        r->why = "memory is short";
+        r->what = "memory";
+        r->why = "is short";
         return false;
     }
     if (!r->set_retained || parts->payload.len == 0) {
         return true;
     }
     const struct message *old = topic_retained_get(shard->broker->retained, parts->topic);
+    r->what = "the memory for retained messages";
     return admit_retained(shard, parts, old, &r->why);
 }
 
@@ -401,8 +408,7 @@ static void route_answer_later(const struct shard *shard, struct route_result *r
  * once: live, or as the retained one. */
 struct route_result route_message(struct shard *shard, const struct route_request *request) {
     struct broker *broker = shard->broker;
-    struct route r = {
-        .shard = shard, .request = request, .bytes = parts_bytes(&request->parts), .why = "a queue is full"};
+    struct route r = {.shard = shard, .request = request, .bytes = parts_bytes(&request->parts)};
     struct route_result result = {.lsn = 0};
     if (request->parts.retain) {
         lock_take(&broker->lock);
@@ -416,6 +422,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         shard_spend(shard, (shard->matches.count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
         result.refused = true;
         result.waits = r.waits;
+        result.what = r.what;
         result.why = r.why;
     } else {
         route_carry_out(&r, &result);

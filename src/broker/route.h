@@ -17,12 +17,13 @@ struct route_request {
 };
 
 struct route_result {
-    bool refused;    /* over a limit: nothing has changed; */
-    bool waits;      /* for now only: the one whose queue is full was asked, and the next try may well succeed; */
-    bool never;      /* or for ever: no record can hold it */
-    bool matched;    /* somebody subscribed */
-    const char *why; /* refused: a sentence */
-    lsn_t lsn;       /* what an answer waits for: the record, or what it relies on; 0: nothing */
+    bool refused;     /* over a limit: nothing has changed; */
+    bool waits;       /* for now only: the one whose queue is full was asked, and the next try may well succeed; */
+    bool never;       /* or for ever: no record can hold it */
+    bool matched;     /* somebody subscribed */
+    const char *what; /* refused, but never: what is over a limit, */
+    const char *why;  /* and how */
+    lsn_t lsn;        /* what an answer waits for: the record, or what it relies on; 0: nothing */
 };
 
 struct route_result route_message(struct shard *shard, const struct route_request *request);

@@ -6,15 +6,17 @@
 #include "broker/bring.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
+#include "broker/inlet.h"
 #include "broker/onward.h"
 #include "broker/will.h"
 
 enum {
+    INFLIGHT_KEPT = 65536,  /* charged to the owner also when nothing is in flight, until a quiet moment */
+    INFLIGHT_FACTOR = 4,    /* and so many times what is */
     DROP_SLICE = 4000,      /* expired deliveries at once */
     WINDOW_BYTES = 1 << 20, /* of a queue that is in memory, about */
     WINDOW_AWAY = 16,       /* messages of the queue of a client that is away */
     READER_MS = 100,        /* a client that took bytes so long ago reads as fast as it can */
-    OTHERS_PART = 4,        /* of a queue's limits: as much again is for other owners */
     READER_OUTBOXES = 16,   /* so many times the outbox's bound may wait for it at QoS 0 */
 };
 
@@ -63,8 +65,8 @@ static struct session *session_alloc(struct shard *shard, const struct session_p
     s->inlet->shard = shard->index;
     s->inlet->durable = parts->durable;
     s->inlet->session = s;
-    atomic_init(&s->inlet->owner, parts->owner);
     atomic_init(&s->inlet->away, true);
+    inlet_owner(shard->broker, s->inlet, s->owner);
     return s;
 }
 
@@ -130,6 +132,7 @@ void session_forget(struct session *s) {
     heap_remove(&shard->due, &s->due);
     list_remove(&s->overfull_link);
     list_remove(&s->starved_link);
+    inlet_owner(shard->broker, s->inlet, NULL);
     admit_session_end(s);
     s->inlet->session = NULL;
     broker->outside.reclaim(broker->outside.user, s->inlet, inlet_free);
@@ -209,6 +212,8 @@ static void session_deepen(struct session *s) {
 void session_disconnected(struct session *s, bool graceful) {
     s->disconnected_at = s->shard->wall;
     atomic_store_explicit(&s->inlet->away, true, memory_order_relaxed);
+    inlet_rest(s->shard->broker, s->inlet);
+    admit_inflight(s, true);
     qos_in_shrink(&s->in);
     if (graceful) {
         will_clear(s);
@@ -225,55 +230,6 @@ void session_disconnected(struct session *s, bool graceful) {
         session_deepen(s);
         s->shard->let_go_soon = true; /* the table has most of it already */
     }
-}
-
-/* ---- accounts ---- */
-
-static void account_sub(_Atomic uint64_t *account, uint64_t amount) {
-    uint64_t before = atomic_load_explicit(account, memory_order_relaxed);
-    while (!atomic_compare_exchange_weak_explicit(account, &before, before > amount ? before - amount : 0,
-                                                  memory_order_relaxed, memory_order_relaxed)) {
-    }
-}
-
-/* A queue that is empty takes one message of any size, so that none waits for ever. A will is smaller than the CONNECT
- * that it came in. */
-static bool inlet_over(const struct inlet *inlet, const struct broker_options *options, uint64_t messages,
-                       uint64_t bytes, enum inlet_part part) {
-    uint64_t bytes_max = inlet->durable ? options->queue_bytes_max : options->queue_memory_max;
-    uint64_t past = part >= INLET_OTHERS ? options->queue_messages_max / OTHERS_PART : 0;
-    uint64_t past_bytes = part >= INLET_OTHERS ? bytes_max / OTHERS_PART : 0;
-    if (part == INLET_WILLS) {
-        past += options->queue_wills_max;
-        past_bytes += (uint64_t)options->queue_wills_max * options->connect_bytes_max;
-    }
-    return (messages > past && messages - past > options->queue_messages_max) ||
-           (messages > 1 && bytes > past_bytes && bytes - past_bytes > bytes_max);
-}
-
-bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes, enum inlet_part part) {
-    uint64_t messages = atomic_fetch_add_explicit(&inlet->waiting_messages, 1, memory_order_relaxed);
-    uint64_t sum = atomic_fetch_add_explicit(&inlet->waiting_bytes, bytes, memory_order_relaxed);
-    if (inlet_over(inlet, options, messages + 1, sum + bytes, part)) {
-        inlet_release(inlet, bytes);
-        return false;
-    }
-    return true;
-}
-
-bool inlet_full(const struct inlet *inlet, const struct broker_options *options, size_t bytes) {
-    return inlet_over(inlet, options, atomic_load_explicit(&inlet->waiting_messages, memory_order_relaxed) + 1,
-                      atomic_load_explicit(&inlet->waiting_bytes, memory_order_relaxed) + bytes, INLET_LIMITS);
-}
-
-void inlet_take(struct inlet *inlet, size_t bytes) {
-    atomic_fetch_add_explicit(&inlet->waiting_messages, 1, memory_order_relaxed);
-    atomic_fetch_add_explicit(&inlet->waiting_bytes, bytes, memory_order_relaxed);
-}
-
-void inlet_release(struct inlet *inlet, size_t bytes) {
-    account_sub(&inlet->waiting_messages, 1);
-    account_sub(&inlet->waiting_bytes, bytes);
 }
 
 /* ---- deliveries ---- */
@@ -357,6 +313,15 @@ static void session_send_flight(struct session *s, struct flight *f, lsn_t sent_
     }
 }
 
+/* What is in flight is more or much less than its owner is charged for. */
+static void session_charge_flights(struct session *s) {
+    const uint64_t charged = s->taken.inflight_bytes;
+    const uint64_t bytes = s->flows != NULL ? s->flows->out.body_bytes : 0;
+    if (bytes > charged || charged > INFLIGHT_KEPT + INFLIGHT_FACTOR * bytes) {
+        admit_inflight(s, false);
+    }
+}
+
 /* A queued delivery gets its packet id (B1). Takes the delivery's reference. */
 static void session_begin_flight(struct session *s, struct delivery *d) {
     struct flight_parts parts = {d->message, d->message_lsn, d->target,
@@ -366,7 +331,15 @@ static void session_begin_flight(struct session *s, struct delivery *d) {
     }
     struct flight *f = qos_out_begin(&s->flows->out, &parts);
     struct record record = {.kind = RECORD_SENT, .sent = {s->id, f->packet_id, f->message_lsn, f->target}};
+    session_charge_flights(s);
     session_send_flight(s, f, session_stage(s, &record));
+}
+
+/* It is tried again next turn. */
+static void session_starves(struct session *s) {
+    if (!link_linked(&s->starved_link)) {
+        list_push_back(&s->shard->starved, &s->starved_link);
+    }
 }
 
 /* One that waits for others' outboxes is tried again next turn. */
@@ -377,16 +350,14 @@ static bool session_may_send(struct session *s) {
     }
     /* An empty outbox takes one more, so that nobody waits for ever. */
     if (outbox_bytes(&s->connection->out) > 0 && !admit_output_room(s->connection)) {
-        if (!link_linked(&s->starved_link)) {
-            list_push_back(&s->shard->starved, &s->starved_link);
-        }
+        session_starves(s);
         return false;
     }
     return true;
 }
 
-/* How much of the queue stays in memory: so many messages that they are about WINDOW_BYTES; of a client that is away,
- * few. */
+/* How much of the queue stays in memory: so many messages that they are about WINDOW_BYTES; of a client that is
+ * away, few. */
 uint32_t session_window(const struct session *s) {
     uint64_t messages = atomic_load_explicit(&s->inlet->waiting_messages, memory_order_relaxed);
     uint64_t bytes = atomic_load_explicit(&s->inlet->waiting_bytes, memory_order_relaxed);
@@ -401,9 +372,16 @@ uint32_t session_window(const struct session *s) {
 }
 
 /* Bodies in flight are bounded by bytes, too; one of any size may always go. */
-static bool session_may_begin(const struct session *s) {
-    return qos_out_ready(&s->flows->out) &&
-           (s->flows->out.count == 0 || s->flows->out.body_bytes < s->shard->broker->options.inflight_bytes_max);
+static bool session_may_begin(struct session *s) {
+    const struct qos_out *out = &s->flows->out;
+    if (!qos_out_ready(out)) {
+        return false;
+    }
+    if (out->count > 0 && !admit_inflight_room(s)) {
+        session_starves(s);
+        return false;
+    }
+    return out->count == 0 || out->body_bytes < s->shard->broker->options.inflight_bytes_max;
 }
 
 static bool message_expired(const struct message *m, wall_ms_t wall) {
@@ -438,12 +416,12 @@ static void session_send_queued(struct session *s) {
     if (s->connection == NULL || s->flows == NULL || !session_resend(s)) {
         return;
     }
-    while (session_may_send(s) && session_may_begin(s)) {
+    while (queue_count(&s->flows->queue) > 0 && session_may_send(s) && session_may_begin(s)) {
         if (queue_peek(&s->flows->queue, broker->store, s->id, session_window(s)) == NULL) {
             return;
         }
         struct delivery d = queue_pop(&s->flows->queue);
-        inlet_release(s->inlet, message_bytes(d.message));
+        inlet_release(s->shard, s->inlet, message_bytes(d.message));
         if (message_expired(d.message, shard->wall)) {
             shard->counters.messages_expired++;
             session_drop(s, &d);
@@ -462,7 +440,7 @@ void session_drop_expired(struct session *s) {
             return;
         }
         struct delivery d = queue_pop(&s->flows->queue);
-        inlet_release(s->inlet, message_bytes(d.message));
+        inlet_release(s->shard, s->inlet, message_bytes(d.message));
         s->shard->counters.messages_expired++;
         session_drop(s, &d);
     }
@@ -470,6 +448,7 @@ void session_drop_expired(struct session *s) {
 
 void session_pump(struct session *s) {
     session_send_queued(s);
+    session_charge_flights(s);
     if (s->bringing != NULL) {
         bring_wake(s);
     }
@@ -518,7 +497,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
         return;
     }
     if (session_may_send(s) && queue_count(&flows->queue) == 0 && session_may_begin(s)) {
-        inlet_release(s->inlet, message_bytes(m));
+        inlet_release(s->shard, s->inlet, message_bytes(m));
         queue_passed(&flows->queue, &d);
         session_begin_flight(s, &d);
         return;

@@ -65,23 +65,6 @@ void session_pump(struct session *session);
 /* Resends everything unanswered on the live connection: what R7 forbids, for its mutant. */
 void session_resend_now(struct session *session);
 
-/* Who may go how far past the limits of a queue. Each limit is widened by a number, so that the queue is bounded all
- * the same. */
-enum inlet_part {
-    INLET_LIMITS, /* not at all */
-    INLET_OTHERS, /* by a quarter: other owners' publishers that publish little, see overfull.h */
-    INLET_WILLS,  /* by queue_wills_max wills more: a will was accepted at CONNECT, and nobody is there any more to wait
-                     or to be refused, so one full queue would keep it from everybody else */
-};
-
-/* Reserves room for one delivery in a session's queue; false when that would go over its limits. */
-bool inlet_reserve(struct inlet *inlet, const struct broker_options *options, size_t bytes, enum inlet_part part);
-/* The same without a look at the limits. */
-void inlet_take(struct inlet *inlet, size_t bytes);
-void inlet_release(struct inlet *inlet, size_t bytes);
-/* Whether such a delivery has no room. */
-bool inlet_full(const struct inlet *inlet, const struct broker_options *options, size_t bytes);
-
 /* The subscription of a filter, or NULL. */
 struct subscription *session_subscription(const struct session *session, struct span filter);
 /* Adds or replaces without records and without the trie's lock; true when it is new. */

@@ -23,6 +23,7 @@ enum {
     LOG_LINE_BYTES = 1024,
     LATE_MAIL_BUSY = 65536,
     LET_GO_SLICE = 256,
+    FEED_SLICE = 512,
     RESUME_POINTS = 256,
     HEIRS_PER_TURN = 32
 };
@@ -152,6 +153,7 @@ static void shard_let_go(struct shard *shard) {
         }
         if (s->connection == NULL) {
             qos_out_let_go(&s->flows->out, shard->let_go_settled);
+            admit_inflight(s, true);
         }
         if (s->bringing != NULL || /* its queue grows in front of what came since */
             queue_let_go(&s->flows->queue, session_window(s), shard->let_go_settled) ||
@@ -170,6 +172,7 @@ void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     shard->pressure = store_pressure(shard->broker->store);
     strain_turn(shard);
     shard->memory = (uint8_t)admit_memory(&shard->broker->options);
+    shard->store_tight = admit_store_tight(shard->broker);
     if (shard->late_count + shard->own.count == 0) {
         atomic_store(&shard->settled, store_durable(shard->broker->store));
     }
@@ -192,7 +195,7 @@ static void shard_told_durable(struct shard *shard, lsn_t lsn) {
     }
 }
 
-/* Deliveries that waited for room in the outboxes of others. */
+/* Deliveries that waited for room in the outboxes and windows of others: some in each turn. */
 static void shard_feed_starved(struct shard *shard) {
     struct link starved;
     if (list_empty(&shard->starved)) {
@@ -200,9 +203,12 @@ static void shard_feed_starved(struct shard *shard) {
     }
     list_init(&starved);
     list_splice(&starved, &shard->starved);
-    for (struct link *l; (l = list_pop_front(&starved)) != NULL;) {
+    struct link *l;
+    for (unsigned i = 0; i < FEED_SLICE && (l = list_pop_front(&starved)) != NULL; i++) {
         session_pump(container_of(l, struct session, starved_link));
     }
+    list_splice(&starved, &shard->starved);
+    list_splice(&shard->starved, &starved);
 }
 
 void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t durable) {

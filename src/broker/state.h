@@ -51,14 +51,17 @@ struct work {
  * `session`, what is atomic, and the accounts is constant. */
 struct inlet {
     session_id_t session_id;
-    uint32_t shard;                        /* the owner's index */
-    bool durable;                          /* deliveries to it are recorded */
-    struct session *session;               /* the owner's thread only; NULL when it has ended */
-    _Atomic(const struct account *) owner; /* whose it is; to be compared, nothing else: it may be gone */
-    _Atomic bool away;        /* its client is not connected; the owner's word, others may be late to hear it */
-    _Atomic uint8_t overfull; /* what publishers have said to its owner: see overfull.h */
+    uint32_t shard;                  /* the owner's index */
+    bool durable;                    /* deliveries to it are recorded */
+    struct session *session;         /* the owner's thread only; NULL when it has ended */
+    _Atomic(struct account *) owner; /* whose it is; to be compared, nothing else, but under broker.charges: it may be
+                                        gone. NULL: the session has ended */
+    _Atomic bool away;               /* its client is not connected; the owner's word, others may be late to hear it */
+    _Atomic uint8_t overfull;        /* what publishers have said to its owner: see overfull.h */
     _Atomic uint64_t waiting_messages; /* QoS 1 and 2 deliveries that were accepted and have no packet id yet */
     _Atomic uint64_t waiting_bytes;
+    _Atomic uint64_t charged_messages; /* to its owner, for what waits, and a little more; under broker.charges */
+    _Atomic uint64_t charged_bytes;
 };
 
 struct subscription {
@@ -78,7 +81,8 @@ struct will {
 
 /* What a session has taken of its owner's account, besides itself. */
 struct session_taken {
-    uint64_t kept_bytes; /* will included */
+    uint64_t kept_bytes;     /* will included */
+    uint64_t inflight_bytes; /* for the bodies of its flights, and a little more */
     uint32_t will_bytes;
     uint32_t subscriptions;
 };
@@ -238,6 +242,7 @@ struct shard {
     lsn_t durable;                /* as last told */
     enum store_pressure pressure; /* as last asked */
     uint8_t memory;               /* enum memory_pressure, as last looked at */
+    bool store_tight;             /* the store has more than one owner's share of it, as last looked at */
     struct link starved;          /* sessions whose deliveries wait for room in their owner's outboxes */
     struct connection_slot *slots;
     uint32_t slot_count, slot_capacity, slot_free;
@@ -300,6 +305,7 @@ struct broker {
     uint64_t owner_seed; /* which shard a client id belongs to; nothing else comes from it, for that can be seen */
     struct store *store;
     struct quota *quota; /* of owners and of all */
+    struct lock charges; /* of inlets; held for a few numbers alone */
     struct lock lock;    /* writers of the trie; all use of the retained index */
     struct topic_trie *trie;
     struct topic_retained *retained;

@@ -98,12 +98,12 @@ void will_clear(struct session *session) {
     will_forget(session);
 }
 
-static void will_waits(struct session *s, const char *why) {
+static void will_waits(struct session *s, const struct route_result *result) {
     struct shard *shard = s->shard;
     if (s->will.retry_at == 0) {
         shard->counters.publish_refused++;
-        shard_log(shard, LOG_WARNING, "the will of %s on %s waits: %s", shard_text(s->client_id),
-                  shard_text(message_topic(s->will.message)), why);
+        shard_log(shard, LOG_WARNING, "the will of %s on %s waits: %s %s", shard_text(s->client_id),
+                  shard_text(message_topic(s->will.message)), result->what, result->why);
     }
     s->will.retry_at = shard->wall + RETRY_MS;
 }
@@ -133,7 +133,7 @@ bool will_publish(struct session *session) {
         return true;
     }
     if (result.refused) {
-        will_waits(session, result.why);
+        will_waits(session, &result);
         return false;
     }
     shard->will_lsn = result.lsn > shard->will_lsn ? result.lsn : shard->will_lsn;

@@ -28,6 +28,7 @@ struct server {
     struct listeners listeners;
     struct local_store local; /* without persistence: not open */
     struct store *store;
+    uint64_t store_limit; /* bytes; 0: there is no disk */
     struct loop_shared shared;
     _Atomic unsigned loops_running;
     uv_loop_t uv; /* of the main thread: signals, and the end */
@@ -79,6 +80,7 @@ static bool server_open_local(struct server *s, struct error *error) {
     s->store = s->local.store;
     uint64_t limit = local_store_limit(&s->local, path, s->config->store_limit);
     store_local_limit(s->store, limit);
+    s->store_limit = limit;
     log_say(s->log, LOG_NOTICE, "the store is in %s; it may take %llu MB", path, (unsigned long long)limit >> 20);
     return true;
 }
@@ -252,6 +254,7 @@ static void broker_draws(void *user, void *out, size_t bytes) {
 
 static bool server_create_broker(struct server *s, unsigned shards, struct error *error) {
     struct broker_options options = options_broker(s->config);
+    options.store_limit = s->store_limit;
     struct broker_outside outside = {
         .user = s->log, .log = broker_says, .reclaim = reclaim_later, .random = broker_draws};
     s->shared.store = s->store;

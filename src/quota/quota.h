@@ -28,6 +28,10 @@
     ROW(KEPT_BYTES, "bytes of memory for sessions and subscriptions")                                                  \
     ROW(RETAINED, "retained messages")                                                                                 \
     ROW(RETAINED_BYTES, "bytes of memory for retained messages")                                                       \
+    ROW(QUEUED, "messages that wait in queues")                                                                        \
+    ROW(QUEUED_BYTES, "bytes that wait in queues in memory")                                                           \
+    ROW(DISK, "bytes on the disk for queues and retained messages")                                                    \
+    ROW(INFLIGHT_BYTES, "bytes in flight")                                                                             \
     ROW(INPUT_BYTES, "bytes that were received and wait")                                                              \
     ROW(OUTPUT_BYTES, "bytes that wait to be sent")
 

@@ -58,6 +58,10 @@
     ROW(QUOTA_LEFT_KEPT_BYTES, BROKER, "the memory of a session or subscription is not accounted for")                 \
     ROW(QUOTA_LEFT_RETAINED, BROKER, "a retained message is not accounted for")                                        \
     ROW(QUOTA_LEFT_RETAINED_BYTES, BROKER, "the memory of a retained message is not accounted for")                    \
+    ROW(QUOTA_LEFT_QUEUED, BROKER, "a message that waits in a queue is not accounted for")                             \
+    ROW(QUOTA_LEFT_QUEUED_BYTES, BROKER, "what waits in a queue in memory is not accounted for")                       \
+    ROW(QUOTA_LEFT_DISK, BROKER, "what waits in a queue on the disk, or is retained, is not accounted for")            \
+    ROW(QUOTA_LEFT_INFLIGHT_BYTES, BROKER, "what is in flight is not accounted for")                                   \
     ROW(QUOTA_LEFT_INPUT_BYTES, BROKER, "what was received and waits is not accounted for")                            \
     ROW(QUOTA_LEFT_OUTPUT_BYTES, BROKER, "what waits to be sent is not accounted for")                                 \
     ROW(QUOTA_TWICE_CONNECTIONS, BROKER, "a connection is given back twice")                                           \
@@ -66,6 +70,10 @@
     ROW(QUOTA_TWICE_KEPT_BYTES, BROKER, "the memory of a session or subscription is given back twice")                 \
     ROW(QUOTA_TWICE_RETAINED, BROKER, "a retained message is given back twice")                                        \
     ROW(QUOTA_TWICE_RETAINED_BYTES, BROKER, "the memory of a retained message is given back twice")                    \
+    ROW(QUOTA_TWICE_QUEUED, BROKER, "a message that waits in a queue is given back twice")                             \
+    ROW(QUOTA_TWICE_QUEUED_BYTES, BROKER, "what waits in a queue in memory is given back twice")                       \
+    ROW(QUOTA_TWICE_DISK, BROKER, "what waits in a queue on the disk, or is retained, is given back twice")            \
+    ROW(QUOTA_TWICE_INFLIGHT_BYTES, BROKER, "what is in flight is given back twice")                                   \
     ROW(QUOTA_TWICE_INPUT_BYTES, BROKER, "what was received and waits is given back twice")                            \
     ROW(QUOTA_TWICE_OUTPUT_BYTES, BROKER, "what waits to be sent is given back twice")
 

@@ -121,6 +121,27 @@ static void judge_owners(struct world *w) {
     }
 }
 
+/* Whatever sessions hold is accounted for; mail that is under way and a little more may be so, too. */
+static void judge_holds(struct world *w) {
+    uint64_t holds[QUOTA_ROW_COUNT] = {0};
+    for (unsigned i = 0; i < w->plan->shards; i++) {
+        shard_holds(broker_shard(w->node.broker, i), holds);
+    }
+    for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
+        expect(w, (enum quota_row)row, (struct accounts_count){holds[row], UINT64_MAX});
+    }
+}
+
+/* A message has come to a client that has not acknowledged it on this connection: it is in flight. */
+static bool has_unanswered(const struct world *w, const struct model *m) {
+    const struct conn *c = m->conn >= 0 ? &w->conns[m->conn] : NULL;
+    bool unanswered = false;
+    for (unsigned id = 1; id <= w->plan->ids && c != NULL && !c->cut && !c->closing; id++) {
+        unanswered = unanswered || (m->in[id].state == 1 && m->in[id].serial == m->serial);
+    }
+    return unanswered && c->broker == BROKER_END_OPEN;
+}
+
 /* Somebody waits with half a packet, or does not read: that is accounted for, whatever it is. */
 void accounts_judge_begin(struct world *w) {
     bool half = false, unread = false;
@@ -129,6 +150,14 @@ void accounts_judge_begin(struct world *w) {
         const bool open = c->used && c->broker == BROKER_END_OPEN && !c->closing;
         half = half || (open && !c->cut && c->half && c->to_broker.len == 0); /* a cut may have taken the half */
         unread = unread || (open && c->want_write);
+    }
+    for (unsigned i = 0; i < w->client_count && w->plan->pests && w->node.up; i++) {
+        if (!world_is_pest(w, (int)i) && has_unanswered(w, &w->clients[i])) {
+            expect(w, QUOTA_INFLIGHT_BYTES, (struct accounts_count){1, UINT64_MAX});
+        }
+    }
+    if (w->plan->pests && w->node.up) {
+        judge_holds(w);
     }
     if (half && w->node.up) {
         expect(w, QUOTA_INPUT_BYTES, (struct accounts_count){1, UINT64_MAX});
@@ -145,6 +174,8 @@ void accounts_judge(struct world *w) {
     const struct accounts_count kept = retained(w);
     expect(w, QUOTA_RETAINED, kept);
     expect(w, QUOTA_RETAINED_BYTES, (struct accounts_count){kept.least, UINT64_MAX});
+    expect(w, QUOTA_DISK, (struct accounts_count){kept.least, UINT64_MAX});
+    judge_holds(w);
     expect(w, QUOTA_KEPT_BYTES, (struct accounts_count){sessions(w).least, UINT64_MAX});
     expect(w, QUOTA_CONNECTIONS, exactly(connections(w)));
     expect(w, QUOTA_SESSIONS, sessions(w));

@@ -87,7 +87,7 @@ static void draw_pest(struct plan_client *c, struct prng *r) {
     c->habits = (uint16_t)(some & prng_below(r, 1U << PEST_HABIT_COUNT));
     c->habits = c->habits == 0 ? 1U << PEST_SUBSCRIBES : c->habits;
     c->publishes = c->will = false;
-    c->session_expiry = SESSION_NEVER_EXPIRES;
+    c->session_expiry = prng_chance(r, 1, 4) ? 0 : SESSION_NEVER_EXPIRES; /* 0: its queue is in memory */
     c->wanted_count = 0;
 }
 

@@ -208,7 +208,14 @@ uint64_t store_local_disk_bytes(const struct store *store) {
 
 bool local_over_limit(struct local *l) {
     uint64_t max = atomic_load_explicit(&l->bytes_max, memory_order_relaxed);
-    return max != 0 && held_bytes(l, true) + atomic_load_explicit(&l->journal_bytes, memory_order_relaxed) > max;
+    if (max == 0) {
+        return false;
+    }
+    const uint64_t bytes = held_bytes(l, true) + atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
+    const uint64_t part = max / STORE_FILLED_ALL > 0 ? max / STORE_FILLED_ALL : 1;
+    const uint32_t filled = bytes / part < STORE_FILLED_ALL ? (uint32_t)(bytes / part) : STORE_FILLED_ALL;
+    atomic_store_explicit(&l->base.filled, filled, memory_order_relaxed);
+    return bytes > max;
 }
 
 void store_local_limit(struct store *store, uint64_t bytes) {

@@ -72,12 +72,15 @@ struct store_ops {
     enum store_pressure (*pressure)(const struct store *store);
 };
 
+enum { STORE_FILLED_ALL = 1000 };
+
 struct store {
     const struct store_ops *ops;
     _Atomic lsn_t durable;     /* written by the engine alone */
     _Atomic lsn_t folded;      /* written by the engine alone */
     _Atomic bool failed;       /* written by the engine alone, once */
     struct error error;        /* why; valid once failed is seen true */
+    _Atomic uint32_t filled;   /* how much of its limit it has, of STORE_FILLED_ALL; 0: not known, or no limit */
     uint64_t record_bytes_max; /* of a record that the engine can hold, by record_bytes_max(); 0: any. Constant */
     /* When it was opened: store time and wall clock, as the last CLOCK record and the messages after it say. */
     struct record_clock clock;
@@ -100,6 +103,10 @@ static inline lsn_t store_durable(const struct store *store) {
 /* Every record up to this lsn is in the table: store_message() and store_queue_read() see it. */
 static inline lsn_t store_folded(const struct store *store) {
     return atomic_load_explicit(&store->folded, memory_order_acquire);
+}
+/* How much of its limit the store has, in parts of STORE_FILLED_ALL, as last looked at. */
+static inline uint32_t store_filled(const struct store *store) {
+    return atomic_load_explicit(&store->filled, memory_order_relaxed);
 }
 /* True when the store has stopped for good; store->error says why. */
 static inline bool store_failed(const struct store *store) {
