@@ -83,6 +83,12 @@ void expiry_begun(struct connection *c) {
     }
 }
 
+/* Whether silence is its client's. */
+static bool connection_is_heard(const struct connection *c) {
+    bool waits_for_bring = c->pause == PAUSE_BRING && c->wish == CONN_READ;
+    return waits_for_bring || (c->pause & ~(unsigned)PAUSE_OUTPUT) == 0;
+}
+
 static void expiry_connection(struct connection *c) {
     struct shard *shard = c->shard;
     mono_ms_t quiet_ms = shard->now - c->received_at;
@@ -97,8 +103,7 @@ static void expiry_connection(struct connection *c) {
         shard_log(shard, LOG_NOTICE, "closing %s (%s): a packet was begun and not finished in time", c->peer,
                   shard_text(c->session->client_id));
         connection_close(c, REASON_IMPLEMENTATION_SPECIFIC_ERROR, false);
-    } else if (c->keep_alive_ms > 0 && (c->pause & ~(unsigned)PAUSE_OUTPUT) == 0 &&
-               quiet_ms > (mono_ms_t)c->keep_alive_ms) {
+    } else if (c->keep_alive_ms > 0 && connection_is_heard(c) && quiet_ms > (mono_ms_t)c->keep_alive_ms) {
         shard_log(shard, LOG_NOTICE, "closing %s (%s): no packet came within the keep alive", c->peer,
                   shard_text(c->session->client_id));
         connection_close(c, REASON_KEEP_ALIVE_TIMEOUT, false);

@@ -268,6 +268,9 @@ void input_feed(struct connection *c, struct span bytes) {
         return;
     }
     connection_used(c);
+    if ((c->pause & PAUSES_BEFORE) != 0) {
+        c->received_at = c->shard->now; /* packets that come have to wait, and count all the same */
+    }
     bytes = input_complete(c, bytes);
     size_t used = c->in.len == 0 ? input_process(c, bytes) : 0;
     if (c->state != CONNECTION_CLOSING && used < bytes.len) {

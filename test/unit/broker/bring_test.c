@@ -392,6 +392,31 @@ static void who_waits_for_it_costs_nothing(void **state) {
     world_close(w);
 }
 
+/* Who waits for it is read from meanwhile: its client may fall silent, and may say that it is there. */
+static void who_waits_for_it_keeps_alive(void **state) {
+    (void)state;
+    for (int pings = 0; pings <= 1; pings++) {
+        struct peer from, p;
+        struct world *w = world_retaining(&from, MANY, 4096);
+        peer_open(&p, w, PROTOCOL_311);
+        say_connect(&p, &(struct connecting){.id = "p", .clean = true, .keep_alive_s = 10});
+        turn(w);
+        expect(&p, "CONNACK");
+        say_subscribe(&p, 1, "r/#", 0);
+        say_subscribe(&p, 2, "s", 0);
+        for (int i = 0; i < 10; i++) {
+            tick(w, 5000);
+            if (pings == 1) {
+                say_publish(&p, &(struct publishing){.topic = "t"}); /* it waits, too */
+            }
+        }
+        assert_int_equal(wish(&p) == CONN_CLOSE, pings == 0);
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* A full store may be full of what waits for this very client: that leaves, though SUBACK must wait. */
 static void what_is_queued_leaves_while_the_store_is_full(void **state) {
     (void)state;
@@ -466,6 +491,7 @@ int main(void) {
         cmocka_unit_test(a_set_is_read_back_from_the_table),
         cmocka_unit_test(a_full_store_stalls_it),
         cmocka_unit_test(who_waits_for_it_costs_nothing),
+        cmocka_unit_test(who_waits_for_it_keeps_alive),
         cmocka_unit_test(what_is_queued_leaves_while_the_store_is_full),
         cmocka_unit_test(a_set_leaves_room_in_a_queue_in_memory),
     };
