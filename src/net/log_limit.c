@@ -21,6 +21,7 @@ bool log_limit_allows(struct log_limit *limit, const char *format, unsigned leve
     k->second = limit->second = second;
     k->level = (uint8_t)level;
     if (k->lines >= LOG_LINES_OF_KIND || limit->lines >= LOG_LINES_PER_SECOND) {
+        k->since = k->left_out == 0 ? second : k->since;
         k->left_out++;
         limit->left_out++;
         return false;
@@ -33,7 +34,7 @@ bool log_limit_allows(struct log_limit *limit, const char *format, unsigned leve
 struct log_kind *log_limit_tell(struct log_limit *limit, int64_t second, uint32_t *left_out) {
     for (size_t i = 0; limit->left_out > 0 && i < LOG_KINDS_MAX; i++) {
         struct log_kind *k = &limit->kinds[i];
-        if (k->left_out > 0 && k->second != second) {
+        if (k->left_out > 0 && k->since != second) {
             *left_out = k->left_out;
             limit->left_out -= k->left_out;
             k->left_out = 0;
