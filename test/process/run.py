@@ -10,92 +10,25 @@ import argparse
 import concurrent.futures
 import contextlib
 import fcntl
-import json
 import os
 import re
+import select
 import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 import traceback
 
 sys.dont_write_bytecode = True
-sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), '..', 'crash'))
+sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
+from cases import (  # noqa: E402
+    CASES, LATE, NOWHERE, QUARTET, QUARTETD, Skip, begin, case, check, folder, own_broker, rude, serves, text_of, until)
+import cases_ctl  # noqa: E402,F401
 import broker as brokers  # noqa: E402
 from peer import Peer  # noqa: E402
-
-BIN = os.path.join(os.environ.get('QUARTET_BUILD') or os.path.join(brokers.ROOT, 'build', 'release'), 'bin')
-QUARTETD, QUARTET = os.path.join(BIN, 'quartetd'), os.path.join(BIN, 'quartet')
-CASES = []
-NOWHERE, LATE = '192.0.2.77', '192.0.2.78'  # of documentation (RFC 5737): no machine has them
-
-
-class Skip(Exception):
-    """Something that the case needs is not here."""
-
-
-def case(function):
-    CASES.append(function)
-    return function
-
-
-def check(truth, what='not as expected'):
-    if not truth:
-        raise AssertionError(what)
-
-
-def until(question, what, limit=10.0):
-    """Waits until the question is answered with something true, and returns that."""
-    end = time.monotonic() + limit
-    while True:
-        answer = question()
-        if answer:
-            return answer
-        check(time.monotonic() < end, what)
-        time.sleep(0.01)
-
-
-@contextlib.contextmanager
-def folder():
-    path = tempfile.mkdtemp(prefix='quartet-process-')
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
-
-
-@contextlib.contextmanager
-def own_broker(*conf, start=True, like=None, port=None):
-    """A broker of the case's own. like: on the store of that one."""
-    broker = brokers.Broker('quartetd', conf=list(conf), data=like.data if like else None, port=port)
-    try:
-        if start:
-            broker.start()
-            check(broker.wait_ready(), broker.log())
-        yield broker
-    finally:
-        broker.cleanup()
-
-
-def serves(where):
-    with Peer(where, 5) as p:
-        p.connect('well-behaved')
-        p.disconnect()
-
-
-def rude(port):
-    """A peer that makes the broker write a line."""
-    with contextlib.suppress(OSError), socket.create_connection(('127.0.0.1', port), 2) as s:
-        s.sendall(b'\xf0\x00')
-
-
-def text_of(path):
-    with open(path, encoding='utf-8', errors='replace') as f:
-        return f.read()
 
 
 # ---- the log ----
@@ -107,8 +40,7 @@ def reader_who_sleeps(dest):
     r, w = os.pipe()
     fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 4096)
     with own_broker(f'log_dest {dest}', 'log_type all', start=False) as broker:
-        broker.process = subprocess.Popen(broker.argv, stdin=subprocess.DEVNULL, cwd=broker.scratch,
-                                          preexec_fn=brokers.die_with_parent, **{stream: w})
+        begin(broker, **{stream: w})
         os.close(w)
         check(broker.wait_ready(), 'it does not serve')
         for _ in range(60):
@@ -148,8 +80,7 @@ def log_pipe_that_is_never_read_does_not_hold_up_the_stop():
     r, w = os.pipe()
     fcntl.fcntl(w, fcntl.F_SETPIPE_SZ, 4096)
     with own_broker('log_type all', start=False) as broker:
-        broker.process = subprocess.Popen(broker.argv, stdin=subprocess.DEVNULL, cwd=broker.scratch, stderr=w,
-                                          preexec_fn=brokers.die_with_parent)
+        begin(broker, stderr=w)
         os.close(w)
         check(broker.wait_ready(), 'it does not serve')
         for _ in range(200):
@@ -161,28 +92,41 @@ def log_pipe_that_is_never_read_does_not_hold_up_the_stop():
 
 @case
 def log_pipe_whose_reader_is_gone():
-    r, w = os.pipe()
-    with own_broker('log_type all', start=False) as broker:
-        broker.process = subprocess.Popen(broker.argv, stdin=subprocess.DEVNULL, cwd=broker.scratch, stderr=w,
-                                          preexec_fn=brokers.die_with_parent)
-        os.close(w)
+    """The broker serves; and says how many lines are missing when another reader has come."""
+    with folder() as place, own_broker('log_type all', start=False) as broker:
+        os.mkfifo(f'{place}/pipe')
+        reader, writer = os.open(f'{place}/pipe', os.O_RDONLY | os.O_NONBLOCK), os.open(f'{place}/pipe', os.O_WRONLY)
+        begin(broker, stderr=writer)
+        os.close(writer)
         check(broker.wait_ready(), 'it does not serve')
-        os.close(r)
+        os.close(reader)
         for _ in range(50):
             rude(broker.port)
         serves(broker.port)
+        reader = os.open(f'{place}/pipe', os.O_RDONLY | os.O_NONBLOCK)
+        os.kill(broker.process.pid, signal.SIGHUP)
+        until(lambda: select.select([reader], [], [], .1)[0] and b' lines were dropped: ' in os.read(reader, 65536),
+              'it does not say what is missing')
         check(broker.stop(5) == 0, 'it does not stop')
+        os.close(reader)
 
 
 @case
 def log_on_a_full_disk():
-    """The broker serves, and its other log says all."""
-    with own_broker('log_dest file /dev/full', 'log_dest stderr', 'log_type all') as broker:
-        for _ in range(20):
-            rude(broker.port)
-        serves(broker.port)
-        check(broker.stop() == 0)
-        check('ready: ' in broker.log() and 'stopped' in broker.log(), broker.log())
+    """The broker serves, its other log says all, and the full one how many lines are missing, when it has room again."""
+    with folder() as place:
+        os.symlink('/dev', f'{place}/disk')
+        with own_broker(f'log_dest file {place}/disk/full', 'log_dest stderr', 'log_type all') as broker:
+            for _ in range(20):
+                rude(broker.port)
+            serves(broker.port)
+            os.remove(f'{place}/disk')
+            os.mkdir(f'{place}/disk')
+            os.kill(broker.process.pid, signal.SIGHUP)
+            until(lambda: os.path.exists(f'{place}/disk/full') and ' lines were dropped: ' in text_of(f'{place}/disk/full'),
+                  'it does not say what is missing')
+            check(broker.stop() == 0)
+            check('ready: ' in broker.log() and 'stopped' in broker.log(), broker.log())
 
 
 @case
@@ -281,6 +225,10 @@ def pid_file_of_a_dead_broker_is_taken_over():
         check(os.path.exists(f'{place}/pid'))
         broker.start()
         check(broker.wait_ready(), broker.log())
+        check(text_of(f'{place}/pid') == f'{broker.process.pid}\n')
+        with own_broker(f'pid_file {place}/pid', like=broker, start=False) as second:
+            check(second.start().wait_exit() == 1, second.log())
+            second.data = second.scratch  # the first one's is not removed
         check(text_of(f'{place}/pid') == f'{broker.process.pid}\n')
 
 
@@ -386,9 +334,7 @@ def notified(name):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, own_broker(start=False) as broker:
         manager.bind('\0' + name[1:] if name[0] == '@' else name)
         manager.settimeout(10)
-        broker.process = subprocess.Popen(broker.argv, stdin=subprocess.DEVNULL, cwd=broker.scratch,
-                                          stderr=subprocess.DEVNULL, preexec_fn=brokers.die_with_parent,
-                                          env={**os.environ, 'NOTIFY_SOCKET': name})
+        begin(broker, stderr=subprocess.DEVNULL, env={**os.environ, 'NOTIFY_SOCKET': name})
         first = manager.recv(4096).split(b'\n')
         check(b'READY=1' in first and b'STOPPING=1' not in first, first)  # some managers read no further
         serves(broker.port)
@@ -412,186 +358,27 @@ def notify_by_an_abstract_name():
 def notify_names_that_lead_nowhere_are_harmless():
     for name in ('', '@', 'x', '/nonexistent/notify', '/' + 'x' * 200, '/dev/null'):
         with own_broker(start=False) as broker:
-            broker.process = subprocess.Popen(broker.argv, stdin=subprocess.DEVNULL, cwd=broker.scratch,
-                                              stderr=subprocess.DEVNULL, preexec_fn=brokers.die_with_parent,
-                                              env={**os.environ, 'NOTIFY_SOCKET': name})
+            begin(broker, stderr=subprocess.DEVNULL, env={**os.environ, 'NOTIFY_SOCKET': name})
             check(broker.wait_ready(), name)
 
 
-# ---- quartet ctl ----
-
-
-def ctl(broker, *words, **more):
-    done = subprocess.run([QUARTET, 'ctl', '--data', broker.data, *words], capture_output=True, text=True, timeout=30, **more)
-    return done.returncode, done.stdout, done.stderr
-
-
-def ctl_json(broker, *words):
-    status, out, err = ctl(broker, '--json', *words)
-    check(status == 0, err)
-    return json.loads(out)
-
-
-def sleepers(broker, count, prefix='s'):
-    """Durable sessions that are away; number i has i messages of QoS 1."""
-    with Peer(broker.port, 5) as p:
-        p.connect('publisher')
-        for i in range(count):
-            with Peer(broker.port, 5) as s:
-                s.connect(f'{prefix}{i}', clean=False, props={'session_expiry': 1000})
-                s.subscribe((f'{prefix}/{i}', 1))
-                s.disconnect()
-            for k in range(i):
-                check(p.publish(f'{prefix}/{i}', b'x' * 100, 1, packet_id=k + 1) == 0)
-        p.disconnect()
-
-
 @case
-def ctl_lists_sessions_by_queue():
-    with own_broker('shards 3') as broker:
-        sleepers(broker, 12)
-        with Peer(broker.port, 5) as here:
-            here.connect('here " \\ \t\u00fc')
-            rows = ctl_json(broker, 'sessions')
-            check([r['client_id'] for r in rows[:12]] == [f's{i}' for i in range(11, -1, -1)] or
-                  [r['queued_messages'] for r in rows[:11]] == list(range(11, 0, -1)), rows)
-            check(len(rows) == 13 and {r['owner'] for r in rows} <= {'-', '127.0.0.1'}, rows)
-            one = [r for r in rows if r['connected']]
-            check(len(one) == 1 and one[0]['client_id'] == 'here " \\ \t\u00fc' and one[0]['owner'] == '127.0.0.1', one)
-            check([r['client_id'] for r in ctl_json(broker, 'sessions', '--rows', '3')] == ['s11', 's10', 's9'])
-            check(len(ctl_json(broker, 'sessions', '--owner', '192.0.2.9')) == 0)
-            status, out, _ = ctl(broker, 'sessions', '--rows', '1')
-            check(status == 0 and re.search(r'^client_id +owner .*\ns11 ', out), out)
-            check({r['name']: r['value'] for r in ctl_json(broker, 'counters')}['sessions'] == 13)
-
-
-@case
-def ctl_ends_sessions():
-    """One that is connected is told; one that is away is gone when it comes back, and so after a kill -9 at once."""
-    with own_broker('shards 3') as broker:
-        sleepers(broker, 5)
-        with Peer(broker.port, 5) as here:
-            here.connect('here', clean=False, props={'session_expiry': 1000})
-            check(ctl(broker, 'end', 'here')[0] == 0)
-            here.expect_close(0x98)
-        check(ctl(broker, 'end', 's4')[:2] == (0, 'ended\n    1\n'))
-        check(ctl(broker, 'end', 's4')[0] == 1)
-        broker.kill()
-        broker.start()
-        check(broker.wait_ready(), broker.log())
-        for name, present in (('here', False), ('s4', False), ('s3', True)):
-            with Peer(broker.port, 5) as p:
-                p.connect(name, clean=False, props={'session_expiry': 1000})
-                check(p.connack.session_present == present, name)
-                p.disconnect()
-
-
-@case
-def ctl_ends_all_sessions_of_an_owner():
-    with own_broker('shards 3', 'listener {port} 127.0.0.2') as broker:
-        peers = []
-        for i in range(40):
-            p = Peer(broker.port, 5)
-            p.connect(f'c{i}', clean=False, props={'session_expiry': 1000})
-            peers.append(p)
-        check(ctl(broker, 'end', '--owner', '127.0.0.9')[0] == 1)
-        check(ctl_json(broker, 'end', '--owner', '127.0.0.1') == [{'ended': 40}])
-        for p in peers:
-            p.expect_close(0x98)
-            p.close()
-        check(ctl_json(broker, 'sessions') == [])
-
-
-@case
-def ctl_clears_retained_messages():
-    with own_broker('shards 3') as broker:
-        with Peer(broker.port, 5) as p:
-            p.connect('p')
-            for i in range(250):
-                check(p.publish(f'{"ab"[i % 2]}/{i}', b'x', 1, packet_id=1, retain=True) < 0x80)
-            got = ctl_json(broker, 'clear', 'a/#')
-            check(got == [{'cleared': 125}], got)
-            broker.kill()
-        broker.start()
-        check(broker.wait_ready(), broker.log())
-        check(ctl_json(broker, 'clear', 'a/#') == [{'cleared': 0}])
-        check(ctl_json(broker, 'clear', '+/1') == [{'cleared': 1}])
-        check(ctl_json(broker, 'clear', '#') == [{'cleared': 124}])
-
-
-@case
-def ctl_shows_accounts():
-    """By owner and all together; zero when everybody has gone."""
-    with own_broker('shards 2') as broker:
-        with Peer(broker.port, 5) as p:
-            p.connect('p')
-            p.subscribe(('a/b', 1))
-            seen = {(r['name'], r['owner']): r['used'] for r in ctl_json(broker, 'accounts')}
-            check(seen['sessions', 'all'] == seen['sessions', '127.0.0.1'] == 1, seen)
-            check(seen['subscriptions', '127.0.0.1'] == 1 and seen['memory_bytes', 'all'] > 0, seen)
-            p.disconnect()
-        until(lambda: all(r['used'] == 0 for r in ctl_json(broker, 'accounts') if r['name'] != 'memory_bytes'), 'not zero')
-
-
-@case
-def ctl_says_what_is_wrong():
-    with own_broker() as broker:
-        for words, status, said in ((('clear', 'a/#/b'), 2, 'clear takes a topic filter'), (('nonsense',), 2, 'no such verb'),
-                                    (('sessions', '--rows', '0'), 2, 'a number of rows from 1 to 1000'),
-                                    (('sessions', '--rows', '1001'), 2, 'a number of rows from 1 to 1000'),
-                                    (('end',), 2, 'usage:'), (('counters', 'x'), 2, 'usage:'), ((), 2, 'usage:')):
-            got = ctl(broker, *words)
-            check(got[0] == status and said in got[2], f'{words}: {got}')
-        broker.kill()
-        got = ctl(broker, 'counters')
-        check(got[0] == 1 and 'no broker answers at' in got[2], got)
-
-
-@case
-def ctl_socket_is_the_owners():
-    """Mode 0600; and root or the broker's own user, whatever somebody has made of its mode."""
-    with folder() as place, own_broker(f'ctl_socket {place}/ctl') as broker:
-        check(oct(os.stat(f'{place}/ctl').st_mode & 0o7777) == oct(0o600))
-        check(not os.path.exists(f'{broker.data}/ctl'))
-        words = [QUARTET, 'ctl', '--socket', f'{place}/ctl', 'counters']
-        check(subprocess.run(words, capture_output=True, timeout=30).returncode == 0)
-        if os.geteuid() != 0:
-            raise Skip('another user can be tried by root only')
-        os.chmod(place, 0o777)
-        os.chmod(f'{place}/ctl', 0o777)
-        asks = ('import socket, sys; s = socket.socket(socket.AF_UNIX); s.connect(sys.argv[1]); s.sendall(b"counters\\n"); '
-                'sys.exit(len(s.recv(10)))')
-        for user, answered in (('root', 1), ('nobody', 0)):
-            done = subprocess.run(['/usr/bin/python3', '-c', asks, f'{place}/ctl'], capture_output=True, text=True, timeout=30,
-                                  user=user, cwd='/')
-            got = done.returncode if 'Error' not in done.stderr else 0  # it was closed, sooner or later
-            check((got > 0) == bool(answered), f'{user}: {done}')
-    with own_broker('ctl_socket none') as broker:
-        check(not os.path.exists(f'{broker.data}/ctl'))
-
-
-@case
-def ctl_peers_without_manners():
-    """Half questions, endless ones, nothing at all, hang-ups: the broker serves, answers others, and stops in time."""
-    with own_broker('shards 2') as broker:
-        kept = []
-        for data in (b'', b'sessions', b'\x00\xff\n', b'end\t\\x4\n', b'end\t\\xzz\n', b'\n', b'\t\t\t\t\t\t\n', b'x' * 400000,
-                     b'sessions\t\t1000\n'):
-            s = socket.socket(socket.AF_UNIX)
-            s.settimeout(5)
-            s.connect(f'{broker.data}/ctl')
-            with contextlib.suppress(OSError):
-                s.sendall(data)
-            if data.endswith(b'\n') and not data.startswith(b'sessions'):
-                check(s.recv(100).startswith(b'error\t'), data)
-            kept.append(s)
-        check(ctl(broker, 'counters')[0] == 0)
-        serves(broker.port)
-        check(broker.stop(10) == 0)
-        for s in kept:
-            s.close()
-        check(not os.path.exists(f'{broker.data}/ctl') and not os.path.exists(f'{broker.data}/ctl.lock'))
-
+def notify_manager_that_does_not_read():
+    """Its socket takes no more: the broker serves all the same, and says STOPPING=1 when there is room again."""
+    with folder() as place, socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager, \
+            socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as other, own_broker(start=False) as broker:
+        manager.bind(f'{place}/notify')
+        other.setblocking(False)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                other.sendto(b'X', f'{place}/notify')
+        begin(broker, stderr=subprocess.DEVNULL, env={**os.environ, 'NOTIFY_SOCKET': f'{place}/notify'})
+        check(broker.wait_ready(), 'it does not serve')
+        manager.settimeout(10)
+        manager.recv(4096)
+        os.kill(broker.process.pid, signal.SIGTERM)
+        until(lambda: b'STOPPING=1' in manager.recv(4096).split(b'\n'), 'it does not say that it stops')
+        check(broker.wait_exit() == 0)
 
 # ---- in the background ----
 
