@@ -7,6 +7,7 @@
 #include "broker/inlet.h"
 #include "broker/retained.h"
 #include "broker/session.h"
+#include "broker/sieve.h"
 #include "broker/will.h"
 #include "topic/topic.h"
 
@@ -106,6 +107,7 @@ static void load_queue(void *user, session_id_t id, uint64_t count, uint64_t byt
         return;
     }
     queue_restore(&session_flows(session)->queue, count, loading->end);
+    sieve_unknown(session);
     inlet_restore(loading->broker, session->inlet, count, bytes);
     session->shard->counters.queued += count;
 }

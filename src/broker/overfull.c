@@ -5,6 +5,7 @@
 #include "broker/inlet.h"
 #include "broker/route.h"
 #include "broker/session.h"
+#include "broker/sieve.h"
 
 enum { ENDED_IDS = 1024, LOG_AGAIN_MS = 60000, PAST_BYTES_PER_S = 256 << 10 };
 
@@ -72,7 +73,7 @@ bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, struct
         list_push_back(&shard->overfull, &inlet->session->overfull_link);
     }
     return shard->broker->options.queue_policy == QUEUE_END_SESSION ||
-           !atomic_load_explicit(&inlet->away, memory_order_relaxed);
+           !atomic_load_explicit(&inlet->away, memory_order_relaxed) || sieve_may_help(shard, inlet);
 }
 
 /* ---- the session's own shard ---- */
@@ -148,6 +149,9 @@ static bool overfull_look(struct shard *shard, session_id_t session_id, size_t b
     session_drop_expired(s);
     const char *why = inlet_full(shard, s->inlet, bytes);
     if (why == NULL) {
+        return false;
+    }
+    if (sieve_begin(s)) {
         return false;
     }
     if (s->connection != NULL && !overfull_stalled(s, waited)) {

@@ -8,6 +8,7 @@
 #include "broker/expiry.h"
 #include "broker/inlet.h"
 #include "broker/onward.h"
+#include "broker/sieve.h"
 #include "broker/will.h"
 
 enum {
@@ -65,6 +66,7 @@ static struct session *session_alloc(struct shard *shard, const struct session_p
     s->inlet->shard = shard->index;
     s->inlet->durable = parts->durable;
     s->inlet->session = s;
+    atomic_init(&s->inlet->expires_at, INT64_MAX);
     atomic_init(&s->inlet->away, true);
     inlet_owner(shard->broker, s->inlet, s->owner);
     return s;
@@ -119,6 +121,7 @@ void session_forget(struct session *s) {
     const struct broker *broker = shard->broker;
     must(s->connection == NULL);
     bring_cancel(s);
+    sieve_cancel(s);
     if (broker_mutant(shard, MUTANT_B9)) {
         mutant_orphan_connections(s);
     }
@@ -291,11 +294,14 @@ void session_deliver_qos0(struct session *s, struct message *m, bool retain) {
 }
 
 /* A delivery leaves the queue without being sent: recorded, so that it does not come back. */
-static void session_drop(struct session *s, struct delivery *d) {
+lsn_t session_expired(struct session *s, struct delivery *d) {
     struct record record = {.kind = RECORD_DROPPED, .dropped = {s->id, d->message_lsn, d->target}};
-    (void)session_stage(s, &record);
+    lsn_t lsn = session_stage(s, &record);
+    inlet_release(s->shard, s->inlet, message_bytes(d->message));
+    s->shard->counters.messages_expired++;
     s->shard->counters.queued--;
     message_unref(d->message);
+    return lsn;
 }
 
 /* Sends the PUBLISH of a flight; one that the client cannot take counts as done. It waits for the message's record also
@@ -410,22 +416,30 @@ static bool session_resend(struct session *s) {
     return true;
 }
 
+/* More expired deliveries are in front than one turn takes out. */
+static void session_go_on_later(struct session *s) {
+    if (queue_count(&s->flows->queue) > 0 && !store_failed(s->shard->broker->store) && !link_linked(&s->starved_link)) {
+        list_push_back(&s->shard->starved, &s->starved_link);
+    }
+}
+
 static void session_send_queued(struct session *s) {
     struct shard *shard = s->shard;
     struct broker *broker = shard->broker;
     if (s->connection == NULL || s->flows == NULL || !session_resend(s)) {
         return;
     }
-    while (queue_count(&s->flows->queue) > 0 && session_may_send(s) && session_may_begin(s)) {
-        if (queue_peek(&s->flows->queue, broker->store, s->id, session_window(s)) == NULL) {
+    for (unsigned expired = 0; queue_count(&s->flows->queue) > 0 && session_may_send(s) && session_may_begin(s);) {
+        if (expired >= DROP_SLICE || queue_peek(&s->flows->queue, broker->store, s->id, session_window(s)) == NULL) {
+            session_go_on_later(s);
             return;
         }
         struct delivery d = queue_pop(&s->flows->queue);
-        inlet_release(s->shard, s->inlet, message_bytes(d.message));
         if (message_expired(d.message, shard->wall)) {
-            shard->counters.messages_expired++;
-            session_drop(s, &d);
+            (void)session_expired(s, &d);
+            expired++;
         } else {
+            inlet_release(s->shard, s->inlet, message_bytes(d.message));
             session_begin_flight(s, &d);
         }
     }
@@ -440,9 +454,7 @@ void session_drop_expired(struct session *s) {
             return;
         }
         struct delivery d = queue_pop(&s->flows->queue);
-        inlet_release(s->shard, s->inlet, message_bytes(d.message));
-        s->shard->counters.messages_expired++;
-        session_drop(s, &d);
+        (void)session_expired(s, &d);
     }
 }
 
@@ -470,6 +482,7 @@ void session_take_retained(struct session *s, const struct delivery *d) {
         return;
     }
     s->shard->counters.queued++;
+    sieve_queued(s, d->message);
     queue_push(&session_flows(s)->queue, d);
     session_note_deep(s);
 }
@@ -478,6 +491,7 @@ void session_join_behind(struct session *s) {
     if (s->flows == NULL) {
         return;
     }
+    sieve_unknown(s);
     queue_append(&s->flows->queue, &s->flows->behind);
     session_note_deep(s);
 }
@@ -502,6 +516,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
         session_begin_flight(s, &d);
         return;
     }
+    sieve_queued(s, m);
     queue_push(&flows->queue, &d);
     session_note_deep(s);
 }

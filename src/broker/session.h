@@ -58,6 +58,8 @@ void session_take_retained(struct session *session, const struct delivery *d);
 void session_join_behind(struct session *session);
 /* Drops what has expired at the head of its queue, recorded and counted: it takes no room from others. */
 void session_drop_expired(struct session *session);
+/* A delivery that has expired was taken out of its queue (and its reference with it): the same. Returns its record. */
+lsn_t session_expired(struct session *session, struct delivery *d);
 /* So many of its queued messages stay in memory. */
 uint32_t session_window(const struct session *session);
 /* Sends what may be sent: resends first, then the queue. */

@@ -41,7 +41,7 @@ enum subscription_option {
 };
 
 /* Work that goes on from turn to turn: see broker/work.h. */
-enum work_kind { WORK_BRING = 1 };
+enum work_kind { WORK_BRING = 1, WORK_SIEVE };
 struct work {
     struct link link; /* in shard.works or shard.stalled; in none while it waits for something else */
     enum work_kind kind;
@@ -62,6 +62,7 @@ struct inlet {
     _Atomic uint64_t waiting_bytes;
     _Atomic uint64_t charged_messages; /* to its owner, for what waits, and a little more; under broker.charges */
     _Atomic uint64_t charged_bytes;
+    _Atomic wall_ms_t expires_at; /* none of them has expired before; INT64_MAX: none ever does. See sieve.h */
 };
 
 struct subscription {
@@ -105,6 +106,7 @@ struct session {
     struct span client_id; /* client_text */
     struct qos_in in;
     struct flows *flows;            /* NULL: there was no delivery at QoS 1 or 2 yet */
+    struct sieve *sieve;            /* looks for what has expired; NULL: nobody does */
     struct bringing *bringing;      /* the SUBSCRIBE that is under way; NULL: none is */
     struct map_bytes subscriptions; /* filter -> struct subscription */
     struct will will;

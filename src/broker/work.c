@@ -3,6 +3,7 @@
 #include "base/must.h"
 #include "broker/bring.h"
 #include "broker/own.h"
+#include "broker/sieve.h"
 
 void work_add(struct shard *shard, struct work *work) {
     if (!link_linked(&work->link)) {
@@ -24,6 +25,9 @@ static void work_slice(struct work *work) {
     switch (work->kind) {
     case WORK_BRING:
         bring_slice(container_of(work, struct bringing, work));
+        return;
+    case WORK_SIEVE:
+        sieve_work(work);
         return;
     }
     must(false);

@@ -5,7 +5,11 @@
 #include "base/mem.h"
 #include "base/must.h"
 
-enum { RING_CAPACITY_MIN = 4, READ_BATCH = 256 };
+enum {
+    RING_CAPACITY_MIN = 4,
+    READ_BATCH = 256,
+    READ_DEAD = 16, /* so many batches of what was taken out are passed over at a time */
+};
 
 static struct delivery *ring_at(const struct delivery_ring *r, uint32_t i) {
     return &r->items[(r->first + i) & (r->capacity - 1)];
@@ -30,6 +34,7 @@ static void delivery_ring_push(struct delivery_ring *r, const struct delivery *d
     *ring_at(r, r->count - 1) = *d;
 }
 
+/* A dead one may be among them. */
 static struct delivery delivery_ring_pop(struct delivery_ring *r) {
     must(r->count > 0);
     struct delivery d = *ring_at(r, 0);
@@ -79,41 +84,96 @@ static int delivery_compare(const void *left, const void *right) {
 }
 
 /* Mail of different shards arrives nearly, but not always, in the order of the log. */
-static void ring_sort(struct delivery_ring *r) {
+static void ring_sort(struct queue *q, struct delivery_ring *r) {
     for (uint32_t i = 1; i < r->count; i++) {
         if (delivery_before(ring_at(r, i), ring_at(r, i - 1))) {
             ring_resize(r, r->capacity);
             qsort(r->items, r->count, sizeof *r->items, delivery_compare);
+            q->moved = true;
             return;
         }
     }
 }
 
-/* Reads the next piece of the gap into the empty head. */
-static void queue_refill(struct queue *q, struct store *store, session_id_t session, uint32_t window) {
+static bool place_after(struct queue_place a, struct queue_place b) {
+    return a.lsn > b.lsn || (a.lsn == b.lsn && a.target > b.target);
+}
+
+static struct queue_place gap_begin(const struct queue *q) {
+    return (struct queue_place){q->gap_after_lsn, q->gap_after_target};
+}
+
+static struct queue_place gap_end(const struct queue *q) {
+    return (struct queue_place){q->gap_end_lsn, q->gap_end_target};
+}
+
+/* Whether what the table shows in the gap was taken out of it. */
+static bool gap_is_dead(const struct queue *q, const struct store_delivery *d) {
+    const struct queue_place place = {d->message_lsn, d->target};
+    const wall_ms_t expires_at = d->message->expires_at;
+    return expires_at != 0 && ((expires_at <= q->sieved.time && !place_after(place, q->sieved.to)) ||
+                               (expires_at <= q->sieving.time && !place_after(place, q->sieving.to)));
+}
+
+/* Reads the next piece of the gap into the empty head; returns how much it has seen of it. */
+static size_t queue_refill(struct queue *q, struct store *store, session_id_t session, uint32_t window) {
     struct store_delivery read[READ_BATCH];
     size_t want = window < READ_BATCH ? window : READ_BATCH;
-    want = q->gap_count < want ? (size_t)q->gap_count : want;
+    if (q->sieved.time == 0 && q->sieving.time == 0 && q->gap_count < want) {
+        want = (size_t)q->gap_count; /* and each is there */
+    }
     size_t count = store_queue_read(store, session, q->gap_after_lsn, q->gap_after_target, read, want);
-    must(count == want || store_failed(store));
-    for (size_t i = 0; i < count; i++) {
-        must(read[i].message_lsn <= q->gap_end_lsn);
-        struct delivery d = {read[i].message, read[i].message_lsn, 0, read[i].target, read[i].qos, read[i].retain};
-        delivery_ring_push(&q->head, &d);
+    size_t seen = 0;
+    q->moved = true;
+    for (; seen < count && q->gap_count > 0; seen++) {
+        const struct store_delivery *r = &read[seen];
+        struct delivery d = {r->message, r->message_lsn, 0, r->target, r->qos, r->retain};
+        must(!place_after((struct queue_place){d.message_lsn, d.target}, gap_end(q)));
         q->gap_after_lsn = d.message_lsn;
         q->gap_after_target = d.target;
+        if (gap_is_dead(q, r)) {
+            message_unref(d.message);
+        } else {
+            delivery_ring_push(&q->head, &d);
+            q->gap_count--;
+        }
     }
-    q->gap_count -= count;
+    for (size_t i = seen; i < count; i++) {
+        message_unref(read[i].message);
+    }
+    must(q->gap_count == 0 || count == want || store_failed(store));
+    return seen;
+}
+
+static void queue_swap(struct queue *q) {
+    struct delivery_ring empty = q->head;
+    q->head = q->tail;
+    q->tail = empty;
+    q->moved = true;
+}
+
+static void queue_passed_place(struct queue *q, struct queue_place place);
+
+/* The dead in front go. */
+static void queue_bury(struct queue *q) {
+    while (q->head.count > 0 && ring_at(&q->head, 0)->message == NULL) {
+        struct delivery d = delivery_ring_pop(&q->head);
+        queue_passed_place(q, (struct queue_place){d.message_lsn, d.target});
+        q->dead--;
+        q->moved = true;
+    }
 }
 
 const struct delivery *queue_peek(struct queue *q, struct store *store, session_id_t session, uint32_t window) {
-    if (q->head.count == 0 && q->gap_count > 0) {
-        queue_refill(q, store, session, window);
+    queue_bury(q);
+    for (unsigned i = 0; i < READ_DEAD && q->head.count == 0 && q->gap_count > 0; i++) {
+        if (queue_refill(q, store, session, window) == 0) {
+            return NULL;
+        }
     }
-    if (q->head.count == 0 && q->gap_count == 0) {
-        struct delivery_ring empty = q->head;
-        q->head = q->tail;
-        q->tail = empty;
+    if (q->head.count == 0 && q->gap_count == 0 && q->tail.count > 0) {
+        queue_swap(q);
+        queue_bury(q);
     }
     return q->head.count > 0 ? ring_at(&q->head, 0) : NULL;
 }
@@ -123,18 +183,120 @@ static bool delivery_taken_after(const struct queue *q, const struct delivery *d
            (d->message_lsn == q->taken_max_lsn && d->target >= q->taken_max_target);
 }
 
-void queue_passed(struct queue *q, const struct delivery *d) {
-    if (delivery_taken_after(q, d)) {
-        q->taken_max_lsn = d->message_lsn;
-        q->taken_max_target = d->target;
+static void queue_passed_place(struct queue *q, struct queue_place place) {
+    if (place_after(place, (struct queue_place){q->taken_max_lsn, q->taken_max_target})) {
+        q->taken_max_lsn = place.lsn;
+        q->taken_max_target = place.target;
     }
+}
+
+void queue_passed(struct queue *q, const struct delivery *d) {
+    queue_passed_place(q, (struct queue_place){d->message_lsn, d->target});
 }
 
 struct delivery queue_pop(struct queue *q) {
     struct delivery d = delivery_ring_pop(&q->head);
+    must(d.message != NULL);
     queue_passed(q, &d);
+    q->moved = true;
     return d;
 }
+
+/* ---- what has expired ---- */
+
+enum { WALK_HEAD, WALK_GAP, WALK_TAIL, WALK_OVER };
+
+void queue_walk_begin(struct queue *q, struct queue_walk *walk, wall_ms_t time) {
+    *walk = (struct queue_walk){.time = time, .next = INT64_MAX};
+    q->moved = false;
+    q->sieving = (struct queue_sieved){.time = time};
+}
+
+/* Whether a message stays; `next` hears of it. */
+static bool walk_keeps(struct queue_walk *walk, const struct message *m) {
+    walk->looked++;
+    if (m->expires_at != 0 && m->expires_at <= walk->time) {
+        return false;
+    }
+    if (m->expires_at != 0 && m->expires_at < walk->next) {
+        walk->next = m->expires_at;
+    }
+    return true;
+}
+
+static void walk_ring(struct queue *q, struct queue_walk *walk, struct delivery_ring *ring, uint32_t max,
+                      queue_end_function end, void *user) {
+    for (uint32_t i = 0; i < max && walk->at < ring->count; i++, walk->at++) {
+        struct delivery *d = ring_at(ring, walk->at);
+        if (d->message != NULL && !walk_keeps(walk, d->message)) {
+            d->record_lsn = end(user, d);
+            d->message = NULL;
+            q->dead++;
+        }
+    }
+    if (walk->at >= ring->count) {
+        walk->part++;
+        walk->at = 0;
+    }
+}
+
+/* It has come to the end of the gap: what enters there later is not known to it. */
+static void walk_gap_over(struct queue *q, struct queue_walk *walk) {
+    q->sieved = (struct queue_sieved){.time = walk->time, .to = gap_end(q)};
+    q->sieving = (struct queue_sieved){.time = 0};
+    walk->part++;
+}
+
+static void walk_gap_one(struct queue *q, struct queue_walk *walk, const struct store_delivery *r,
+                         queue_end_function end, void *user) {
+    struct delivery d = {r->message, r->message_lsn, 0, r->target, r->qos, r->retain};
+    const bool dead = gap_is_dead(q, r);
+    q->sieving.to = (struct queue_place){d.message_lsn, d.target};
+    if (dead || walk_keeps(walk, d.message)) {
+        message_unref(d.message);
+        return;
+    }
+    queue_passed(q, &d); /* a gap that begins later begins after it */
+    (void)end(user, &d);
+    q->gap_count--;
+}
+
+static void walk_gap(struct queue *q, struct queue_walk *walk, struct store *store, session_id_t session, uint32_t max,
+                     queue_end_function end, void *user) {
+    struct store_delivery read[READ_BATCH];
+    struct queue_place after = place_after(gap_begin(q), q->sieving.to) ? gap_begin(q) : q->sieving.to;
+    const size_t want = max < READ_BATCH ? max : READ_BATCH;
+    const size_t count = q->gap_count > 0 ? store_queue_read(store, session, after.lsn, after.target, read, want) : 0;
+    bool over = count < want;
+    for (size_t i = 0; i < count; i++) {
+        over = over || place_after((struct queue_place){read[i].message_lsn, read[i].target}, gap_end(q));
+        if (over && place_after((struct queue_place){read[i].message_lsn, read[i].target}, gap_end(q))) {
+            message_unref(read[i].message);
+        } else {
+            walk_gap_one(q, walk, &read[i], end, user);
+        }
+    }
+    if (over) {
+        walk_gap_over(q, walk);
+    }
+}
+
+bool queue_walk_on(struct queue *q, struct queue_walk *walk, struct store *store, session_id_t session, uint32_t max,
+                   queue_end_function end, void *user) {
+    if (walk->part == WALK_HEAD) {
+        walk_ring(q, walk, &q->head, max, end, user);
+    } else if (walk->part == WALK_GAP) {
+        walk_gap(q, walk, store, session, max, end, user);
+    } else {
+        walk_ring(q, walk, &q->tail, max, end, user);
+    }
+    if (walk->part == WALK_OVER && q->moved) {
+        walk->next = 0; /* it may not have seen all */
+    }
+    return walk->part == WALK_OVER;
+}
+
+/* ---- what memory lets go of ---- */
 
 /* The table has it, and no mail that comes before it is on its way. */
 static bool delivery_settled(const struct delivery *d, lsn_t settled) {
@@ -154,6 +316,9 @@ static uint32_t queue_keeps(const struct queue *q, uint32_t window) {
 static void queue_split(struct queue *q, uint32_t keeps) {
     struct delivery_ring head = {NULL, 0, 0, 0};
     const struct delivery *last = ring_at(&q->head, keeps - 1);
+    q->moved = true;
+    q->sieved.time = 0; /* the new gap begins after all that was ever taken out */
+    q->sieving.to = (struct queue_place){0, 0};
     q->gap_after_lsn = last->message_lsn;
     q->gap_after_target = last->target;
     for (uint32_t i = 0; i < keeps; i++) {
@@ -169,7 +334,7 @@ bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled) {
         if (q->head.count <= window) {
             return false;
         }
-        ring_sort(&q->head);
+        ring_sort(q, &q->head);
         uint32_t keeps = queue_keeps(q, window);
         if (keeps == q->head.count) {
             return true;
@@ -180,12 +345,18 @@ bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled) {
         }
         queue_split(q, keeps);
     }
-    ring_sort(&q->tail);
+    ring_sort(q, &q->tail);
     while (q->tail.count > 0 && delivery_settled(ring_at(&q->tail, 0), settled)) {
         struct delivery d = delivery_ring_pop(&q->tail);
+        q->moved = true;
+        if (d.message == NULL) { /* the table does not show it any more */
+            q->dead--;
+            continue;
+        }
         message_unref(d.message);
         q->gap_count++;
         q->gap_end_lsn = d.message_lsn;
+        q->gap_end_target = d.target;
     }
     return q->tail.count > 0;
 }
@@ -194,4 +365,5 @@ void queue_restore(struct queue *q, uint64_t count, lsn_t end) {
     must(queue_count(q) == 0);
     q->gap_count = count;
     q->gap_end_lsn = end;
+    q->gap_end_target = UINT32_MAX;
 }

@@ -2,12 +2,13 @@
 
 import contextlib
 import os
+import signal
 import sys
 import threading
 import time
 
 import broker as brokers
-from case import Gone, Peer, case, check, closes, codec, equal
+from case import Gone, Peer, case, check, closes, codec, equal, only
 from cases_limits import wrapped
 
 sys.path.insert(0, os.path.join(brokers.ROOT, 'test', 'hostile'))
@@ -187,24 +188,96 @@ def keep_alive_counts_packets(t):
 
 # ---- what has expired, what is full ----
 
-@case(conf=('max_queued_messages 5', 'refuse_timeout 2', 'max_queued_policy refuse'))
-def expired_messages_take_no_room(t):
-    """[MQTT-3.3.2-5]: a queue of nothing but messages that nobody may get any more refuses no publisher."""
+def fill_with_expiring(t, *expiries):
+    """A queue of a client that is away, full of messages that expire so soon (None: not at all), by a 5.0 client."""
     s = t.client('s', level=5, props={'session_expiry': 1000})
     s.subscribe((t.topic('x'), 1))
     s.disconnect()
     old = t.client('old', level=5)
-    for i in range(5):
-        check(old.publish(t.topic('x'), b'old', 1, packet_id=i + 1, props={'message_expiry': 1}) < 0x80)
+    for i, expiry in enumerate(expiries):
+        props = {'message_expiry': expiry} if expiry else None
+        check(old.publish(t.topic('x'), b'%d' % i, 1, packet_id=i + 1, props=props) < 0x80)
+
+
+def publish_when_there_is_room(t, payload):
     p = t.client('p')
     p.limit = 6
-    end = time.monotonic() + 5
-    reason = 0x97
+    end, reason = time.monotonic() + 5, 0x97
     while reason >= 0x80 and time.monotonic() < end:
-        reason = p.publish(t.topic('x'), b'new', 1, packet_id=9)
+        reason = p.publish(t.topic('x'), payload, 1, packet_id=9)
     equal(reason, 0)
+
+
+EXPIRING = ('max_queued_messages 5', 'refuse_timeout 2')
+
+
+@case(conf=(*EXPIRING, 'max_queued_policy refuse'))
+def expired_messages_take_no_room(t):
+    """[MQTT-3.3.2-5]: a queue of nothing but messages that nobody may get any more refuses no publisher. The first that
+    expires makes room for one; when its client comes it gets nothing that has expired meanwhile."""
+    fill_with_expiring(t, 1, 1, 1, 1, 1)
+    publish_when_there_is_room(t, b'new')
+    t.publish(t.topic('x'), b'newer', 1)  # which has met a queue in which the last had expired, or waited for it
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:  # by the clock that the expiry counts in
+        time.sleep(.1)
     s = t.client('s', level=5, clean=False, props={'session_expiry': 1000})
-    s.message(payload=b'new')
+    only(s, b'new', b'newer', qos=1)
+
+
+@case(conf=(*EXPIRING, 'max_queued_policy refuse'))
+def nor_behind_one_that_has_not_expired(t):
+    """The same where the first, or one in the middle, does not expire: it stays and comes first."""
+    fill_with_expiring(t, None, 1, 100, 1, 1)
+    for payload in (b'a', b'b', b'c'):
+        publish_when_there_is_room(t, payload)
+    s = t.client('s', level=5, clean=False, props={'session_expiry': 1000})
+    only(s, b'0', b'2', b'a', b'b', b'c', qos=1)
+
+
+@case(conf=EXPIRING)
+def no_session_ends_for_what_has_expired(t):
+    """The default policy ends a session whose queue is full, not one that would be full if nothing expired."""
+    fill_with_expiring(t, None, 1, 1, 1, None)
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:  # by the clock that the expiry counts in
+        time.sleep(.1)
+    for payload in (b'a', b'b', b'c'):
+        publish_when_there_is_room(t, payload)
+    s = t.client('s', level=5, clean=False, props={'session_expiry': 1000})
+    check(s.connack.session_present, 'the session has ended')
+    only(s, b'0', b'4', b'a', b'b', b'c', qos=1)
+
+
+@case(5, alone=True, ways=('tcp',), conf=('max_queued_messages 4000', 'max_queued_policy refuse', 'queue_window 16',
+                                          'segment_size 1M', 'frame_size 64K', 'max_packet_size 256K'))
+def expired_messages_in_the_table_take_no_room(t):
+    """A deep queue, most of which only the disk has, every second of it expired; also after kill -9."""
+    fill_with_expiring(t)
+    old, count = t.client('deep', level=5), 4000
+    old.limit = 30
+    for k in range(0, count, 100):
+        old.send(*(codec.publish(t.topic('x'), b'%d' % (k + i), 1, i + 1, 5, props={'message_expiry': 1 if i % 2 else 1000})
+                   for i in range(100)))
+        for _ in range(100):
+            old.expect(codec.PUBACK)
+    os.kill(t.broker.process.pid, signal.SIGKILL)
+    t.broker.wait_exit()
+    t.broker.start()
+    check(t.broker.wait_ready(), t.broker.log()[-500:])
+    end = time.monotonic() + 1.5
+    while time.monotonic() < end:  # by the clock that the expiry counts in
+        time.sleep(.1)
+    p = t.client('p')
+    p.limit = 30
+    for i in range(count // 2):
+        equal(p.publish(t.topic('x'), b'new %d' % i, 1, packet_id=i % 60000 + 1), 0, f'number {i}')
+    s = t.client('s', level=5, clean=False, props={'session_expiry': 1000, 'receive_maximum': 60000})
+    s.limit = 30
+    for i in range(count):
+        packet = s.next()
+        equal(packet.payload, b'%d' % (2 * i) if i < count // 2 else b'new %d' % (i - count // 2))
+        s.send(codec.ack(codec.PUBACK, packet.packet_id))
     s.quiet()
 
 

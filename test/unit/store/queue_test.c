@@ -191,9 +191,197 @@ static void what_was_taken_does_not_come_back_from_the_table(void **state) {
     mem_free(fake);
 }
 
+/* ---- what has expired is taken out of the middle ---- */
+
+enum { SIEVED_MAX = 800, TARGETS = 3 };
+
+/* A table in which a delivery is from the fold of its message to the fold of its end. */
+struct sieved {
+    struct fake_store fake;
+    lsn_t ended[SIEVED_MAX + TARGETS]; /* of each pushed: the record of its end; 0: it waits */
+    lsn_t lsn;
+    wall_ms_t now;
+    size_t waiting;
+    struct delivery held; /* on its way by slow mail: the table may have it before the queue has; message NULL: none */
+    bool late[SIEVED_MAX + TARGETS]; /* of each pushed: came so */
+};
+
+static struct sieved *sieved_of(struct store *store) {
+    return (struct sieved *)store;
+}
+
+static size_t sieved_read(struct store *store, session_id_t session, lsn_t after_lsn, uint32_t after_target,
+                          struct store_delivery *out, size_t max) {
+    struct sieved *s = sieved_of(store);
+    size_t count = 0;
+    assert_int_equal(session, 77);
+    for (size_t i = 0; i < s->fake.count && count < max; i++) {
+        const struct delivery *d = &s->fake.pushed[i];
+        bool ended = s->ended[i] != 0 && s->ended[i] <= s->fake.folded_lsn;
+        if (key_after(d, after_lsn, after_target) && d->message_lsn <= s->fake.folded_lsn && !ended) {
+            out[count++] =
+                (struct store_delivery){d->message_lsn, d->target, d->qos, d->retain, message_ref(d->message)};
+        }
+    }
+    return count;
+}
+
+static const struct store_ops sieved_ops = {.queue_read = sieved_read};
+
+static size_t sieved_find(const struct sieved *s, const struct delivery *d) {
+    size_t i = 0;
+    while (i < s->fake.count &&
+           (s->fake.pushed[i].message_lsn != d->message_lsn || s->fake.pushed[i].target != d->target)) {
+        i++;
+    }
+    assert_true(i < s->fake.count);
+    assert_int_equal(s->ended[i], 0);
+    return i;
+}
+
+static lsn_t sieved_end(void *user, struct delivery *d) {
+    struct sieved *s = user;
+    size_t i = sieved_find(s, d);
+    assert_true(d->message->expires_at != 0 && d->message->expires_at <= s->now);
+    s->ended[i] = ++s->lsn;
+    s->waiting--;
+    message_unref(d->message);
+    return s->lsn;
+}
+
+static void sieved_push(struct sieved *s, struct queue *q, struct queue_walk *walk, struct prng *prng,
+                        uint64_t expiring) {
+    struct message_parts parts = {.qos = 1, .topic = SPAN("t")};
+    if (prng_chance(prng, expiring, 8)) {
+        parts.expires_at = s->now + 1 + (wall_ms_t)prng_below(prng, 300);
+        walk->next = parts.expires_at < walk->next ? parts.expires_at : walk->next;
+    }
+    s->lsn++;
+    if (s->held.message == NULL && prng_chance(prng, 1, 6)) {
+        s->held = (struct delivery){message_create(&parts), s->lsn, 0, 0, 1, false};
+        s->late[s->fake.count] = true;
+        fake_insert(&s->fake, &s->held);
+        return;
+    }
+    uint64_t targets = prng_chance(prng, 1, 3) ? TARGETS : 1;
+    for (uint32_t target = 0; target < targets; target++) {
+        struct delivery d = {message_create(&parts), s->lsn, 0, target, 1, false};
+        fake_insert(&s->fake, &d);
+        queue_push(q, &d);
+        s->waiting++;
+    }
+}
+
+static void sieved_push_held(struct sieved *s, struct queue *q, struct queue_walk *walk) {
+    if (s->held.message != NULL) {
+        wall_ms_t expires_at = s->held.message->expires_at;
+        walk->next = expires_at != 0 && expires_at < walk->next ? expires_at : walk->next;
+        queue_push(q, &s->held);
+        s->held.message = NULL;
+        s->waiting++;
+    }
+}
+
+static void sieved_fold(struct sieved *s, struct queue *q, struct prng *prng) {
+    lsn_t folded = s->lsn - prng_below(prng, 40) % (s->lsn + 1);
+    s->fake.folded_lsn = folded > s->fake.folded_lsn ? folded : s->fake.folded_lsn;
+    lsn_t held = s->held.message != NULL ? s->held.message_lsn - 1 : s->fake.folded_lsn;
+    (void)queue_let_go(q, 1 + (uint32_t)prng_below(prng, 2 * WINDOW),
+                       held < s->fake.folded_lsn ? held : s->fake.folded_lsn);
+}
+
+static void sieved_take(struct sieved *s, struct queue *q, uint64_t count) {
+    for (unsigned tries = 0; count > 0 && s->waiting > 0; count--) {
+        const struct delivery *d;
+        while ((d = queue_peek(q, &s->fake.store, 77, 1 + (uint32_t)(s->lsn % (2 * WINDOW)))) == NULL) {
+            assert_true(++tries < SIEVED_MAX);
+        }
+        size_t i = sieved_find(s, d);
+        for (size_t before = 0; before < i; before++) {
+            assert_true(s->ended[before] != 0 || s->late[before]); /* in order: nothing that waits is left out */
+        }
+        s->ended[i] = ++s->lsn;
+        s->waiting--;
+        message_unref(queue_pop(q).message);
+    }
+}
+
+/* What a walk over a queue that only grew has left does not expire before it says. */
+static void sieved_check(const struct sieved *s, const struct queue_walk *walk) {
+    for (size_t i = 0; i < s->fake.count; i++) {
+        wall_ms_t expires_at = s->fake.pushed[i].message->expires_at;
+        assert_true(s->ended[i] != 0 || expires_at == 0 || expires_at >= walk->next ||
+                    s->fake.pushed[i].message == s->held.message);
+    }
+}
+
+static void sieved_history(uint64_t seed) {
+    struct prng prng = prng_of(seed);
+    struct sieved *s = mem_zero(1, sizeof *s);
+    struct queue q = {.gap_count = 0};
+    struct queue_walk walk = {.next = INT64_MAX};
+    bool walks = false;
+    const uint64_t takes = prng_below(&prng, 3) * 2;
+    const uint64_t expiring = 1 + prng_below(&prng, 8);
+    s->fake.store.ops = &sieved_ops;
+    s->now = 1000;
+    while (s->fake.count < SIEVED_MAX - TARGETS) {
+        if (prng_chance(&prng, 1, 3)) {
+            sieved_push_held(s, &q, &walk);
+        }
+        switch (prng_below(&prng, 6)) {
+        case 0:
+        case 1:
+        case 2:
+            for (uint64_t i = prng_below(&prng, 8); i > 0 && s->fake.count < SIEVED_MAX - TARGETS; i--) {
+                sieved_push(s, &q, &walk, &prng, expiring);
+            }
+            break;
+        case 3:
+            sieved_fold(s, &q, &prng);
+            break;
+        case 4:
+            sieved_take(s, &q, prng_chance(&prng, 1, 6) ? 100 : prng_below(&prng, takes + 1));
+            break;
+        default:
+            s->now += (wall_ms_t)prng_below(&prng, 60);
+            if (!walks) {
+                queue_walk_begin(&q, &walk, s->now);
+            }
+            walks = true;
+            for (uint64_t i = prng_below(&prng, 10); i > 0 && walks; i--) {
+                walks =
+                    !queue_walk_on(&q, &walk, &s->fake.store, 77, 1 + (uint32_t)prng_below(&prng, 40), sieved_end, s);
+            }
+            if (!walks) {
+                sieved_check(s, &walk);
+            }
+        }
+        assert_int_equal(queue_count(&q), s->waiting);
+    }
+    sieved_push_held(s, &q, &walk);
+    sieved_take(s, &q, SIZE_MAX);
+    assert_null(queue_peek(&q, &s->fake.store, 77, WINDOW));
+    assert_int_equal(queue_count(&q), 0);
+    queue_deinit(&q);
+    for (size_t i = 0; i < s->fake.count; i++) {
+        assert_int_equal(s->fake.pushed[i].message->references, 1);
+        message_unref(s->fake.pushed[i].message);
+    }
+    mem_free(s);
+}
+
+static void what_has_expired_leaves_from_anywhere(void **state) {
+    (void)state;
+    for (uint64_t seed = 0; seed < 120; seed++) {
+        sieved_history(seed);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(queue_gives_what_was_pushed_in_order),
+        cmocka_unit_test(what_has_expired_leaves_from_anywhere),
         cmocka_unit_test(folded_deliveries_beyond_the_window_leave_memory),
         cmocka_unit_test(what_was_taken_does_not_come_back_from_the_table),
     };

@@ -1,0 +1,95 @@
+#include "broker/sieve.h"
+
+#include "base/mem.h"
+#include "broker/session.h"
+#include "broker/work.h"
+
+enum {
+    REST_PER_MS = 10, /* a walk that has looked at so many in vain is followed by no other for a millisecond */
+    WORTH = 8,        /* one that was taken out was worth so many looks */
+    REST_MS = 1000,   /* after one that may not have seen all, so that a queue in motion is not walked for ever */
+};
+
+struct sieve {
+    struct work work;
+    struct session *session;
+    struct queue_walk walk;
+    uint64_t found;
+};
+
+static void expires_by(struct session *s, wall_ms_t at) {
+    if (at < atomic_load_explicit(&s->inlet->expires_at, memory_order_relaxed)) {
+        atomic_store_explicit(&s->inlet->expires_at, at, memory_order_relaxed);
+    }
+}
+
+void sieve_queued(struct session *session, const struct message *m) {
+    if (m->expires_at == 0) {
+        return;
+    }
+    expires_by(session, m->expires_at);
+    if (session->sieve != NULL && m->expires_at < session->sieve->walk.next) {
+        session->sieve->walk.next = m->expires_at;
+    }
+}
+
+void sieve_unknown(struct session *session) {
+    expires_by(session, 0);
+}
+
+bool sieve_may_help(const struct shard *shard, const struct inlet *inlet) {
+    return atomic_load_explicit(&inlet->expires_at, memory_order_relaxed) <= shard->wall;
+}
+
+bool sieve_begin(struct session *session) {
+    struct shard *shard = session->shard;
+    if (session->sieve == NULL && session->flows != NULL && sieve_may_help(shard, session->inlet)) {
+        session->sieve = mem_zero(1, sizeof *session->sieve);
+        session->sieve->work.kind = WORK_SIEVE;
+        session->sieve->session = session;
+        queue_walk_begin(&session->flows->queue, &session->sieve->walk, shard->wall);
+        work_add(shard, &session->sieve->work);
+    }
+    return session->sieve != NULL;
+}
+
+static lsn_t sieve_end(void *user, struct delivery *d) {
+    struct sieve *sieve = user;
+    sieve->found++;
+    return session_expired(sieve->session, d);
+}
+
+static void sieve_over(struct sieve *sieve) {
+    struct session *s = sieve->session;
+    const uint64_t worth = sieve->found * WORTH;
+    const uint64_t vain = sieve->walk.looked > worth ? sieve->walk.looked - worth : 0;
+    const wall_ms_t rest_ms = (wall_ms_t)(vain / REST_PER_MS) + (sieve->walk.next == 0 ? REST_MS : 0);
+    const wall_ms_t rested = s->shard->wall + rest_ms;
+    const wall_ms_t next = sieve->walk.next > rested ? sieve->walk.next : rested;
+    atomic_store_explicit(&s->inlet->expires_at, sieve->walk.next == INT64_MAX ? INT64_MAX : next,
+                          memory_order_relaxed);
+    sieve_cancel(s);
+}
+
+void sieve_work(struct work *work) {
+    struct sieve *sieve = container_of(work, struct sieve, work);
+    struct session *s = sieve->session;
+    struct shard *shard = s->shard;
+    const uint32_t points = work_slice_points(shard);
+    const uint32_t window = session_window(s);
+    shard_spend(shard, points);
+    if (queue_walk_on(&s->flows->queue, &sieve->walk, shard->broker->store, s->id, points < window ? points : window,
+                      sieve_end, sieve)) {
+        sieve_over(sieve);
+    } else {
+        work_add(shard, &sieve->work);
+    }
+}
+
+void sieve_cancel(struct session *session) {
+    if (session->sieve != NULL) {
+        list_remove(&session->sieve->work.link);
+        mem_free(session->sieve);
+        session->sieve = NULL;
+    }
+}
