@@ -15,6 +15,7 @@ enum {
     OUTPUT_KEPT = 4,          /* so many portions stay taken until a quiet moment */
     PARTS = 16,               /* of memory_limit: what the shares below are counted in */
     PARTS_BUSY = 12,          /* used: nothing new is kept */
+    PARTS_SHORT = 13,         /* used: the fattest is cut off: see shed.h */
     PARTS_FULL = 14,          /* used: no message that waits either */
     PARTS_KEPT = 12,          /* for sessions and subscriptions */
     PARTS_RETAINED = 8,
@@ -69,7 +70,10 @@ enum memory_pressure admit_memory(const struct broker_options *options) {
         return MEMORY_EASY;
     }
     const uint64_t used = mem_live();
-    return used > part * PARTS_FULL ? MEMORY_FULL : used > part * PARTS_BUSY ? MEMORY_BUSY : MEMORY_EASY;
+    return used > part * PARTS_FULL    ? MEMORY_FULL
+           : used > part * PARTS_SHORT ? MEMORY_SHORT
+           : used > part * PARTS_BUSY  ? MEMORY_BUSY
+                                       : MEMORY_EASY;
 }
 
 bool admit_store_tight(const struct broker *broker) {

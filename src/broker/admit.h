@@ -18,8 +18,9 @@
 /* How much of memory_limit is used. */
 enum memory_pressure {
     MEMORY_EASY = 0,
-    MEMORY_BUSY, /* nothing new is kept: no session, no subscription, no retained message */
-    MEMORY_FULL, /* no message that waits either */
+    MEMORY_BUSY,  /* nothing new is kept: no session, no subscription, no retained message */
+    MEMORY_SHORT, /* whoever has the most of what waits is cut off */
+    MEMORY_FULL,  /* no message that waits either */
 };
 
 /* The bounds of all accounts that follow from the options. */

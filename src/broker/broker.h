@@ -140,6 +140,7 @@ unsigned shard_move(struct shard *shard, struct conn_handle conn, struct buf *by
     ROW(sessions_expired, "sessions ended by their expiry")                                                            \
     ROW(sessions_overfull, "sessions ended because their queue was full while their client was away")                  \
     ROW(stalled, "connections closed because their client took nothing while publishers waited for it")                \
+    ROW(shed, "connections closed because memory was short and they had the most of it")                               \
     ROW(sessions_taken_over, "connections closed because their client connected again")                                \
     ROW(protocol_errors, "connections closed because the peer broke a rule")                                           \
     ROW(queued, "messages that wait in sessions or are under way")                                                     \

@@ -15,6 +15,7 @@
 #include "broker/retained.h"
 #include "broker/route.h"
 #include "broker/session.h"
+#include "broker/shed.h"
 #include "broker/strain.h"
 #include "broker/takeover.h"
 
@@ -227,6 +228,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     if (shard->late_count > LATE_MAIL_BUSY && shard->pressure == STORE_EASY) {
         shard->pressure = STORE_BUSY;
     }
+    shed_turn(shard);
     shard_let_go(shard);
     retained_let_go(shard);
     work_run(shard);
@@ -417,7 +419,8 @@ struct turn_result shard_turn_end(struct shard *shard) {
         .wake = shard->wake_set,
         .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left || dirty,
         .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) || !list_empty(&shard->starved) ||
-                 !list_empty(&shard->stalled) || shard->expiring || shard->let_go_left > 0 || shard->retained_left > 0,
+                 !list_empty(&shard->stalled) || shard->expiring || shard->let_go_left > 0 ||
+                 shard->retained_left > 0 || shard->memory >= MEMORY_SHORT,
         .late = shard->late_count > 0};
     onward_forget(shard);
     shard->in_turn = false;

@@ -235,6 +235,15 @@ struct onward {
     struct buf packets[ONWARD_PACKETS]; /* of that; empty: not asked for yet */
 };
 
+/* The search for the fattest connection: see shed.h. */
+struct shed {
+    uint32_t at;                  /* the slot that is looked at next */
+    struct conn_handle conn;      /* the fattest so far, */
+    uint64_t bytes, owner_bytes;  /* what it has, and what all of its owner have; 0: none */
+    _Atomic uint64_t offer;       /* `owner_bytes` of the last whole search: other shards look at it, */
+    _Atomic mono_ms_t offered_at; /* and when that was */
+};
+
 struct shard {
     struct broker *broker;
     unsigned index;
@@ -244,8 +253,9 @@ struct shard {
     lsn_t durable;                /* as last told */
     enum store_pressure pressure; /* as last asked */
     uint8_t memory;               /* enum memory_pressure, as last looked at */
-    bool store_tight;             /* the store has more than one owner's share of it, as last looked at */
-    struct link starved;          /* sessions whose deliveries wait for room in their owner's outboxes */
+    struct shed shed;
+    bool store_tight;    /* the store has more than one owner's share of it, as last looked at */
+    struct link starved; /* sessions whose deliveries wait for room in their owner's outboxes */
     struct connection_slot *slots;
     uint32_t slot_count, slot_capacity, slot_free;
     struct map_bytes by_client;  /* client id -> session */
@@ -311,10 +321,11 @@ struct broker {
     struct lock lock;    /* writers of the trie; all use of the retained index */
     struct topic_trie *trie;
     struct topic_retained *retained;
-    _Atomic lsn_t overfull_lsn;    /* of the last SESSION_END of a session whose queue was full */
-    struct heap retained_due;      /* deadlines of retained messages */
-    _Atomic int64_t retained_next; /* the first of them; INT64_MAX: none. Read without the lock */
-    struct link retained_large;    /* large retained messages whose body is in memory */
+    _Atomic mono_ms_t shed_again_at; /* no connection is cut off for memory before then */
+    _Atomic lsn_t overfull_lsn;      /* of the last SESSION_END of a session whose queue was full */
+    struct heap retained_due;        /* deadlines of retained messages */
+    _Atomic int64_t retained_next;   /* the first of them; INT64_MAX: none. Read without the lock */
+    struct link retained_large;      /* large retained messages whose body is in memory */
     _Atomic size_t retained_large_count;
     struct map64 retained_notes; /* the message -> its deadline, and its place among the large ones */
     lsn_t cleared_lsn;           /* of the last record that cleared a retained message; under the lock */

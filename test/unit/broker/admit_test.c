@@ -1,33 +1,5 @@
 /* Admission: the sums are bounded, one owner has no more than its share, and what was taken is given back. */
-#include "world.h"
-
-#include "broker/state.h"
-
-/* One that all can be told apart in: owners are addresses. */
-static void join_from(struct peer *p, struct world *w, const char *address, const char *id, bool durable) {
-    peer_open_from(p, w, PROTOCOL_5, address);
-    say_connect(p, &(struct connecting){.id = id, .clean = !durable, .expiry_s = durable ? 3600 : 0});
-    turn(w);
-}
-
-/* A limit far above what this process really has, so that only the accounts refuse. */
-static struct world *world_limited(uint64_t memory_limit) {
-    struct world *w = world_new();
-    w->options.memory_limit = memory_limit;
-    w->at_once = true;
-    world_open(w, 1);
-    return w;
-}
-
-static uint64_t taken(const struct world *w, enum quota_row row) {
-    return quota_taken(quota_all(w->broker->quota), row);
-}
-
-static void assert_nothing_taken(const struct world *w) {
-    for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
-        assert_int_equal(taken(w, row), 0);
-    }
-}
+#include "owners.h"
 
 /* Connects new sessions until one is refused; returns how many got in. They go away, and their sessions stay. */
 static unsigned flood(struct world *w, const char *address, const char *name, unsigned most) {
@@ -186,13 +158,6 @@ static void retained_messages_are_bounded(void **state) {
     peer_close(&p);
     assert_nothing_taken(w);
     world_close(w);
-}
-
-static uint64_t taken_by(const struct world *w, const char *name, enum quota_row row) {
-    struct account *owner = quota_owner(w->broker->quota, span_str(name));
-    const uint64_t taken = quota_taken(owner, row);
-    quota_owner_unref(w->broker->quota, owner);
-    return taken;
 }
 
 /* One address takes its share of the room for retained messages, and no more; who replaces a message pays for it. */
@@ -374,103 +339,6 @@ static void unread_bytes_are_bounded(void **state) {
     world_close(w);
 }
 
-/* ---- queues and flights ---- */
-
-static void publish_sized(struct peer *p, packet_id_t id, const char *topic, size_t bytes) {
-    char *text = mem_zero(1, bytes + 1);
-    memset(text, 'x', bytes);
-    say_publish(p, &(struct publishing){.qos = 1, .id = id, .topic = topic, .payload = text});
-    turn(p->w);
-    mem_free(text);
-}
-
-/* What waits is charged to the owner of the session for which it waits, moves with it, and is given back. */
-static void queues_are_charged_to_their_owner(void **state) {
-    (void)state;
-    enum { MESSAGES = 40 };
-    struct world *w = world_limited(1ULL << 40);
-    struct peer to, from;
-    join_from(&to, w, "10.0.0.1:1", "to", true);
-    expect(&to, "CONNACK");
-    subscribed(&to, "t", 1);
-    peer_close(&to);
-    join_from(&from, w, "10.0.0.2:1", "from", false);
-    expect(&from, "CONNACK");
-    for (packet_id_t id = 1; id <= MESSAGES; id++) {
-        publish_sized(&from, id, "t", 1000);
-        expect(&from, "PUBACK");
-    }
-    assert_in_range(taken_by(w, "10.0.0.1", QUOTA_QUEUED), MESSAGES, MESSAGES + MESSAGES / 8);
-    assert_in_range(taken_by(w, "10.0.0.1", QUOTA_DISK), MESSAGES * 1000, MESSAGES * 1200);
-    assert_int_equal(taken_by(w, "10.0.0.2", QUOTA_QUEUED), 0);
-    join_from(&to, w, "10.0.0.3:1", "to", true);
-    expect(&to, "CONNACK present");
-    turn(w);
-    assert_int_equal(taken_by(w, "10.0.0.1", QUOTA_DISK), 0);
-    assert_in_range(taken_by(w, "10.0.0.3", QUOTA_INFLIGHT_BYTES), MESSAGES * 1000, MESSAGES * 1600);
-    for (packet_id_t id = 1; id <= MESSAGES; id++) {
-        expect(&to, "PUBLISH");
-        say_ack(&to, PACKET_PUBACK, id, 0);
-    }
-    turn(w);
-    tick(w, 1000);
-    tick(w, 1000);
-    assert_int_equal(taken(w, QUOTA_INFLIGHT_BYTES), 0); /* a quiet moment */
-    assert_int_equal(taken(w, QUOTA_QUEUED), 0);
-    assert_int_equal(taken(w, QUOTA_DISK), 0);
-    peer_close(&to);
-    peer_close(&from);
-    world_close(w);
-}
-
-/* One address has no more than its share of a store that is filling up: the sessions that take the most of it go, and
- * others are not refused. */
-static void one_owner_has_its_share_of_the_store(void **state) {
-    (void)state;
-    struct world *w = world_new();
-    struct peer p, from;
-    w->options.store_limit = 100 * 1000;
-    w->options.owner_share = 50;
-    w->at_once = true;
-    world_open(w, 1);
-    static const char *const ids[] = {"fat", "thin1", "thin2"};
-    for (unsigned i = 0; i < 3; i++) {
-        join_from(&p, w, "10.0.0.1:1", ids[i], true);
-        expect(&p, "CONNACK");
-        subscribed(&p, ids[i], 1);
-        peer_close(&p);
-    }
-    join_from(&p, w, "10.0.0.3:1", "other", true);
-    expect(&p, "CONNACK");
-    subscribed(&p, "other", 1);
-    peer_close(&p);
-    join_from(&from, w, "10.0.0.2:1", "from", false);
-    expect(&from, "CONNACK");
-    for (packet_id_t id = 1; id <= 50; id++) {
-        publish_sized(&from, id, "fat", 1000);
-        expect(&from, "PUBACK"); /* the bodies may be shared: the store has room */
-    }
-    atomic_store(&w->store.store.filled, 600);
-    turn(w);
-    publish_sized(&from, 61, "thin1", 1000); /* far below the average: it is not in the way */
-    expect(&from, "PUBACK id=61 reason=0x00");
-    publish_sized(&from, 62, "other", 20000); /* nor is another address */
-    expect(&from, "PUBACK id=62 reason=0x00");
-    assert_int_equal(counters(w).sessions_overfull, 0);
-    packet_id_t id = 63;
-    for (; counters(w).sessions_overfull == 0 && id < 75; id++) { /* a portion may have been taken before */
-        publish_sized(&from, id, "fat", 1000);
-        expect(&from, "PUBACK");
-    }
-    assert_int_equal(counters(w).sessions_overfull, 1);
-    assert_non_null(strstr(w->log, "share of the store"));
-    publish_sized(&from, id, "thin2", 1000);
-    expect(&from, "PUBACK");
-    assert_int_equal(counters(w).sessions_overfull, 1);
-    peer_close(&from);
-    world_close(w);
-}
-
 /* A retained message counts, too, and clearing makes room. */
 static void retained_messages_have_their_share_of_the_store(void **state) {
     (void)state;
@@ -498,58 +366,6 @@ static void retained_messages_have_their_share_of_the_store(void **state) {
     retain(&p, 5, "c", "x");
     expect(&p, "PUBACK id=5 reason=0x10");
     peer_close(&p);
-    world_close(w);
-}
-
-/* Queues in memory are bounded all together for one owner: who publishes waits, and others do not. */
-static void queues_in_memory_are_bounded(void **state) {
-    (void)state;
-    struct world *w = world_limited(1ULL << 40);
-    struct peer to, other, from;
-    w->options.inflight_max = 1;
-    join_from(&to, w, "10.0.0.1:1", "to", false);
-    expect(&to, "CONNACK");
-    subscribed(&to, "t", 1);
-    join_from(&other, w, "10.0.0.3:1", "other", false);
-    expect(&other, "CONNACK");
-    subscribed(&other, "o", 1);
-    join_from(&from, w, "10.0.0.1:2", "from", false); /* of another owner some more is taken */
-    expect(&from, "CONNACK");
-    struct account *owner = quota_owner(w->broker->quota, SPAN("10.0.0.1"));
-    struct quota_need need = {QUOTA_INFLIGHT_BYTES, owner->most[QUOTA_INFLIGHT_BYTES]};
-    quota_take(owner, &need, 1); /* so that one message alone is in flight */
-    struct quota_need queued = {QUOTA_QUEUED_BYTES, owner->most[QUOTA_QUEUED_BYTES] - 3500};
-    quota_take(owner, &queued, 1);
-    packet_id_t id = 1;
-    for (; id <= 4; id++) {
-        publish_sized(&from, id, "t", 1000);
-        expect(&from, "PUBACK");
-    }
-    expect(&to, "PUBLISH qos=1 id=1");
-    expect_silence(&to);
-    publish_sized(&from, id, "t", 1000);
-    expect_silence(&from);
-    say_publish(&to, &(struct publishing){.qos = 1, .id = 9, .topic = "o", .payload = "x"});
-    turn(w);
-    expect(&to, "PUBACK id=9 reason=0x00");
-    expect(&other, "PUBLISH");
-    say_ack(&to, PACKET_PUBACK, 1, 0);
-    turn(w);
-    expect(&to, "PUBLISH qos=1 id=2");
-    quota_give(owner, &queued, 1);
-    later(w, 10);
-    later(w, 10);
-    expect(&from, "PUBACK id=5 reason=0x00");
-    quota_give(owner, &need, 1);
-    later(w, 10);
-    for (unsigned n = 3; n <= 5; n++) {
-        expect(&to, "PUBLISH");
-    }
-    quota_owner_unref(w->broker->quota, owner);
-    peer_close(&to);
-    peer_close(&other);
-    peer_close(&from);
-    assert_nothing_taken(w);
     world_close(w);
 }
 
@@ -775,10 +591,7 @@ int main(void) {
         cmocka_unit_test(a_subscription_over_the_share_is_refused),
         cmocka_unit_test(retained_messages_are_bounded),
         cmocka_unit_test(retained_messages_have_an_owner),
-        cmocka_unit_test(queues_are_charged_to_their_owner),
-        cmocka_unit_test(one_owner_has_its_share_of_the_store),
         cmocka_unit_test(retained_messages_have_their_share_of_the_store),
-        cmocka_unit_test(queues_in_memory_are_bounded),
         cmocka_unit_test(retained_messages_come_back_with_their_owner),
         cmocka_unit_test(a_retained_will_has_an_owner),
         cmocka_unit_test(half_packets_are_bounded),

@@ -1,0 +1,69 @@
+/* When memory is short, the fattest goes first. */
+#include "owners.h"
+
+/* Before anybody must wait for memory, the connection with the most of it is cut off: that of the fattest owner. */
+static void the_fattest_is_cut_off(void **state) {
+    (void)state;
+    enum { MEMBERS = 4 };
+    struct world *w = world_limited(0);
+    struct peer fat[MEMBERS], lone, thin, from;
+    char *ballast = mem_alloc(64U << 20);
+    w->at_once = true;
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "fat%u", i);
+        join_from(&fat[i], w, "10.0.0.1:1", id, false);
+        expect(&fat[i], "CONNACK");
+        subscribed(&fat[i], i == 2 ? "fattest" : "fat", 1);
+    }
+    join_from(&lone, w, "10.0.0.2:1", "lone", false); /* has more than any of them, and less than all of them */
+    expect(&lone, "CONNACK");
+    subscribed(&lone, "lone", 1);
+    join_from(&thin, w, "10.0.0.1:1", "thin", false);
+    expect(&thin, "CONNACK");
+    subscribed(&thin, "thin", 1);
+    join_from(&from, w, "10.0.0.3:1", "from", false);
+    expect(&from, "CONNACK");
+    packet_id_t id = 1;
+    for (unsigned i = 0; i < 10; i++) {
+        publish_sized(&from, id++, "fat", 10000);
+    }
+    publish_sized(&from, id++, "fattest", 110000);
+    publish_sized(&from, id++, "lone", 150000);
+    publish_sized(&from, id++, "thin", 1000);
+    assert_int_equal(counters(w).shed, 0);
+    w->broker->options.memory_limit = mem_live() * 32 / 27; /* between 13 and 14 sixteenths */
+    later(w, 10);
+    assert_int_equal(counters(w).shed, 1);
+    assert_int_equal(wish(&fat[2]), CONN_ABORT);
+    assert_non_null(strstr(w->log, "memory is short"));
+    later(w, 50); /* what was freed is waited for */
+    assert_int_equal(counters(w).shed, 1);
+    w->broker->options.memory_limit = mem_live() * 32 / 27;
+    for (unsigned i = 0; i < 3; i++) {
+        later(w, 100);
+    }
+    assert_int_equal(counters(w).shed, 4); /* the other three, and then the lone one: none has much any more */
+    later(w, 100);
+    later(w, 100);
+    assert_int_equal(counters(w).shed, 5);
+    assert_int_equal(wish(&thin), CONN_READ);
+    w->broker->options.memory_limit = 0;
+    turn(w);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        peer_close(&fat[i]);
+    }
+    peer_close(&lone);
+    peer_close(&thin);
+    peer_close(&from);
+    mem_free(ballast);
+    assert_nothing_taken(w);
+    world_close(w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_fattest_is_cut_off),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
