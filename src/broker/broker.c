@@ -6,6 +6,7 @@
 #include "base/must.h"
 #include "broker/admit.h"
 #include "broker/connection.h"
+#include "broker/ending.h"
 #include "broker/onward.h"
 #include "broker/own.h"
 #include "broker/retained.h"
@@ -173,6 +174,11 @@ static void shard_destroy(struct shard *shard) {
         }
     }
     shard_forget_sessions(shard);
+    while (!list_empty(&shard->works)) { /* with the sessions gone, these are ends that were under way */
+        struct work *work = container_of(shard->works.next, struct work, link);
+        must(work->kind == WORK_END);
+        ending_free(container_of(work, struct ending, work));
+    }
     heap_deinit(&shard->due);
     heap_deinit(&shard->connections_due);
     for (size_t i = 0; i < shard->late_count; i++) {

@@ -102,6 +102,9 @@ static void route_plan(struct route *r, const struct topic_match *match) {
     if ((match->options & SUBSCRIPTION_NO_LOCAL) != 0 && route_is_local(r, inlet)) {
         return;
     }
+    if (parts->qos > 0 && atomic_load_explicit(&inlet->ended, memory_order_acquire)) {
+        return; /* at QoS 0 nobody is told whether it matched, and nothing arrives there */
+    }
     const char *why = qos > 0 ? inlet_reserve(shard, inlet, r->bytes, INLET_LIMITS) : NULL;
     if (why != NULL && !route_past(r, inlet)) {
         route_overfull(r, inlet, why);

@@ -5,6 +5,7 @@
 #include "broker/admit.h"
 #include "broker/bring.h"
 #include "broker/connection.h"
+#include "broker/ending.h"
 #include "broker/expiry.h"
 #include "broker/inlet.h"
 #include "broker/onward.h"
@@ -101,10 +102,6 @@ struct session *session_restore(struct shard *shard, session_id_t id, const stru
     return s;
 }
 
-static void inlet_free(void *memory) {
-    mem_free(memory);
-}
-
 /* MUTANT_B9 lets old connections point to a session that is about to go. */
 static void mutant_orphan_connections(const struct session *s) {
     for (uint32_t i = 0; i < s->shard->slot_count; i++) {
@@ -116,9 +113,9 @@ static void mutant_orphan_connections(const struct session *s) {
     }
 }
 
-void session_forget(struct session *s) {
+/* All but what it has in the trie. */
+static struct ending *session_free(struct session *s) {
     struct shard *shard = s->shard;
-    const struct broker *broker = shard->broker;
     must(s->connection == NULL);
     bring_cancel(s);
     sieve_cancel(s);
@@ -137,19 +134,16 @@ void session_forget(struct session *s) {
     list_remove(&s->starved_link);
     inlet_owner(shard->broker, s->inlet, NULL);
     admit_session_end(s);
-    s->inlet->session = NULL;
-    broker->outside.reclaim(broker->outside.user, s->inlet, inlet_free);
-    size_t at = 0;
-    struct span filter;
-    void *subscription;
-    while (map_bytes_next(&s->subscriptions, &at, &filter, &subscription)) {
-        mem_free(subscription);
-    }
-    map_bytes_deinit(&s->subscriptions);
     message_unref(s->will.message);
     session_flows_deinit(s);
     qos_in_deinit(&s->in);
+    struct ending *ending = ending_of(s);
     mem_free(s);
+    return ending;
+}
+
+void session_forget(struct session *s) {
+    ending_free(session_free(s));
 }
 
 static void lsn_raise(_Atomic lsn_t *at, lsn_t lsn) {
@@ -158,32 +152,17 @@ static void lsn_raise(_Atomic lsn_t *at, lsn_t lsn) {
     }
 }
 
-static void session_leave_trie(struct session *s) {
-    struct broker *broker = s->shard->broker;
-    size_t at = 0;
-    struct span filter;
-    void *subscription;
-    if (s->subscriptions.count == 0) {
-        return;
-    }
-    lock_take(&broker->lock);
-    while (map_bytes_next(&s->subscriptions, &at, &filter, &subscription)) {
-        (void)topic_trie_remove(broker->trie, filter, s->inlet);
-    }
-    lock_give(&broker->lock);
-}
-
 void session_end(struct session *s, enum mutant unrecorded) {
     will_leave(s); /* one that its delay has kept: it does not outlive the session */
     if (s->durable && !broker_mutant(s->shard, unrecorded)) {
         struct record record = {.kind = RECORD_SESSION_END, .end = {s->id}};
         s->shard->ended_lsn = session_stage(s, &record);
     }
-    if (unrecorded == MUTANT_QUEUE_END) { /* known before the trie lets anybody pass */
+    if (unrecorded == MUTANT_QUEUE_END) { /* known before the inlet lets anybody pass */
         lsn_raise(&s->shard->broker->overfull_lsn, s->shard->ended_lsn);
     }
-    session_leave_trie(s);
-    session_forget(s);
+    atomic_store_explicit(&s->inlet->ended, true, memory_order_release);
+    ending_slice(session_free(s));
 }
 
 lsn_t session_stage(struct session *s, const struct record *record) {

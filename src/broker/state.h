@@ -41,7 +41,7 @@ enum subscription_option {
 };
 
 /* Work that goes on from turn to turn: see broker/work.h. */
-enum work_kind { WORK_BRING = 1, WORK_SIEVE };
+enum work_kind { WORK_BRING = 1, WORK_SIEVE, WORK_END };
 struct work {
     struct link link; /* in shard.works or shard.stalled; in none while it waits for something else */
     enum work_kind kind;
@@ -57,7 +57,8 @@ struct inlet {
     _Atomic(struct account *) owner; /* whose it is; to be compared, nothing else, but under broker.charges: it may be
                                         gone. NULL: the session has ended */
     _Atomic bool away;               /* its client is not connected; the owner's word, others may be late to hear it */
-    _Atomic uint8_t overfull;        /* what publishers have said to its owner: see overfull.h */
+    _Atomic bool ended;       /* the session is gone, its place in the trie is not yet: it matches nothing any more */
+    _Atomic uint8_t overfull; /* what publishers have said to its owner: see overfull.h */
     _Atomic uint64_t waiting_messages; /* QoS 1 and 2 deliveries that were accepted and have no packet id yet */
     _Atomic uint64_t waiting_bytes;
     _Atomic uint64_t charged_messages; /* to its owner, for what waits, and a little more; under broker.charges */

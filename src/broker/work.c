@@ -2,6 +2,7 @@
 
 #include "base/must.h"
 #include "broker/bring.h"
+#include "broker/ending.h"
 #include "broker/own.h"
 #include "broker/sieve.h"
 
@@ -28,6 +29,9 @@ static void work_slice(struct work *work) {
         return;
     case WORK_SIEVE:
         sieve_work(work);
+        return;
+    case WORK_END:
+        ending_slice(container_of(work, struct ending, work));
         return;
     }
     must(false);
