@@ -59,6 +59,18 @@ const struct barrier_row barriers[] = {
     AT_SERVER("B7-suback", "the subscription", "SUBACK",
               "SUBACK waits until the subscription is on the disk (record SUBSCRIBED).", NOT_WAITED,
               .mutant = MUTANT_B7_SUBACK, .ids = 1, .messages = 1, .qos = 2, .subscribes = true, .powers = 1),
+    AT_SERVER(
+        "B7-retained", "the retained messages that a subscription brings", "SUBACK",
+        "SUBACK waits until it is on the disk which retained messages the subscription brings (record RETAINED).",
+        "Here it waits for the subscription alone. At the beginning A is retained; a turn of the server is short.",
+        .mutant = MUTANT_B7_RETAINED, .ids = 1, .messages = 1, .prior = 1, .qos = 2, .retain = true, .subscribes = true,
+        .slices = true, .shards = 2, .powers = 1),
+    AT_SERVER("B7-bodies", "which retained messages come with it", "one of them is replaced",
+              "Which retained messages a subscription brings is written (record RETAINED) before one of them can be "
+              "replaced, so that it keeps its body.",
+              "Here it is written later. At the beginning A is retained; a turn of the server is short.",
+              .mutant = MUTANT_B7_BODIES, .quick = true, .ids = 1, .messages = 2, .prior = 1, .qos = 2, .retain = true,
+              .subscribes = true, .slices = true, .shards = 2, .powers = 1),
     AT_SERVER("B7-connack", "the session", "CONNACK",
               "CONNACK waits until the session is on the disk (record SESSION).", NOT_WAITED,
               .mutant = MUTANT_B7_CONNACK, .ids = 1, .qos = 2, .connects = true, .powers = 1),
@@ -77,6 +89,11 @@ const struct barrier_row barriers[] = {
     AT_SERVER("B10-will", "the will", "CONNACK", "CONNACK waits until the will is on the disk (record WILL).",
               "Here it is not recorded.", .mutant = MUTANT_B10_WILL, .ids = 1, .qos = 2, .will = true, .connects = true,
               .powers = 1),
+    AT_SERVER("B10-goodbye", "the end of the will", "the close after DISCONNECT",
+              "After DISCONNECT the server closes the connection when it is on the disk that there is no will any more "
+              "(record WILL_CLEARED).",
+              NOT_WAITED " At the beginning the publisher is connected, with the will A.", .mutant = MUTANT_B10_GOODBYE,
+              .ids = 1, .qos = 2, .will = true, .goodbye = true, .powers = 1),
 };
 const unsigned barrier_count = sizeof barriers / sizeof barriers[0];
 
@@ -128,6 +145,9 @@ static void add_harm_at_server(struct buf *text, const struct barrier_row *row, 
         page_add(text, "The server has forgotten a session that its CONNACK had promised.");
     } else if (f.message == STAGE_GHOST) {
         page_add(text, "A session that was ended is back, with its old packet ids and queue.");
+    } else if (f.message == STAGE_GOODBYE_LOST) {
+        page_add(text,
+                 "The will is published, though its client has said goodbye and knows that the server has heard it.");
     } else if (f.outcome == OUTCOME_DUPLICATE) {
         page_add(text, "The subscriber gets %c twice.", letter);
     } else if (row->stage.will && f.message == row->stage.messages) {

@@ -130,6 +130,11 @@ void player_next(struct world *w, struct player *p) {
     p->next++;
 }
 
+void player_goodbye(struct world *w, struct player *p) {
+    p->leaves = true;
+    write_packet(w, p, (struct mini_packet){.type = MINI_DISCONNECT});
+}
+
 static const char *on_publish(struct world *w, struct player *p, const struct mini_packet *packet, char *text,
                               size_t bytes) {
     must(packet->payload.len == 1);
@@ -188,8 +193,8 @@ const char *player_read(struct world *w, struct player *p, const struct mini_pac
 
 uint64_t player_digest(const struct player *p) {
     struct buf b = {NULL, 0, 0};
-    const uint8_t flags[] = {p->conn >= 0, p->old >= 0, p->live,  p->session, p->clean,   p->forgotten,
-                             p->gone,      p->ended,    p->ghost, p->asked,   p->granted, (uint8_t)p->next};
+    const uint8_t flags[] = {p->conn >= 0, p->old >= 0, p->live,  p->session, p->clean,         p->forgotten, p->gone,
+                             p->ended,     p->ghost,    p->asked, p->granted, (uint8_t)p->next, p->leaves,    p->left};
     buf_bytes(&b, span_of(flags, sizeof flags));
     buf_bytes(&b, span_of(p->abandoned, sizeof p->abandoned));
     buf_bytes(&b, span_of(p->taken, sizeof p->taken));

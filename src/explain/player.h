@@ -24,6 +24,8 @@ struct player {
     bool ended;     /* its session has ended, with a clean start that ends with its connection */
     bool ghost;     /* the server has a session all the same */
     bool will;      /* connects with one, the message behind the last */
+    bool leaves;    /* has sent DISCONNECT */
+    bool left;      /* and has seen the server close the connection */
     bool gone;      /* does not connect again */
     uint8_t wants;  /* QoS of its subscription, or none */
     bool asked, granted;
@@ -44,6 +46,8 @@ void player_connect(struct world *w, struct player *p);
 bool player_wants(const struct player *p);
 /* Does that. */
 void player_next(struct world *w, struct player *p);
+/* Sends DISCONNECT. */
+void player_goodbye(struct world *w, struct player *p);
 /* Reads a whole packet and writes the answer. Returns what it did, for a person; NULL: nothing to tell. */
 const char *player_read(struct world *w, struct player *p, const struct mini_packet *packet, char *text, size_t bytes);
 /* Its connection is gone. */

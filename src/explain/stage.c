@@ -55,7 +55,7 @@ static struct story_event *tell_packet(struct stage *s, unsigned who, bool to_se
                        p->type == MINI_CONNECT ? (p->clean ? " clean" : "")
                        : p->session_present    ? " resumed"
                                                : " new");
-    } else if (p->type == MINI_SUBSCRIBE || p->type == MINI_SUBACK) {
+    } else if (p->type == MINI_SUBSCRIBE || p->type == MINI_SUBACK || p->type == MINI_DISCONNECT) {
         (void)snprintf(text, sizeof text, "%s", mini_name(p->type));
     } else {
         (void)snprintf(text, sizeof text, "%s %u", mini_name(p->type), p->id);
@@ -87,8 +87,11 @@ static unsigned lazy_shard(const struct stage *s) {
     return s->what->shards > 1 && s->moving && conn >= 0 ? s->w->conns[conn].shard : SIM_SHARDS_MAX;
 }
 
+/* Something to do that waits for the move. */
 static bool has_mail(const struct stage *s, unsigned shard) {
-    return shard < SIM_SHARDS_MAX && s->w->node.up && s->w->node.mail[shard] != 0;
+    const struct node *n = &s->w->node;
+    return shard < SIM_SHARDS_MAX && n->up &&
+           (s->what->slices ? n->dirty[shard] && !s->players[SUBSCRIBER].granted : n->mail[shard] != 0);
 }
 
 static void turn(struct stage *s, unsigned shard) {
@@ -200,9 +203,16 @@ static void arrive_all(struct stage *s, unsigned who) {
 
 /* ---- the players ---- */
 
+/* It waits for the end of its connection, and that has come. */
+static bool sees_end(const struct stage *s, unsigned who) {
+    const struct player *p = &s->players[who];
+    return p->conn >= 0 && p->leaves && s->w->conns[p->conn].to_client.len == 0 &&
+           s->w->conns[p->conn].broker == BROKER_END_CLOSED;
+}
+
 static bool can_read(const struct stage *s, unsigned who) {
     const int conn = s->players[who].conn;
-    return conn >= 0 && s->w->conns[conn].to_client.len > 0;
+    return (conn >= 0 && s->w->conns[conn].to_client.len > 0) || sees_end(s, who);
 }
 
 static bool player_late(const struct stage *s, unsigned who) {
@@ -290,6 +300,17 @@ static void connect_again(struct stage *s, unsigned who) {
     }
 }
 
+/* The server has closed the connection: the client knows that its goodbye was heard. */
+static void see_end(struct stage *s, unsigned who) {
+    struct player *player = &s->players[who];
+    player->left = true;
+    lose(s, who);
+    tell_line(s, who, "closed by the server");
+    if (tells(s, who)) {
+        story_note(last_event(s), actor(s, who), "is gone, and no will is due");
+    }
+}
+
 /* ---- faults ---- */
 
 /* The connection ends for both. */
@@ -366,6 +387,7 @@ static void add_player(const struct stage *s, unsigned who, struct move *out, un
     add(out, count, s->cleans > 0 && connected && who == PUBLISHER, STAGE_CLEAN, who);
     add(out, count, s->takeovers > 0 && p->live && readable(s, p->conn), STAGE_TAKEOVER, who);
     add(out, count, !connected && !p->gone, STAGE_CONNECT, who);
+    add(out, count, s->what->goodbye && who == PUBLISHER && p->live && !p->leaves, STAGE_GOODBYE, who);
     add(out, count, player_wants(p) && (who == SUBSCRIBER || may_publish(s)), STAGE_NEXT, who);
 }
 
@@ -389,12 +411,15 @@ static void tell_commit(struct stage *s) {
     }
 }
 
-static void stage_act(void *world, struct move move) {
-    struct stage *s = world;
+static void move_act(struct stage *s, struct move move) {
     struct player *p = &s->players[move.who];
     switch ((enum stage_move)move.kind) {
     case STAGE_READ:
-        read_packet(s, move.who);
+        if (sees_end(s, move.who)) {
+            see_end(s, move.who);
+        } else {
+            read_packet(s, move.who);
+        }
         break;
     case STAGE_ARRIVE:
         arrive(s, move.who, p->conn);
@@ -431,10 +456,26 @@ static void stage_act(void *world, struct move move) {
     case STAGE_CONNECT:
         connect_player(s, move.who, "connected again");
         break;
+    case STAGE_GOODBYE:
+        player_goodbye(s->w, p);
+        written(s, move.who);
+        break;
     case STAGE_NEXT:
         player_next(s->w, p);
         written(s, move.who);
         break;
+    }
+}
+
+static void stage_act(void *world, struct move move) {
+    struct stage *s = world;
+    move_act(s, move);
+    for (unsigned who = 0; s->what->quick && who < PLAYERS;) {
+        const bool reads = can_read(s, who);
+        if (reads) {
+            read_packet(s, who);
+        }
+        who = reads ? 0 : who + 1;
     }
 }
 
@@ -459,7 +500,7 @@ static struct finding look(const struct stage *s) {
 static bool go_on(struct stage *s) {
     struct move moves[SEARCH_MOVES_MAX];
     static const enum stage_move order[] = {STAGE_TURN,   STAGE_CONNECT, STAGE_ARRIVE, STAGE_LATE,
-                                            STAGE_COMMIT, STAGE_READ,    STAGE_NEXT};
+                                            STAGE_COMMIT, STAGE_READ,    STAGE_NEXT}; /* nobody must say goodbye */
     const unsigned count = stage_moves(s, moves);
     for (size_t k = 0; k < sizeof order / sizeof order[0]; k++) {
         for (unsigned i = 0; i < count; i++) {
@@ -494,6 +535,15 @@ static bool end_for_will(struct stage *s) {
     return go_on_all(s);
 }
 
+/* A client that knows that its goodbye was heard is gone in order, whatever happens then. */
+static struct finding goodbye(struct stage *s) {
+    const unsigned will = s->what->messages;
+    node_tick(s->w);
+    (void)go_on_all(s);
+    const bool published = s->players[SUBSCRIBER].taken[will] > 0;
+    return (struct finding){published ? OUTCOME_LOST : OUTCOME_RIGHT, published ? STAGE_GOODBYE_LOST : 0, 0};
+}
+
 /* What the server still has of finished flows when it starts again. */
 static struct finding restart(struct stage *s) {
     power(s);
@@ -505,7 +555,11 @@ static struct finding restart(struct stage *s) {
 static struct finding stage_judge(void *world) {
     struct stage *s = world;
     const struct player *publisher = &s->players[PUBLISHER];
-    const bool ends = go_on_all(s) && (!s->what->will || end_for_will(s));
+    bool ends = go_on_all(s);
+    if (s->what->goodbye && publisher->leaves) {
+        return publisher->left ? goodbye(s) : look(s);
+    }
+    ends = ends && (!s->what->will || end_for_will(s));
     const struct finding f = look(s);
     const unsigned messages = s->what->messages + (s->what->will ? 1 : 0);
     if (f.outcome != OUTCOME_RIGHT) {
@@ -534,6 +588,7 @@ static void make_plan(struct stage *s) {
     p->broker.receive_maximum = 4;
     p->broker.inflight_max = 4;
     p->broker.mutant = s->what->mutant;
+    p->broker.turn_points = s->what->slices ? 1 : p->broker.turn_points;
 }
 
 static void go_on_silently(struct stage *s) {
@@ -572,6 +627,8 @@ static void prepare(struct stage *s) {
         connect_player(s, SUBSCRIBER, "");
     }
     publisher->gone = publisher->gone && what->queued;
+    publisher->retain = what->retain;
+    publisher->will = what->will;
     if (!what->connects && !what->queued) {
         connect_player(s, PUBLISHER, "");
         go_on_silently(s);
@@ -581,8 +638,9 @@ static void prepare(struct stage *s) {
         go_on_silently(s);
     }
     publisher->messages = what->messages;
-    publisher->retain = what->retain;
-    publisher->will = what->will;
+    for (unsigned m = 0; m + 1 < what->messages && what->retain; m++) {
+        publisher->abandoned[m] = true; /* the next one may replace it before its turn comes, and comes then */
+    }
     subscriber->wants = what->qos;
     s->what = what;
 }

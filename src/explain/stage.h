@@ -25,7 +25,10 @@ struct stage_plan {
     bool late;         /* what the publisher sends arrives later, also on a connection that it has given up */
     unsigned shards;   /* of the server; with 2 the subscriber's takes its mail only when that is a move; 0: 1 */
     unsigned prior;    /* of the messages, those that have been handed over at the beginning */
-    bool restart;      /* in the end the server starts once more, and is asked what it still has */
+    bool slices;  /* a shard's turn is short, and until SUBACK the subscriber's takes its next when that is a move */
+    bool goodbye; /* the publisher sends DISCONNECT, and that is a move */
+    bool quick;   /* clients read what comes at once */
+    bool restart; /* in the end the server starts once more, and is asked what it still has */
     unsigned powers, cuts, cleans, takeovers;
 };
 
@@ -38,16 +41,20 @@ enum stage_move {
     STAGE_CUT,
     STAGE_CLEAN,    /* a client gives up its session: it connects again with a clean start */
     STAGE_TAKEOVER, /* a client opens a new connection beside its old one */
-    STAGE_TURN,     /* the subscriber's shard takes its mail */
+    STAGE_TURN,     /* the subscriber's shard takes its mail, or its next turn */
     STAGE_COMMIT,   /* the disk catches up */
     STAGE_CONNECT,
-    STAGE_NEXT, /* a client subscribes, or begins with a message */
+    STAGE_GOODBYE, /* a client sends DISCONNECT */
+    STAGE_NEXT,    /* a client subscribes, or begins with a message */
 };
 
 /* `message` of a finding that is about no message, but about a session that is forgotten. */
 #define STAGE_SESSION 255
 /* The same, about one that was discarded and is back. */
 #define STAGE_GHOST 254
+
+/* The same, about one whose client has said goodbye, and whose will is published. */
+#define STAGE_GOODBYE_LOST 253
 
 /* `what` is a struct stage_plan. */
 extern const struct search_world stage_world;
