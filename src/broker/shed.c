@@ -24,9 +24,10 @@ static uint64_t shed_owner_bytes(const struct account *owner) {
 static void shed_look_at(struct shard *shard, const struct connection *c) {
     struct shed *shed = &shard->shed;
     const uint64_t bytes = shed_bytes(c);
-    const uint64_t owner_bytes = shed_owner_bytes(c->owner);
+    const uint64_t sum = shed_owner_bytes(c->owner);
+    const uint64_t owner_bytes = sum > bytes ? sum : bytes; /* bodies that wait to be sent are in no account */
     const bool fatter = owner_bytes > shed->owner_bytes || (owner_bytes == shed->owner_bytes && bytes > shed->bytes);
-    if (c->state != CONNECTION_CLOSING && bytes >= SHED_BYTES_MIN && fatter) {
+    if (c->state != CONNECTION_CLOSING && bytes > 0 && owner_bytes >= SHED_BYTES_MIN && fatter) {
         shed->conn = c->handle;
         shed->bytes = bytes;
         shed->owner_bytes = owner_bytes;

@@ -61,9 +61,51 @@ static void the_fattest_is_cut_off(void **state) {
     world_close(w);
 }
 
+/* An owner that spreads what it has over many connections is cut off all the same, and not who has one that is larger
+ * than each of them. */
+static void small_connections_of_a_fat_owner_are_cut_off(void **state) {
+    (void)state;
+    enum { MEMBERS = 20 };
+    struct world *w = world_limited(0);
+    struct peer fat[MEMBERS], lone, from;
+    char *ballast = mem_alloc(64U << 20);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "fat%u", i);
+        join_from(&fat[i], w, "10.0.0.1:1", id, false);
+        expect(&fat[i], "CONNACK");
+        subscribed(&fat[i], "fat", 1);
+    }
+    join_from(&lone, w, "10.0.0.2:1", "lone", false);
+    expect(&lone, "CONNACK");
+    subscribed(&lone, "lone", 1);
+    join_from(&from, w, "10.0.0.3:1", "from", false);
+    expect(&from, "CONNACK");
+    publish_sized(&from, 1, "fat", 20000);
+    publish_sized(&from, 2, "lone", 60000);
+    w->broker->options.memory_limit = mem_live() * 32 / 27; /* between 13 and 14 sixteenths */
+    for (unsigned i = 1; i <= 3; i++) {
+        later(w, 100);
+        assert_int_equal(counters(w).shed, i);
+        w->broker->options.memory_limit = mem_live() * 32 / 27;
+    }
+    assert_int_equal(wish(&lone), CONN_READ);
+    w->broker->options.memory_limit = 0;
+    turn(w);
+    for (unsigned i = 0; i < MEMBERS; i++) {
+        peer_close(&fat[i]);
+    }
+    peer_close(&lone);
+    peer_close(&from);
+    mem_free(ballast);
+    assert_nothing_taken(w);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_fattest_is_cut_off),
+        cmocka_unit_test(small_connections_of_a_fat_owner_are_cut_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
