@@ -65,12 +65,22 @@ static void bring_enter(struct bringing *b, const struct packet_filter *f) {
     }
 }
 
-/* False when all are entered. */
+/* Those of an UNSUBSCRIBE. */
+static void bring_leave(struct bringing *b, const struct packet_filter *f) {
+    buf_u8(&b->reasons, unsubscribe_filter(b->session, f->filter));
+    shard_spend(b->session->shard, 1 + f->filter.len / 64);
+}
+
+/* False when all are entered, or have left. */
 static bool bring_enter_next(struct bringing *b) {
     struct connection *c = b->session->connection;
     struct packet_filter filter;
-    if (!packet_filter_next(&b->left, (enum protocol)c->protocol, true, &filter)) {
+    if (!packet_filter_next(&b->left, (enum protocol)c->protocol, !b->leaves, &filter)) {
         return false;
+    }
+    if (b->leaves) {
+        bring_leave(b, &filter);
+        return true;
     }
     bool one_more = b->reasons.len < c->shard->broker->options.subscribe_filters_max;
     uint8_t refusal = subscribe_refusal(c, &filter, one_more);
@@ -253,6 +263,10 @@ static void bring_answer(struct bringing *b) {
     lsn_t after = broker_mutant(shard, MUTANT_B7_RETAINED) ? b->entered_lsn : session->last_lsn;
     b->answered = true;
     session->queue_held = false;
+    if (b->leaves) {
+        unsubscribe_unsuback(session->connection, &ack, session->last_lsn);
+        return;
+    }
     subscribe_suback(session->connection, &ack, shard_barrier(shard, MUTANT_B7_SUBACK, after));
 }
 
@@ -333,18 +347,19 @@ void bring_slice(struct bringing *b) {
     bring_settle(b, bring_step(b));
 }
 
-void bring_begin(struct connection *c, const struct packet_subscribe *p) {
+void bring_begin(struct connection *c, const struct packet_subscribe *p, bool leaves) {
     struct session *session = c->session;
     struct shard *shard = c->shard;
     struct bringing *b = mem_zero(1, sizeof *b);
     must(session->bringing == NULL);
     b->work.kind = WORK_BRING;
     b->session = session;
+    b->leaves = leaves;
     b->packet_id = p->packet_id;
     buf_bytes(&b->filters, p->filters);
     b->left = reader_of(buf_span(&b->filters));
     session->bringing = b;
-    session->queue_held = true;
+    session->queue_held = !leaves;
     enum bring_state state;
     do {
         state = bring_step(b);

@@ -12,7 +12,8 @@
  * and 2 wait behind what is brought.
  *
  * Limits: half of the session's queue and the outbox's bound, whose rest is left to live messages; the place where it
- * stands is kept, not the messages that are still to come. It ends with its connection. */
+ * stands is kept, not the messages that are still to come. It ends with its connection. An UNSUBSCRIBE, which may have
+ * a hundred thousand filters, goes the same way and brings nothing. */
 #pragma once
 
 #include "broker/work.h"
@@ -35,6 +36,7 @@ struct bringing {
     struct buf reasons; /* for SUBACK */
     lsn_t entered_lsn;  /* of the last SUBSCRIBED */
     lsn_t first_lsn;    /* of the first that brings something: what is older is not kept behind */
+    bool leaves;        /* it is an UNSUBSCRIBE: its filters leave, nothing is brought */
     bool orders;        /* live messages must be kept behind */
     bool answered;      /* SUBACK is in the outbox */
     bool answer_waits;  /* SUBACK comes when all was brought */
@@ -52,8 +54,8 @@ struct bringing {
     size_t found_queued; /* those at QoS 1 and 2 */
 };
 
-/* Begins with a SUBSCRIBE; goes on at once as far as this turn allows. */
-void bring_begin(struct connection *c, const struct packet_subscribe *p);
+/* Begins with a SUBSCRIBE, or an UNSUBSCRIBE when it `leaves`; goes on at once as far as this turn allows. */
+void bring_begin(struct connection *c, const struct packet_subscribe *p, bool leaves);
 /* One slice, out of the shard's list. */
 void bring_slice(struct bringing *b);
 /* There may be room again. */

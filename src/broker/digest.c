@@ -63,7 +63,8 @@ static uint64_t digest_bringing(const struct bringing *b) {
     }
     uint64_t digest = mix(mix(reader_left(&b->left), b->bring_next), b->index);
     digest = mix(mix(digest, hash_bytes(buf_span(&b->cursor.at), 23)), b->cursor.levels);
-    return mix(digest, b->answered | (unsigned)b->crowded << 1 | (unsigned)b->cursor.due << 2);
+    return mix(digest,
+               b->answered | (unsigned)b->crowded << 1 | (unsigned)b->cursor.due << 2 | (unsigned)b->leaves << 3);
 }
 
 /* Whether they were made does not tell sessions apart. */

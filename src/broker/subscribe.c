@@ -65,10 +65,10 @@ void subscribe_packet(struct connection *c, const struct packet_subscribe *p) {
                                               "a subscription identifier, but they are not available"});
         return;
     }
-    bring_begin(c, p);
+    bring_begin(c, p, false);
 }
 
-static uint8_t unsubscribe_one(struct session *session, struct span filter) {
+uint8_t unsubscribe_filter(struct session *session, struct span filter) {
     struct broker *broker = session->shard->broker;
     if (!topic_filter_valid(filter)) {
         return REASON_TOPIC_FILTER_INVALID;
@@ -86,19 +86,13 @@ static uint8_t unsubscribe_one(struct session *session, struct span filter) {
     return REASON_SUCCESS;
 }
 
-void unsubscribe_packet(struct connection *c, const struct packet_subscribe *p) {
-    struct session *session = c->session;
-    struct buf reasons = {NULL, 0, 0};
-    struct reader r = reader_of(p->filters);
-    struct packet_filter filter;
-    if (subscribe_waits(c)) {
-        return;
-    }
-    while (packet_filter_next(&r, (enum protocol)c->protocol, false, &filter)) {
-        buf_u8(&reasons, unsubscribe_one(session, filter.filter));
-    }
-    struct packet_suback ack = {.packet_id = p->packet_id, .reasons = buf_span(&reasons)};
-    packet_encode_unsuback(connection_begin(c, session->last_lsn), (enum protocol)c->protocol, &ack);
+void unsubscribe_unsuback(struct connection *c, const struct packet_suback *ack, lsn_t after) {
+    packet_encode_unsuback(connection_begin(c, after), (enum protocol)c->protocol, ack);
     connection_commit(c);
-    buf_deinit(&reasons);
+}
+
+void unsubscribe_packet(struct connection *c, const struct packet_subscribe *p) {
+    if (!subscribe_waits(c)) {
+        bring_begin(c, p, true);
+    }
 }

@@ -143,6 +143,83 @@ static void its_client_may_come_back_meanwhile(void **state) {
     world_close(w);
 }
 
+/* ---- UNSUBSCRIBE ---- */
+
+static void say_unsubscribe_many(struct peer *p, packet_id_t id, unsigned count, const char *prefix) {
+    struct buf b = {NULL, 0, 0};
+    struct properties none = {.present = 0};
+    struct packet_filter *filters = mem_zero(count, sizeof *filters);
+    char(*names)[32] = mem_alloc(count * sizeof *names);
+    for (unsigned n = 0; n < count; n++) {
+        (void)snprintf(names[n], sizeof names[n], "%s/%u", prefix, n);
+        filters[n] = (struct packet_filter){.filter = span_str(names[n])};
+    }
+    packet_encode_unsubscribe(&b, p->protocol, id, &none, filters, count);
+    say_buf(p, &b);
+    mem_free(filters);
+    mem_free(names);
+}
+
+/* Filters that are there, and that are not: in no turn more than it has points for; then one answer, in order. */
+static void unsubscribe_is_cut_into_slices(void **state) {
+    (void)state;
+    static const char *prefixes[] = {"many", "never"};
+    for (unsigned kind = 0; kind < 2; kind++) {
+        struct world *w = world_small();
+        struct peer p;
+        joined(&p, w, PROTOCOL_5, "p", true);
+        subscribe_many(&p, FILTERS);
+        turn(w);
+        turn_begin(w, 0);
+        say_unsubscribe_many(&p, 7, FILTERS, prefixes[kind]);
+        say_ping(&p);
+        say_subscribe(&p, 8, "after", 0);
+        unsigned turns = 0;
+        for (const char *line = hear(&p); strncmp(line, "UNSUBACK id=7", 13) != 0; line = hear(&p), turns++) {
+            assert_true(line[0] == '\0' || strncmp(line, "PINGRESP", 8) == 0); /* that may pass */
+            assert_true(turns < 100 && world_shard(w, 0)->points >= -SLACK);
+            const size_t before = filters_left(w);
+            world_sweep(w);
+            turn_begin(w, 0);
+            assert_true(before <= filters_left(w) + TURN_POINTS);
+        }
+        assert_in_range(turns, FILTERS / TURN_POINTS, 20);
+        turn(w);
+        turn(w);
+        assert_int_equal(strncmp(hear(&p), "PINGRESP", 8) == 0 ? strncmp(hear(&p), "SUBACK id=8", 11)
+                                                               : strncmp(p.line, "SUBACK id=8", 11),
+                         0);
+        assert_int_equal(filters_left(w), kind == 0 ? 1 : FILTERS + 1);
+        assert_int_equal(fake_count(&w->store, RECORD_UNSUBSCRIBED), kind == 0 ? FILTERS : 0);
+        assert_int_equal(quota_taken(quota_all(w->broker->quota), QUOTA_SUBSCRIPTIONS), filters_left(w));
+        peer_close(&p);
+        world_close(w);
+    }
+}
+
+/* The connection ends in the middle: what has left has left, and the client asks again. */
+static void a_cut_unsubscribe_is_asked_again(void **state) {
+    (void)state;
+    struct world *w = world_small();
+    struct peer p;
+    joined(&p, w, PROTOCOL_311, "p", true);
+    subscribe_many(&p, FILTERS);
+    turn_begin(w, 0);
+    say_unsubscribe_many(&p, 7, FILTERS, "many");
+    peer_close(&p);
+    assert_in_range(filters_left(w), 1, FILTERS - 1);
+    joined(&p, w, PROTOCOL_311, "p", true);
+    say_unsubscribe_many(&p, 7, FILTERS, "many");
+    for (unsigned i = 0; i < 20; i++) {
+        turn(w);
+    }
+    expect(&p, "UNSUBACK id=7");
+    assert_int_equal(filters_left(w), 0);
+    assert_int_equal(fake_count(&w->store, RECORD_UNSUBSCRIBED), FILTERS);
+    peer_close(&p);
+    world_close(w);
+}
+
 /* The broker goes while ends are under way: nothing is left. */
 static void the_broker_may_stop_meanwhile(void **state) {
     (void)state;
@@ -163,10 +240,9 @@ static void the_broker_may_stop_meanwhile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_end_is_cut_into_slices),
-        cmocka_unit_test(it_matches_no_more),
-        cmocka_unit_test(its_client_may_come_back_meanwhile),
-        cmocka_unit_test(the_broker_may_stop_meanwhile),
+        cmocka_unit_test(the_end_is_cut_into_slices),         cmocka_unit_test(it_matches_no_more),
+        cmocka_unit_test(its_client_may_come_back_meanwhile), cmocka_unit_test(unsubscribe_is_cut_into_slices),
+        cmocka_unit_test(a_cut_unsubscribe_is_asked_again),   cmocka_unit_test(the_broker_may_stop_meanwhile),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
