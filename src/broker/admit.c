@@ -7,7 +7,7 @@
 enum {
     SESSION_BYTES = 1024,     /* a session, its inlet, its places in maps, its first buffers */
     SUBSCRIPTION_BYTES = 256, /* a subscription, its place in the session's map and its entry in the trie */
-    LEVEL_BYTES = 160,        /* a level of a filter or topic in a tree, besides its text */
+    NAME_BYTES = 256,         /* a filter or topic in a tree, besides its text: two nodes, and their places */
     WILL_BYTES = 128,         /* a will, besides its texts */
     WILL_PROPERTIES = 16384,  /* a will with user properties: as large as a CONNECT may be */
     OUTPUT_PORTION = 4096,    /* outboxes are counted in these, so that a packet costs no atomic */
@@ -174,17 +174,14 @@ bool admit_inflight_room(const struct session *s) {
 
 /* ---- subscriptions ---- */
 
-static uint64_t levels_cost(struct span text) {
-    uint64_t levels = 1;
-    for (size_t i = 0; i < text.len; i++) {
-        levels += text.ptr[i] == '/';
-    }
-    return levels * LEVEL_BYTES + text.len;
+/* However deep it is. */
+static uint64_t name_cost(struct span name) {
+    return NAME_BYTES + name.len;
 }
 
 static void filter_needs(struct span filter, struct quota_need needs[2]) {
     needs[0] = (struct quota_need){QUOTA_SUBSCRIPTIONS, 1};
-    needs[1] = (struct quota_need){QUOTA_KEPT_BYTES, SUBSCRIPTION_BYTES + filter.len + levels_cost(filter)};
+    needs[1] = (struct quota_need){QUOTA_KEPT_BYTES, SUBSCRIPTION_BYTES + filter.len + name_cost(filter)};
 }
 
 bool admit_subscription(struct session *s, struct span filter) {
@@ -222,7 +219,7 @@ enum { RETAINED_NEEDS = 3 };
 static void retained_needs(size_t bytes, struct span topic, struct span owner,
                            struct quota_need needs[RETAINED_NEEDS]) {
     needs[0] = (struct quota_need){QUOTA_RETAINED, 1};
-    needs[1] = (struct quota_need){QUOTA_RETAINED_BYTES, bytes + owner.len + levels_cost(topic)};
+    needs[1] = (struct quota_need){QUOTA_RETAINED_BYTES, bytes + owner.len + name_cost(topic)};
     needs[2] = (struct quota_need){QUOTA_DISK, bytes};
 }
 

@@ -15,7 +15,7 @@ struct topic_key {
  * else a '/' follows and the next level begins behind that. */
 static inline struct span topic_level_at(struct span topic, size_t from) {
     struct span rest = span_skip(topic, from);
-    const uint8_t *slash = memchr(rest.ptr, '/', rest.len);
+    const uint8_t *slash = rest.len == 0 ? NULL : memchr(rest.ptr, '/', rest.len);
     return slash == NULL ? rest : span_of(rest.ptr, (size_t)(slash - rest.ptr));
 }
 

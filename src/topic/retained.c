@@ -56,7 +56,7 @@ void *topic_retained_set(struct topic_retained *retained, struct span name, void
         retained->count += old == NULL;
     } else if (old != NULL) {
         atomic_store_explicit(&node->value, NULL, memory_order_relaxed);
-        topic_tree_prune(&retained->tree, node);
+        topic_tree_prune(&retained->tree, name);
         retained->count--;
     }
     return old;
@@ -68,19 +68,26 @@ size_t topic_retained_count(const struct topic_retained *retained) {
 
 /* ---- the search by filter ----
  *
- * Depth first. Where a wildcard has all children of a node go on, a walk over them lies on the stack; there is at most
- * one for each level of the tree.
+ * Depth first, level by level. Where a wildcard has all children of a place go on, a walk over them lies on the stack;
+ * there is at most one for each level of the tree.
  *
  * A walk takes the children in the order of (the bits of their hash from the lowest on, their level). That order does
  * not depend on how large a table is: what lies in one place of a table lies side by side in it. So the name of a child
- * is enough to go on behind it, in whatever table its siblings are by then. */
+ * is enough to go on behind it, in whatever table its siblings are by then, and however nodes were cut and joined. */
+
+/* Some levels from the root on: those up to a node, or up to one of the levels of its text. */
+struct place {
+    const struct topic_node *node;
+    size_t used; /* bytes of the node's text, up to the end of a level */
+};
 
 struct walk {
-    const struct topic_node *node; /* whose children it takes */
-    struct topic_key last;         /* the child that was taken last, */
-    bool begun;                    /* if there was one */
-    uint32_t depth;                /* levels of the filter that lead to the children; beyond `#` it counts no more */
+    struct place place;    /* whose children it takes */
+    struct topic_key last; /* the child that was taken last, */
+    bool begun;            /* if there was one */
+    uint32_t depth;        /* levels of the filter that lead to the children; beyond `#` it counts no more */
     bool below_rest;
+    size_t name; /* bytes of the search's name that are the place's */
 };
 
 struct search {
@@ -91,7 +98,8 @@ struct search {
     struct walk *walks;
     size_t count;
     size_t capacity;
-    size_t looked; /* slots of tables, and values */
+    struct buf name; /* of the place where the search is */
+    size_t looked;   /* slots of tables, and values */
     bool (*visit)(void *user, void *value);
     void *user;
 };
@@ -107,8 +115,52 @@ static void search_cut(struct search *search, struct span filter, uint64_t seed)
     }
 }
 
-static struct walk *walk_push(struct search *search, const struct topic_node *node, uint32_t depth, bool below_rest) {
-    if (topic_node_branches(node) == NULL) {
+static struct place search_root(const struct search *search) {
+    return (struct place){search->retained->tree.root, 0};
+}
+
+static bool place_is_root(const struct search *search, struct place place) {
+    return place.node == search->retained->tree.root;
+}
+
+/* In the middle of a node's text: there is one child, the next level. */
+static bool place_is_inside(struct place place) {
+    return place.used < place.node->text_bytes;
+}
+
+static struct topic_key place_next_level(const struct search *search, struct place place) {
+    return topic_key_of(topic_level_at(topic_node_text(place.node), place.used + 1), search->retained->tree.seed);
+}
+
+static bool key_is_same(struct topic_key a, struct topic_key b) {
+    return a.bytes == b.bytes && (a.bytes == 0 || memcmp(a.text, b.text, a.bytes) == 0);
+}
+
+/* The child with this level; false when there is none. */
+static bool place_down(const struct search *search, struct place *place, struct topic_key key) {
+    if (place_is_inside(*place)) {
+        struct topic_key next = place_next_level(search, *place);
+        place->used += 1 + (size_t)next.bytes;
+        return key_is_same(next, key);
+    }
+    const struct topic_branches *branches = topic_node_branches(place->node);
+    const struct topic_node *node = branches == NULL ? NULL : topic_branches_find(branches, key);
+    if (node != NULL) {
+        *place = (struct place){node, node->first_bytes};
+    }
+    return node != NULL;
+}
+
+/* The search has gone from a place to a child of it. */
+static void name_add(struct search *search, struct place parent, struct topic_key key) {
+    if (!place_is_root(search, parent)) {
+        buf_u8(&search->name, '/');
+    }
+    buf_bytes(&search->name, span_of(key.text, key.bytes));
+}
+
+static struct walk *walk_push(struct search *search, struct place place, uint32_t depth, bool below_rest) {
+    if (!place_is_inside(place) && topic_node_branches(place.node) == NULL) {
         return NULL;
     }
     if (search->count == search->capacity) {
@@ -116,48 +168,34 @@ static struct walk *walk_push(struct search *search, const struct topic_node *no
         search->walks = mem_resize(search->walks, search->capacity * sizeof search->walks[0]);
     }
     struct walk *walk = &search->walks[search->count++];
-    *walk = (struct walk){.node = node, .depth = depth, .below_rest = below_rest};
+    *walk = (struct walk){.place = place, .depth = depth, .below_rest = below_rest, .name = search->name.len};
     return walk;
 }
 
-/* The cursor stands at this child of a node: before its value, which is due, or behind all that is below it. */
-static void search_stop(const struct search *search, const struct topic_node *parent, struct topic_key child,
-                        bool due) {
+/* The cursor stands where the search is: before the value of that name, which is due, or behind all that is below it.
+ */
+static void search_stop(const struct search *search, bool due) {
     struct topic_retained_cursor *cursor = search->cursor;
-    size_t length = child.bytes;
-    uint32_t levels = 1;
-    for (const struct topic_node *node = parent; node->parent != NULL; node = node->parent) {
-        length += (size_t)node->level_bytes + 1;
-        levels++;
-    }
     struct buf at = {NULL, 0, 0};
-    uint8_t *end = buf_extend(&at, length) + length - child.bytes;
-    if (child.bytes > 0) {
-        memcpy(end, child.text, child.bytes);
-    }
-    for (const struct topic_node *node = parent; node->parent != NULL; node = node->parent) {
-        *--end = '/';
-        end -= node->level_bytes;
-        memcpy(end, node->level, node->level_bytes);
-    }
+    buf_bytes(&at, buf_span(&search->name));
     buf_deinit(&cursor->at);
     cursor->at = at;
-    cursor->levels = levels;
+    cursor->levels = (uint32_t)topic_levels(buf_span(&at));
     cursor->due = due;
 }
 
 static struct topic_key node_key(const struct topic_node *node) {
-    return (struct topic_key){node->level, node->level_bytes, node->hash};
+    return (struct topic_key){node->text, node->first_bytes, node->hash};
 }
 
-/* Gives the value of a node to the caller; false when the caller does not take it. */
-static bool give(struct search *search, const struct topic_node *node) {
-    void *value = node_value(node);
+/* Gives the value of a place to the caller; false when the caller does not take it. */
+static bool give(struct search *search, struct place place) {
+    void *value = place_is_inside(place) ? NULL : node_value(place.node);
     search->looked++;
     if (value == NULL || search->visit(search->user, value)) {
         return true;
     }
-    search_stop(search, node->parent, node_key(node), true);
+    search_stop(search, true);
     return false;
 }
 
@@ -165,25 +203,24 @@ static bool key_is(struct topic_key key, uint8_t wildcard) {
     return key.bytes == 1 && key.text[0] == wildcard;
 }
 
-/* Follows the filter from a node that stands for its first `depth` levels, up to the next wildcard. */
-static bool descend(struct search *search, const struct topic_node *node, uint32_t depth) {
-    while (node != NULL) {
+/* Follows the filter from a place that stands for its first `depth` levels, up to the next wildcard. */
+static bool descend(struct search *search, struct place place, uint32_t depth) {
+    for (bool there = true; there; depth++) {
         if (depth == search->levels) {
-            return give(search, node);
+            return give(search, place);
         }
         struct topic_key key = search->keys[depth];
         if (key_is(key, '#')) {
-            (void)walk_push(search, node, depth, true);
-            return give(search, node);
+            (void)walk_push(search, place, depth, true);
+            return give(search, place);
         }
         if (key_is(key, '+')) {
-            (void)walk_push(search, node, depth, false);
+            (void)walk_push(search, place, depth, false);
             return true;
         }
-        const struct topic_branches *branches = topic_node_branches(node);
-        node = branches == NULL ? NULL : topic_branches_find(branches, key);
+        name_add(search, place, key);
+        there = place_down(search, &place, key);
         search->looked++;
-        depth++;
     }
     return true;
 }
@@ -207,23 +244,23 @@ static bool key_before(struct topic_key a, struct topic_key b) {
     return a.bytes > 0 && memcmp(a.text, b.text, a.bytes) < 0;
 }
 
-/* The place of a table that follows in the order; 0 behind the last. */
-static uint32_t place_after(uint32_t place, uint32_t mask) {
-    return bits_reversed(bits_reversed(place | ~mask) + 1);
+/* The slot of a table that follows in the order; 0 behind the last. */
+static uint32_t slot_after(uint32_t slot, uint32_t mask) {
+    return bits_reversed(bits_reversed(slot | ~mask) + 1);
 }
 
-/* The first child behind the last one among those that belong to one place of the table. */
-static const struct topic_node *place_next(struct search *search, const struct walk *walk,
-                                           const struct topic_branches *branches, uint32_t place) {
+/* The first child behind the last one among those that belong to one slot of the table. */
+static const struct topic_node *slot_next(struct search *search, const struct walk *walk,
+                                          const struct topic_branches *branches, uint32_t slot) {
     const struct topic_node *first = NULL;
     uint32_t mask = branches->capacity - 1;
-    for (uint32_t i = place, tries = branches->capacity; tries > 0; i++, tries--) {
+    for (uint32_t i = slot, tries = branches->capacity; tries > 0; i++, tries--) {
         const struct topic_node *node = topic_link_get(&branches->slots[i & mask]);
         search->looked++;
         if (node == NULL) {
             break;
         }
-        if (node != &topic_node_removed && (node->hash & mask) == place &&
+        if (node != &topic_node_removed && (node->hash & mask) == slot &&
             (!walk->begun || key_before(walk->last, node_key(node))) &&
             (first == NULL || key_before(node_key(node), node_key(first)))) {
             first = node;
@@ -233,53 +270,72 @@ static const struct topic_node *place_next(struct search *search, const struct w
 }
 
 /* Wildcards at the first level do not match topics that begin with `$`. */
-static bool walk_passes_over(const struct walk *walk, const struct topic_node *node) {
-    return walk->node->parent == NULL && node->level_bytes > 0 && node->level[0] == '$';
+static bool walk_passes_over(const struct search *search, const struct walk *walk, const struct topic_node *node) {
+    return place_is_root(search, walk->place) && node->first_bytes > 0 && node->text[0] == '$';
 }
 
-/* The next child on a walk, or NULL at its end. */
-static const struct topic_node *walk_next(struct search *search, struct walk *walk) {
-    const struct topic_branches *branches = topic_node_branches(walk->node);
+/* The next level of a node's text, unless it was taken. */
+static bool walk_next_inside(struct search *search, struct walk *walk, struct place *child) {
+    struct topic_key next = place_next_level(search, walk->place);
+    search->looked++;
+    if (walk->begun && !key_before(walk->last, next)) {
+        return false;
+    }
+    walk->last = next;
+    walk->begun = true;
+    *child = (struct place){walk->place.node, walk->place.used + 1 + next.bytes};
+    return true;
+}
+
+/* The next child on a walk; false at its end. */
+static bool walk_next(struct search *search, struct walk *walk, struct place *child) {
+    if (place_is_inside(walk->place)) {
+        return walk_next_inside(search, walk, child);
+    }
+    const struct topic_branches *branches = topic_node_branches(walk->place.node);
     uint32_t mask = branches->capacity - 1;
-    uint32_t place = walk->begun ? walk->last.hash & mask : 0;
+    uint32_t slot = walk->begun ? walk->last.hash & mask : 0;
     do {
         const struct topic_node *node;
-        while ((node = place_next(search, walk, branches, place)) != NULL) {
+        while ((node = slot_next(search, walk, branches, slot)) != NULL) {
             walk->last = node_key(node);
             walk->begun = true;
-            if (!walk_passes_over(walk, node)) {
-                return node;
+            if (!walk_passes_over(search, walk, node)) {
+                *child = (struct place){node, node->first_bytes};
+                return true;
             }
         }
-        place = place_after(place, mask);
-    } while (place != 0);
-    return NULL;
+        slot = slot_after(slot, mask);
+    } while (slot != 0);
+    return false;
 }
 
 /* A child to which the filter has led: its value, and what is below it. */
-static bool arrive(struct search *search, const struct topic_node *node, uint32_t depth, bool below_rest) {
+static bool arrive(struct search *search, struct place place, uint32_t depth, bool below_rest) {
     if (below_rest) {
-        (void)walk_push(search, node, depth, true);
-        return give(search, node);
+        (void)walk_push(search, place, depth, true);
+        return give(search, place);
     }
-    return descend(search, node, depth);
+    return descend(search, place, depth);
 }
 
 /* One step of the walk on top of the stack; false when the caller wants no more. */
 static bool walk_step(struct search *search) {
     struct walk *walk = &search->walks[search->count - 1];
-    const struct topic_node *node = walk_next(search, walk);
-    if (node == NULL) {
+    struct place child;
+    if (!walk_next(search, walk, &child)) {
         search->count--;
         return true;
     }
-    return arrive(search, node, walk->depth + !walk->below_rest, walk->below_rest);
+    search->name.len = walk->name;
+    name_add(search, walk->place, walk->last);
+    return arrive(search, child, walk->depth + !walk->below_rest, walk->below_rest);
 }
 
 /* Builds the stack anew, as it was where the cursor stands. What is no longer there ends the way; the walks go on. */
 static bool search_resume(struct search *search) {
     const struct topic_retained_cursor *cursor = search->cursor;
-    const struct topic_node *node = search->retained->tree.root;
+    struct place place = search_root(search);
     uint32_t depth = 0;
     bool rest = false;
     size_t at = 0;
@@ -289,7 +345,7 @@ static bool search_resume(struct search *search) {
         at += level.len + 1;
         rest = rest || key_is(search->keys[depth], '#');
         if (rest || key_is(search->keys[depth], '+')) {
-            struct walk *walk = walk_push(search, node, depth, rest);
+            struct walk *walk = walk_push(search, place, depth, rest);
             if (walk != NULL) {
                 walk->last = key;
                 walk->begun = true;
@@ -298,14 +354,13 @@ static bool search_resume(struct search *search) {
         if (n == cursor->levels && !cursor->due) {
             return true;
         }
-        const struct topic_branches *branches = topic_node_branches(node);
-        node = branches == NULL ? NULL : topic_branches_find(branches, key);
-        if (node == NULL) {
+        name_add(search, place, key);
+        if (!place_down(search, &place, key)) {
             return true;
         }
         depth += !rest;
     }
-    return arrive(search, node, depth, rest);
+    return arrive(search, place, depth, rest);
 }
 
 size_t topic_retained_walk(const struct topic_retained *retained, struct topic_retained_cursor *cursor, size_t points,
@@ -315,12 +370,14 @@ size_t topic_retained_walk(const struct topic_retained *retained, struct topic_r
         return 0;
     }
     search_cut(&search, cursor->filter, retained->tree.seed);
-    bool more = cursor->levels > 0 ? search_resume(&search) : descend(&search, retained->tree.root, 0);
+    bool more = cursor->levels > 0 ? search_resume(&search) : descend(&search, search_root(&search), 0);
     bool stopped = !more;
     while (more && search.count > 0) {
         const struct walk *top = &search.walks[search.count - 1];
         if (search.looked >= points && top->begun) {
-            search_stop(&search, top->node, top->last, false);
+            search.name.len = top->name;
+            name_add(&search, top->place, top->last);
+            search_stop(&search, false);
             stopped = true;
             break;
         }
@@ -328,6 +385,7 @@ size_t topic_retained_walk(const struct topic_retained *retained, struct topic_r
         stopped = !more;
     }
     cursor->ended = !stopped;
+    buf_deinit(&search.name);
     mem_free(search.keys);
     mem_free(search.walks);
     return search.looked;

@@ -6,17 +6,20 @@
 /* Tables up to this size may be full: they are searched whole. */
 enum { TABLE_SMALL = 4 };
 
-const struct topic_node topic_node_removed = {NULL, NULL, NULL, 0, 0, {}};
+const struct topic_node topic_node_removed = {NULL, NULL, 0, 0, 0, {}};
 
-static struct topic_node *node_create(struct topic_node *parent, struct topic_key key) {
-    struct topic_node *node = mem_alloc(sizeof *node + key.bytes);
+/* A node with this text; an empty one has one empty level. */
+static struct topic_node *node_create(const struct topic_tree *tree, struct span text) {
+    struct topic_node *node = mem_alloc(sizeof *node + text.len);
+    struct topic_key key = topic_key_of(topic_level_at(text, 0), tree->seed);
+    must(text.len <= UINT16_MAX);
     atomic_init(&node->branches, NULL);
     atomic_init(&node->value, NULL);
-    node->parent = parent;
     node->hash = key.hash;
-    node->level_bytes = (uint16_t)key.bytes;
-    if (key.bytes > 0) {
-        memcpy(node->level, key.text, key.bytes);
+    node->first_bytes = (uint16_t)key.bytes;
+    node->text_bytes = (uint16_t)text.len;
+    if (text.len > 0) {
+        memcpy(node->text, text.ptr, text.len);
     }
     return node;
 }
@@ -39,39 +42,46 @@ static void tree_reclaim(struct topic_tree *tree, void *memory) {
 }
 
 void topic_tree_init(struct topic_tree *tree, uint64_t seed, topic_reclaim *reclaim, void *user) {
-    tree->root = node_create(NULL, (struct topic_key){NULL, 0, 0});
     tree->seed = seed;
     tree->reclaim = reclaim;
     tree->user = user;
+    tree->root = node_create(tree, span_of(NULL, 0));
     atomic_init(&tree->nodes, 0);
 }
 
-/* Puts a node on a list that is linked by `parent`, which the tree needs no more. */
-static void list_push(struct topic_node **list, struct topic_node *node) {
+struct release {
+    void (*function)(void *user, void *value);
+    void *user;
+};
+
+/* Puts a node, whose value is released, on a list that is linked by the values. */
+static void list_push(struct topic_node **list, struct topic_node *node, const struct release *release) {
     if (node != NULL) {
-        node->parent = *list;
+        void *value = atomic_load_explicit(&node->value, memory_order_relaxed);
+        if (value != NULL) {
+            release->function(release->user, value);
+        }
+        atomic_store_explicit(&node->value, *list, memory_order_relaxed);
         *list = node;
     }
 }
 
 void topic_tree_deinit(struct topic_tree *tree, void (*release)(void *user, void *value), void *user) {
-    struct topic_node *list = tree->root;
+    const struct release how = {release, user};
+    struct topic_node *list = NULL;
+    list_push(&list, tree->root, &how);
     tree->root = NULL;
     while (list != NULL) {
         struct topic_node *node = list;
-        list = node->parent;
+        list = atomic_load_explicit(&node->value, memory_order_relaxed);
         struct topic_branches *branches = topic_node_branches(node);
         if (branches != NULL) {
-            list_push(&list, topic_link_get(&branches->any));
-            list_push(&list, topic_link_get(&branches->rest));
+            list_push(&list, topic_link_get(&branches->any), &how);
+            list_push(&list, topic_link_get(&branches->rest), &how);
             for (uint32_t i = 0; i < branches->capacity; i++) {
-                list_push(&list, topic_slot_node(&branches->slots[i]));
+                list_push(&list, topic_slot_node(&branches->slots[i]), &how);
             }
             mem_free(branches);
-        }
-        void *value = atomic_load_explicit(&node->value, memory_order_relaxed);
-        if (value != NULL) {
-            release(user, value);
         }
         mem_free(node);
     }
@@ -92,14 +102,46 @@ static struct topic_node *child_find(const struct topic_tree *tree, const struct
     return wildcard != NULL ? topic_link_get(wildcard) : topic_branches_find(branches, topic_key_of(level, tree->seed));
 }
 
-struct topic_node *topic_tree_find(const struct topic_tree *tree, struct span topic) {
-    struct topic_node *node = tree->root;
-    for (size_t at = 0; at <= topic.len && node != NULL;) {
-        struct span level = topic_level_at(topic, at);
-        node = child_find(tree, node, level);
-        at += level.len + 1;
+/* How many bytes of the node's text are the first levels of the topic as well: its first level at least, which is. */
+static size_t common_bytes(const struct topic_node *node, struct span topic) {
+    const struct span text = topic_node_text(node);
+    size_t at = node->first_bytes;
+    while (at < text.len && at < topic.len) {
+        struct span level = topic_level_at(text, at + 1);
+        if (!span_equal(level, topic_level_at(topic, at + 1))) {
+            break;
+        }
+        at += 1 + level.len;
     }
-    return node;
+    return at;
+}
+
+/* The way from the root to a node. */
+struct way {
+    struct topic_node *above;  /* the parent's parent; NULL: there is none */
+    struct topic_node *parent; /* NULL: the node is the root */
+    struct topic_node *node;   /* NULL: the topic has none */
+};
+
+static struct way way_to(const struct topic_tree *tree, struct span topic) {
+    struct way way = {NULL, NULL, tree->root};
+    for (size_t at = 0; at <= topic.len;) {
+        struct span rest = span_skip(topic, at);
+        struct topic_node *child = child_find(tree, way.node, topic_level_at(rest, 0));
+        if (child != NULL && common_bytes(child, rest) < child->text_bytes) {
+            child = NULL;
+        }
+        way = (struct way){way.parent, way.node, child};
+        if (child == NULL) {
+            break;
+        }
+        at += (size_t)child->text_bytes + 1;
+    }
+    return way;
+}
+
+struct topic_node *topic_tree_find(const struct topic_tree *tree, struct span topic) {
+    return way_to(tree, topic).node;
 }
 
 /* How many slots of a table may be in use; searches in larger tables end at a free slot. */
@@ -162,17 +204,17 @@ static struct topic_branches *table_grow(struct topic_tree *tree, struct topic_n
     return table_resize(tree, parent, crowded ? old->capacity * 2 : old->capacity);
 }
 
-static struct topic_node *child_make(struct topic_tree *tree, struct topic_node *parent, struct span level) {
-    struct topic_node *node = node_create(parent, topic_key_of(level, tree->seed));
+/* Hangs a new node below a parent, which has no child with the same first level. */
+static void child_put(struct topic_tree *tree, struct topic_node *parent, struct topic_node *node) {
     atomic_fetch_add_explicit(&tree->nodes, 1, memory_order_relaxed);
     struct topic_branches *branches = topic_node_branches(parent);
     if (branches == NULL) {
         branches = table_grow(tree, parent);
     }
-    topic_link *wildcard = wildcard_link(branches, level);
+    topic_link *wildcard = wildcard_link(branches, topic_level_at(topic_node_text(node), 0));
     if (wildcard != NULL) {
         atomic_store_explicit(wildcard, node, memory_order_release);
-        return node;
+        return;
     }
     topic_link *slot = table_place(branches, node->hash);
     if (slot == NULL) {
@@ -180,27 +222,57 @@ static struct topic_node *child_make(struct topic_tree *tree, struct topic_node 
         slot = table_place(branches, node->hash);
     }
     table_put(branches, slot, node);
-    return node;
 }
 
-struct topic_node *topic_tree_make(struct topic_tree *tree, struct span topic) {
-    struct topic_node *node = tree->root;
-    for (size_t at = 0; at <= topic.len;) {
-        struct span level = topic_level_at(topic, at);
-        struct topic_node *child = child_find(tree, node, level);
-        node = child != NULL ? child : child_make(tree, node, level);
-        at += level.len + 1;
+/* Where a child hangs. */
+static topic_link *child_link(struct topic_node *parent, const struct topic_node *node) {
+    struct topic_branches *branches = topic_node_branches(parent);
+    must(branches != NULL);
+    topic_link *wildcard = wildcard_link(branches, topic_level_at(topic_node_text(node), 0));
+    if (wildcard != NULL) {
+        return wildcard;
     }
-    return node;
-}
-
-static topic_link *table_slot_of(struct topic_branches *branches, const struct topic_node *node) {
     uint32_t mask = branches->capacity - 1;
     uint32_t i = node->hash;
     while (topic_link_get(&branches->slots[i & mask]) != node) {
         i++;
     }
     return &branches->slots[i & mask];
+}
+
+/* The new node takes over branches and value of an old one, which readers may still be in: both are then the same. */
+static void node_inherit(struct topic_node *node, struct topic_node *old) {
+    atomic_init(&node->branches, topic_node_branches(old));
+    atomic_init(&node->value, atomic_load_explicit(&old->value, memory_order_relaxed));
+}
+
+/* Cuts a child in two behind so many bytes of its text, where a level ends; returns the upper one. */
+static struct topic_node *child_split(struct topic_tree *tree, struct topic_node *parent, struct topic_node *child,
+                                      size_t bytes) {
+    struct topic_node *upper = node_create(tree, span_of(child->text, bytes));
+    struct topic_node *lower = node_create(tree, span_skip(topic_node_text(child), bytes + 1));
+    node_inherit(lower, child);
+    child_put(tree, upper, lower);
+    atomic_store_explicit(child_link(parent, child), upper, memory_order_release);
+    tree_reclaim(tree, child);
+    return upper;
+}
+
+struct topic_node *topic_tree_make(struct topic_tree *tree, struct span topic) {
+    struct topic_node *node = tree->root;
+    for (size_t at = 0; at <= topic.len;) {
+        struct span rest = span_skip(topic, at);
+        struct topic_node *child = child_find(tree, node, topic_level_at(rest, 0));
+        if (child == NULL) {
+            child = node_create(tree, rest);
+            child_put(tree, node, child);
+            return child;
+        }
+        size_t common = common_bytes(child, rest);
+        node = common < child->text_bytes ? child_split(tree, node, child, common) : child;
+        at += common + 1;
+    }
+    return node;
 }
 
 static bool branches_empty(const struct topic_branches *branches) {
@@ -211,12 +283,10 @@ static bool branches_empty(const struct topic_branches *branches) {
 static void child_unlink(struct topic_tree *tree, struct topic_node *parent, const struct topic_node *node) {
     struct topic_branches *branches = topic_node_branches(parent);
     must(branches != NULL);
-    topic_link *wildcard = wildcard_link(branches, span_of(node->level, node->level_bytes));
-    if (wildcard != NULL) {
-        atomic_store_explicit(wildcard, NULL, memory_order_release);
+    if (wildcard_link(branches, topic_level_at(topic_node_text(node), 0)) != NULL) {
+        atomic_store_explicit(child_link(parent, node), NULL, memory_order_release);
     } else {
-        atomic_store_explicit(table_slot_of(branches, node), (struct topic_node *)&topic_node_removed,
-                              memory_order_release);
+        atomic_store_explicit(child_link(parent, node), (struct topic_node *)&topic_node_removed, memory_order_release);
         branches->live--;
     }
     if (branches_empty(branches)) {
@@ -227,13 +297,65 @@ static void child_unlink(struct topic_tree *tree, struct topic_node *parent, con
     }
 }
 
-void topic_tree_prune(struct topic_tree *tree, struct topic_node *node) {
-    while (node->parent != NULL && topic_node_branches(node) == NULL &&
-           atomic_load_explicit(&node->value, memory_order_relaxed) == NULL) {
-        struct topic_node *parent = node->parent;
-        child_unlink(tree, parent, node);
-        tree_reclaim(tree, node);
-        atomic_fetch_sub_explicit(&tree->nodes, 1, memory_order_relaxed);
-        node = parent;
+/* The child of a node that has one alone; else NULL. */
+static struct topic_node *only_child(const struct topic_node *node) {
+    struct topic_branches *branches = topic_node_branches(node);
+    if (branches == NULL) {
+        return NULL;
+    }
+    struct topic_node *any = topic_link_get(&branches->any);
+    struct topic_node *rest = topic_link_get(&branches->rest);
+    if (branches->live + (any != NULL) + (rest != NULL) != 1) {
+        return NULL;
+    }
+    struct topic_node *only = any != NULL ? any : rest;
+    for (uint32_t i = 0; i < branches->capacity && only == NULL; i++) {
+        only = topic_slot_node(&branches->slots[i]);
+    }
+    return only;
+}
+
+/* Makes one of a node and its only child. */
+static void child_join(struct topic_tree *tree, struct topic_node *parent, struct topic_node *node,
+                       struct topic_node *child) {
+    const size_t bytes = (size_t)node->text_bytes + 1 + child->text_bytes;
+    uint8_t *text = mem_alloc(bytes);
+    memcpy(text, node->text, node->text_bytes);
+    text[node->text_bytes] = '/';
+    memcpy(text + node->text_bytes + 1, child->text, child->text_bytes);
+    struct topic_node *joined = node_create(tree, span_of(text, bytes));
+    mem_free(text);
+    node_inherit(joined, child);
+    atomic_store_explicit(child_link(parent, node), joined, memory_order_release);
+    tree_reclaim(tree, topic_node_branches(node));
+    tree_reclaim(tree, node);
+    tree_reclaim(tree, child);
+    atomic_fetch_sub_explicit(&tree->nodes, 1, memory_order_relaxed);
+}
+
+/* False when the node is of use: it has a value, or several children. */
+static bool child_prune(struct topic_tree *tree, struct topic_node *parent, struct topic_node *node) {
+    if (parent == NULL || atomic_load_explicit(&node->value, memory_order_relaxed) != NULL) {
+        return false;
+    }
+    struct topic_node *child = only_child(node);
+    if (child != NULL) {
+        child_join(tree, parent, node, child);
+        return true;
+    }
+    if (topic_node_branches(node) != NULL) {
+        return false;
+    }
+    child_unlink(tree, parent, node);
+    tree_reclaim(tree, node);
+    atomic_fetch_sub_explicit(&tree->nodes, 1, memory_order_relaxed);
+    return true;
+}
+
+/* The parent may have had this child and one other, and nothing else. */
+void topic_tree_prune(struct topic_tree *tree, struct span topic) {
+    struct way way = way_to(tree, topic);
+    if (way.node != NULL && child_prune(tree, way.parent, way.node)) {
+        (void)child_prune(tree, way.above, way.parent);
     }
 }

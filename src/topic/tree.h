@@ -1,9 +1,15 @@
 /* The tree of levels below the subscription trie and the retained index; inside this room only.
  *
- * A node stands for the levels from the root to it and carries one value, opaque here. Its children are in its
- * branches: a hash table with open addressing whose slots go from free to a node to "removed" to another node, but
- * never back to free, so that a reader in the middle of a search cannot lose what was there before and after. A table
- * that is full, or nearly empty, is replaced by a copy. The wildcards have places of their own.
+ *     root ── "home" ─┬─ "kitchen/oven/temperature"     a path that nobody shares is one node, however deep it is
+ *                     └─ "+/light"
+ *
+ * A node stands for the levels from the root to it: those of its text behind those of its parent. It carries one value,
+ * opaque here. But for the root each node has a value or at least two children: what a change leaves without either is
+ * joined with its child. The children are in its branches: a hash table by their first level, with open addressing,
+ * whose slots go from free to a node to "removed" to another node, but never back to free, so that a reader in the
+ * middle of a search cannot lose what was there before and after. A table that is full, or nearly empty, is replaced by
+ * a copy; a node that is cut in two, or joined with its child, by one or two that share its branches and value. The
+ * wildcards have places of their own when they are a first level.
  *
  * Thread: one writer at a time; readers load links with acquire order and may be inside at any time. What the writer
  * takes out goes through the reclaim callback. Nothing is recursive. */
@@ -21,10 +27,10 @@ typedef _Atomic(struct topic_node *) topic_link;
 struct topic_node {
     _Atomic(struct topic_branches *) branches; /* NULL: a leaf */
     _Atomic(void *) value;                     /* NULL: none */
-    struct topic_node *parent;                 /* for the writer; NULL at the root */
-    uint32_t hash;                             /* of the level */
-    uint16_t level_bytes;
-    uint8_t level[];
+    uint32_t hash;                             /* of the first level */
+    uint16_t first_bytes;                      /* of the first level */
+    uint16_t text_bytes;                       /* of all levels, with the slashes between them */
+    uint8_t text[];
 };
 
 struct topic_branches {
@@ -52,11 +58,17 @@ void topic_tree_init(struct topic_tree *tree, uint64_t seed, topic_reclaim *recl
 void topic_tree_deinit(struct topic_tree *tree, void (*release)(void *user, void *value), void *user);
 /* Writer: the node of a topic, or NULL. */
 struct topic_node *topic_tree_find(const struct topic_tree *tree, struct span topic);
-/* Writer: the node of a topic, made if need be; the caller gives it a value. */
+/* Writer: the node of a topic, made if need be; the caller gives it a value. Nodes of other topics may be others
+ * afterwards. */
 struct topic_node *topic_tree_make(struct topic_tree *tree, struct span topic);
-/* Writer: takes out a node that has neither value nor children, then its parent if the same is true of it, and so on.
+/* Writer: the value of a topic's node was taken out: a node that is of no use any more goes, or is joined with its
+ * child.
  */
-void topic_tree_prune(struct topic_tree *tree, struct topic_node *node);
+void topic_tree_prune(struct topic_tree *tree, struct span topic);
+
+static inline struct span topic_node_text(const struct topic_node *node) {
+    return span_of(node->text, node->text_bytes);
+}
 
 static inline struct topic_branches *topic_node_branches(const struct topic_node *node) {
     return atomic_load_explicit(&node->branches, memory_order_acquire);
@@ -72,7 +84,7 @@ static inline struct topic_node *topic_slot_node(const topic_link *slot) {
     return node == &topic_node_removed ? NULL : node;
 }
 
-/* Reader: the child whose level is `key`, taken literally, or NULL. */
+/* Reader: the child whose first level is `key`, taken literally, or NULL. */
 static inline struct topic_node *topic_branches_find(const struct topic_branches *branches, struct topic_key key) {
     uint32_t mask = branches->capacity - 1;
     for (uint32_t i = key.hash, tries = branches->capacity; tries > 0; i++, tries--) {
@@ -80,7 +92,7 @@ static inline struct topic_node *topic_branches_find(const struct topic_branches
         if (node == NULL) {
             return NULL;
         }
-        if (node->hash == key.hash && node->level_bytes == key.bytes && memcmp(node->level, key.text, key.bytes) == 0 &&
+        if (node->hash == key.hash && node->first_bytes == key.bytes && memcmp(node->text, key.text, key.bytes) == 0 &&
             node != &topic_node_removed) {
             return node;
         }

@@ -73,7 +73,7 @@ enum topic_trie_change topic_trie_remove(struct topic_trie *trie, struct span fi
     }
     node_publish(trie, node, topic_subscribers_remove(node_subscribers(node), trie->tree.seed, place));
     atomic_fetch_sub_explicit(&trie->subscriptions, 1, memory_order_relaxed);
-    topic_tree_prune(&trie->tree, node);
+    topic_tree_prune(&trie->tree, filter);
     return TOPIC_TRIE_REMOVED;
 }
 

@@ -65,10 +65,44 @@ static void cut_level(struct search *search) {
     search->cut_at += level.len + 1;
 }
 
-/* Collects what a node that stands for the first `depth` levels gives; returns the next node, one level deeper, or
- * NULL when there is none. */
+static bool name_ends(const struct search *search, uint32_t depth) {
+    return depth == search->cut && search->cut_at > search->name.len;
+}
+
+static bool level_matches(struct span level, struct topic_key key) {
+    return topic_level_is(level, '+') || (level.len == key.bytes && memcmp(level.ptr, key.text, key.bytes) == 0);
+}
+
+/* Whether the levels of a node's text behind the first, which does, match the name; its first level is number `*depth`
+ * of the name, and the node stands for `*depth` levels then. One that ends with "#" has given all that it has. */
+static bool enter(struct search *search, const struct topic_node *node, uint32_t *depth) {
+    const struct span text = topic_node_text(node);
+    uint32_t levels = *depth + 1;
+    for (size_t at = node->first_bytes; at < text.len; levels++) {
+        struct span level = topic_level_at(text, at + 1);
+        at += 1 + level.len;
+        if (topic_level_is(level, '#')) {
+            collect(search->matches, node);
+            return false;
+        }
+        if (name_ends(search, levels)) {
+            return false;
+        }
+        if (levels == search->cut) {
+            cut_level(search);
+        }
+        if (!level_matches(level, search->steps[levels].key)) {
+            return false;
+        }
+    }
+    *depth = levels;
+    return true;
+}
+
+/* Collects what a node that stands for the first `depth` levels gives; returns the next node, whose first level is one
+ * deeper, or NULL when there is none. */
 static const struct topic_node *visit(struct search *search, const struct topic_node *node, uint32_t depth) {
-    bool whole = depth == search->cut && search->cut_at > search->name.len;
+    bool whole = name_ends(search, depth);
     if (whole) {
         collect(search->matches, node);
     }
@@ -96,23 +130,22 @@ static const struct topic_node *visit(struct search *search, const struct topic_
         must(search->waiting < search->cut);
         struct step *step = &search->steps[search->waiting++];
         step->waiting = any;
-        step->waiting_depth = depth + 1;
+        step->waiting_depth = depth;
     }
     return child;
 }
 
 void topic_trie_match(const struct topic_trie *trie, struct span name, struct topic_matches *matches) {
     struct search search = {.trie = trie, .name = name, .matches = matches, .steps = matches->stack};
-    const struct topic_node *node = trie->tree.root;
     uint32_t depth = 0;
     matches->count = 0;
-    while (node != NULL) {
-        node = visit(&search, node, depth);
-        depth++;
-        if (node == NULL && search.waiting > 0) {
+    const struct topic_node *node = visit(&search, trie->tree.root, depth);
+    while (node != NULL || search.waiting > 0) {
+        if (node == NULL) {
             const struct step *step = &search.steps[--search.waiting];
             node = step->waiting;
             depth = step->waiting_depth;
         }
+        node = enter(&search, node, &depth) ? visit(&search, node, depth) : NULL;
     }
 }

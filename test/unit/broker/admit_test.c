@@ -96,7 +96,7 @@ static void a_subscription_over_the_share_is_refused(void **state) {
     expect(&p, "CONNACK");
     expect(&other, "CONNACK");
     struct account *owner = quota_owner(w->broker->quota, SPAN("10.0.0.1"));
-    struct quota_need need = {QUOTA_KEPT_BYTES, owner->most[QUOTA_KEPT_BYTES] - 3000};
+    struct quota_need need = {QUOTA_KEPT_BYTES, owner->most[QUOTA_KEPT_BYTES] - 2000};
     quota_take(owner, &need, 1);
     say_subscribe(&p, 1, "a/b/c", 1);
     turn(w);

@@ -33,10 +33,11 @@ static struct topic_node *put(struct topic_tree *tree, unsigned number) {
 
 static void take(struct topic_tree *tree, unsigned number) {
     char text[16];
-    struct topic_node *node = topic_tree_find(tree, number_level(text, sizeof text, number));
+    struct span topic = number_level(text, sizeof text, number);
+    struct topic_node *node = topic_tree_find(tree, topic);
     assert_non_null(node);
     atomic_store(&node->value, NULL);
-    topic_tree_prune(tree, node);
+    topic_tree_prune(tree, topic);
 }
 
 static uint32_t root_capacity(const struct topic_tree *tree) {
@@ -105,18 +106,66 @@ static void a_leaf_below_a_kept_value_is_pruned_alone(void **state) {
     topic_tree_init(&tree, SEED, free_at_once, NULL);
     struct topic_node *middle = topic_tree_make(&tree, SPAN("a/+"));
     atomic_store(&middle->value, &value);
-    struct topic_node *leaf = topic_tree_make(&tree, SPAN("a/+/c/#"));
-    topic_tree_prune(&tree, leaf->parent);
-    assert_int_equal(atomic_load(&tree.nodes), 4);
-    topic_tree_prune(&tree, leaf);
+    (void)topic_tree_make(&tree, SPAN("a/+/c/#"));
+    topic_tree_prune(&tree, SPAN("a/+/c")); /* no node's */
     assert_int_equal(atomic_load(&tree.nodes), 2);
+    topic_tree_prune(&tree, SPAN("a/+/c/#"));
+    assert_int_equal(atomic_load(&tree.nodes), 1);
     assert_ptr_equal(topic_tree_find(&tree, SPAN("a/+")), middle);
-    topic_tree_prune(&tree, middle);
-    assert_int_equal(atomic_load(&tree.nodes), 2);
+    topic_tree_prune(&tree, SPAN("a/+"));
+    assert_int_equal(atomic_load(&tree.nodes), 1);
     atomic_store(&middle->value, NULL);
-    topic_tree_prune(&tree, middle);
+    topic_tree_prune(&tree, SPAN("a/+"));
     assert_int_equal(atomic_load(&tree.nodes), 0);
     topic_tree_deinit(&tree, release_nothing, NULL);
+}
+
+static void put_topic(struct topic_tree *tree, const char *topic) {
+    atomic_store(&topic_tree_make(tree, span_str(topic))->value, &value);
+}
+
+static void take_topic(struct topic_tree *tree, const char *topic) {
+    struct topic_node *node = topic_tree_find(tree, span_str(topic));
+    assert_non_null(node);
+    atomic_store(&node->value, NULL);
+    topic_tree_prune(tree, span_str(topic));
+}
+
+/* A path that nobody shares is one node; one is cut where paths part, and joined when they do not any more. */
+static void paths_are_cut_and_joined(void **state) {
+    (void)state;
+    static const struct {
+        const char *topic;
+        unsigned nodes;
+    } steps[] = {
+        {"a/b/c/d/e", 1}, {"a/b/x", 3},   {"a/b/c/d", 4}, {"a/b/c/d/e/f/g", 5}, {"/", 6},   {"//a", 7},
+        {"a", 8},         {"a/+/c/#", 9}, {"#", 10},      {"a/b/c/d/#", 11},    {"aa", 12}, {"a/bb/c", 13},
+    };
+    enum { STEPS = sizeof steps / sizeof *steps };
+    for (unsigned order = 0; order < 3; order++) {
+        struct graveyard yard = {.known = map64_of(SEED)};
+        struct topic_tree tree;
+        topic_tree_init(&tree, SEED, graveyard_add, &yard);
+        for (unsigned i = 0; i < STEPS; i++) {
+            put_topic(&tree, steps[i].topic);
+            assert_int_equal(atomic_load(&tree.nodes), steps[i].nodes);
+            for (unsigned k = 0; k < STEPS; k++) {
+                const struct topic_node *node = topic_tree_find(&tree, span_str(steps[k].topic));
+                assert_int_equal(node != NULL && atomic_load(&node->value) != NULL, k <= i);
+            }
+        }
+        for (unsigned i = 0; i < STEPS; i++) {
+            unsigned at = order == 0 ? i : order == 1 ? STEPS - 1 - i : (i * 5 + 3) % STEPS;
+            take_topic(&tree, steps[at].topic);
+            if (order == 1 && at > 0) {
+                assert_int_equal(atomic_load(&tree.nodes), steps[at - 1].nodes);
+            }
+        }
+        assert_int_equal(atomic_load(&tree.nodes), 0);
+        assert_null(topic_node_branches(tree.root));
+        topic_tree_deinit(&tree, release_nothing, NULL);
+        graveyard_empty(&yard);
+    }
 }
 
 int main(void) {
@@ -125,6 +174,7 @@ int main(void) {
         cmocka_unit_test(churn_does_not_grow_a_table),
         cmocka_unit_test(old_tables_keep_what_stays),
         cmocka_unit_test(a_leaf_below_a_kept_value_is_pruned_alone),
+        cmocka_unit_test(paths_are_cut_and_joined),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -182,7 +182,7 @@ static void wildcards_are_literal_when_removed(void **state) {
     assert_int_equal(topic_trie_remove(trie, SPAN("a"), &people[0]), TOPIC_TRIE_ABSENT);
     assert_int_equal(topic_trie_remove(trie, SPAN("a/b/c"), &people[0]), TOPIC_TRIE_ABSENT);
     assert_int_equal(topic_trie_remove(trie, SPAN("a/b"), &people[1]), TOPIC_TRIE_ABSENT);
-    assert_int_equal(topic_trie_nodes(trie), 2);
+    assert_int_equal(topic_trie_nodes(trie), 1);
     assert_int_equal(topic_trie_remove(trie, SPAN("a/b"), &people[0]), TOPIC_TRIE_REMOVED);
     assert_int_equal(topic_trie_nodes(trie), 0);
     topic_trie_destroy(trie);
@@ -222,7 +222,7 @@ static void deepest_filters_match(void **state) {
     count_matches(trie, span_of(empty, DEEPEST / 2), &matches, 1);
     count_matches(trie, SPAN("a"), &matches, 0);
     assert_int_equal(topic_trie_remove(trie, span_of(any, DEEPEST), &people[1]), TOPIC_TRIE_REMOVED);
-    assert_int_equal(topic_trie_nodes(trie), 65536 + 1);
+    assert_int_equal(topic_trie_nodes(trie), 3);
     count_matches(trie, span_of(empty, DEEPEST), &matches, 2);
     topic_trie_destroy(trie);
     topic_matches_deinit(&matches);
@@ -322,7 +322,7 @@ static void many_filters(void **state) {
         topic_trie_add(trie, device_topic(text, sizeof text, i), &people[i], i);
         topic_trie_add(trie, SPAN("flat/+"), &people[i], i);
     }
-    assert_int_equal(topic_trie_nodes(trie), MANY + 1000 + 10 + 2);
+    assert_int_equal(topic_trie_nodes(trie), MANY + 1000 + 10 + 1);
     for (uint32_t i = 0; i < MANY; i++) {
         count_matches(trie, device_topic(text, sizeof text, i), &matches, 1);
         assert_ptr_equal(matches.items[0].subscriber, &people[i]);
