@@ -14,7 +14,7 @@ enum {
     OWN_MAX = 16384,
     OWN_QOS0_MAX = 1 << 20, /* with late mail to other shards */
     OWN_QOS0_PER_POINT =
-        8, /* a delivery at QoS 0 is an append to an outbox; that many make a point, and one write more */
+        4, /* a delivery at QoS 0 is an append to an outbox; that many make a point, and one write more */
 };
 
 /* True when a delivery to this session has to wait, because something for it waits already, or because it is one of

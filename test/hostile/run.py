@@ -199,7 +199,7 @@ class Trial:
 
     def memory_left(self):
         more = self.target.memory() - self.memory_before
-        return more > REST_MEMORY_MIB and f'{more:.0f} MB of memory'
+        return more > REST_MEMORY_MIB and f'{more:.0f} MB of memory ({self.target.live():.0f} MB in use)'
 
     def disk_left(self):
         disk = self.target.disk()

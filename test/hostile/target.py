@@ -89,6 +89,11 @@ class Target(brokers.Broker):
                 owners.setdefault(row['owner'], {})[row['name']] = row['used']
         return owners
 
+    def live(self):
+        """MiB that the broker itself says it has; what it has on top is the allocator's."""
+        rows = self.ctl('accounts', '--rows', '1') or []
+        return sum(row['used'] for row in rows if row['name'] == 'memory_bytes') / MIB
+
     def clear(self, friend):
         """An operator ends the sessions of everybody but the owner `friend` and clears all retained messages."""
         for owner in self.accounts() or {}:
