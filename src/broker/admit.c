@@ -10,6 +10,7 @@ enum {
     NAME_BYTES = 256,         /* a filter or topic in a tree, besides its text: two nodes, and their places */
     WILL_BYTES = 128,         /* a will, besides its texts */
     WILL_PROPERTIES = 16384,  /* a will with user properties: as large as a CONNECT may be */
+    INPUT_ALWAYS = 4096,      /* so much of a connection's input is never refused */
     OUTPUT_PORTION = 4096,    /* outboxes are counted in these, so that a packet costs no atomic */
     INFLIGHT_PORTION = 16384, /* bodies in flight, the same */
     OUTPUT_KEPT = 4,          /* so many portions stay taken until a quiet moment */
@@ -307,11 +308,14 @@ void admit_connection_end(struct connection *c) {
     quota_owner_unref(c->shard->broker->quota, c->owner);
 }
 
+/* The beginning of a small packet is kept whoever has taken all the rest: connections are bounded. */
 bool admit_input(struct connection *c) {
     size_t now = c->in.capacity;
     size_t before = c->input_taken;
     if (now < before) {
         quota_give_one(c->owner, QUOTA_INPUT_BYTES, before - now);
+    } else if (now > before && now <= INPUT_ALWAYS) {
+        quota_take(c->owner, &(struct quota_need){QUOTA_INPUT_BYTES, now - before}, 1);
     } else if (now > before && !quota_reserve_one(c->owner, QUOTA_INPUT_BYTES, now - before, NULL)) {
         return false;
     }

@@ -286,6 +286,33 @@ static void half_packets_are_bounded(void **state) {
     world_close(w);
 }
 
+/* Two owners have taken all that may wait: who has the beginning of a small packet waits for the rest all the same. */
+static void a_small_half_packet_is_always_kept(void **state) {
+    (void)state;
+    struct world *w = world_limited(1ULL << 40);
+    struct account *owners[] = {quota_owner(w->broker->quota, SPAN("10.0.0.1")),
+                                quota_owner(w->broker->quota, SPAN("10.0.0.2"))};
+    struct quota_need need = {QUOTA_INPUT_BYTES, owners[0]->most[QUOTA_INPUT_BYTES] + 100};
+    struct peer p;
+    static const uint8_t publish[] = {0x30, 100, 0, 1, 't'};
+    for (size_t i = 0; i < 2; i++) {
+        quota_take(owners[i], &need, 1);
+    }
+    join_from(&p, w, "10.0.0.3:1", "p", false);
+    expect(&p, "CONNACK");
+    say_bytes(&p, span_of(publish, sizeof publish));
+    turn(w);
+    assert_int_equal(wish(&p), CONN_READ);
+    assert_true(taken_by(w, "10.0.0.3", QUOTA_INPUT_BYTES) > 0);
+    peer_close(&p);
+    for (size_t i = 0; i < 2; i++) {
+        quota_give(owners[i], &need, 1);
+        quota_owner_unref(w->broker->quota, owners[i]);
+    }
+    assert_nothing_taken(w);
+    world_close(w);
+}
+
 /* Outboxes of those who do not read are bounded all together; what waits for room comes when there is some. */
 static void unread_bytes_are_bounded(void **state) {
     (void)state;
@@ -595,6 +622,7 @@ int main(void) {
         cmocka_unit_test(retained_messages_come_back_with_their_owner),
         cmocka_unit_test(a_retained_will_has_an_owner),
         cmocka_unit_test(half_packets_are_bounded),
+        cmocka_unit_test(a_small_half_packet_is_always_kept),
         cmocka_unit_test(unread_bytes_are_bounded),
         cmocka_unit_test(when_memory_is_short_nothing_new_is_kept),
         cmocka_unit_test(what_is_staged_is_bounded_for_every_packet),
