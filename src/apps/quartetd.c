@@ -5,6 +5,7 @@
 #include "apps/ending.h"
 #include "apps/quartetd_arguments.h"
 #include "apps/quartetd_daemon.h"
+#include "base/mem.h"
 #include "config/config.h"
 #include "net/last_words.h"
 #include "net/preflight.h"
@@ -107,6 +108,7 @@ int main(int argc, char **argv) {
         return 1;
     }
     signals_ignore();
+    mem_keep_little();
     struct arguments arguments;
     enum arguments_status parsed = arguments_parse(argc, argv, &arguments);
     if (parsed != ARGUMENTS_RUN) {

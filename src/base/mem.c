@@ -16,6 +16,7 @@
 #define MEM_WATCHED false
 #endif
 
+enum { LARGE_BYTES = 4 << 20 }; /* more than a packet or a frame has in general: those come and go */
 enum { OWN_BYTES_MAX = 64 * 1024, CHUNK_BYTES = 8 /* of the allocator, for each allocation */ };
 
 /* What there is of allocations is one number for the process, whoever asks: no structure could carry it through every
@@ -87,6 +88,12 @@ void mem_free(void *memory) {
         mem_count(-mem_size(memory));
     }
     free(memory);
+}
+
+/* Any setting ends that the allocator raises the threshold with each large allocation that is freed. */
+void mem_keep_little(void) {
+    (void)mallopt(M_MMAP_THRESHOLD, LARGE_BYTES);
+    (void)mallopt(M_TRIM_THRESHOLD, 2 * LARGE_BYTES);
 }
 
 void mem_give_back(void) {

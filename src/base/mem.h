@@ -23,5 +23,8 @@ size_t mem_live(void);
 /* True when a tool looks at the end whether all was freed; else a process that ends need not do what the system does at
  * once. */
 bool mem_is_watched(void);
+/* From now on what is large goes back to the system as soon as it is freed: segments that are folded, tables of maps.
+ * The allocator would else keep what has once been freed of it, in each thread's arena. Once, before other threads. */
+void mem_keep_little(void);
 /* Gives what was freed back to the system, which the allocator else keeps for the next need; takes milliseconds. */
 void mem_give_back(void);

@@ -185,6 +185,14 @@ class Broker:
                     return int(line.split()[1])
         return 0
 
+    def anonymous_kib(self):
+        """Memory of its own, without what is mapped of files."""
+        with open(f'/proc/{self.process.pid}/status', encoding='ascii') as f:
+            for line in f:
+                if line.startswith('RssAnon'):
+                    return int(line.split()[1])
+        return 0
+
     def cleanup(self, keep=False):
         self.kill()
         if not keep:

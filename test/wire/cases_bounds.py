@@ -373,8 +373,9 @@ def expired_retained_messages_leave(t):
         while time.monotonic() < end:
             p.quiet()
             time.sleep(.25)
-        held.append(t.broker.rss_kib() >> 10)
-    check(held[-1] < held[0] + 16, f'MB after each round of 20 MB: {held}')
+        held.append(t.broker.anonymous_kib() >> 10)
+    # In the second round there is all that one round needs: the expiry of another, and buffers of the journal.
+    check(held[-1] < held[1] + 16, f'MB after each round of 20 MB: {held}')
 
 
 @case(5, conf=('memory_limit 64M',), alone=True, ways=('tcp',))
