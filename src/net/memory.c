@@ -51,6 +51,21 @@ static uint64_t memory_of_group(uint64_t most) {
     return memory_of_file("/sys/fs/cgroup/memory.max", most);
 }
 
+uint64_t memory_anonymous(void) {
+    FILE *in = fopen("/proc/self/statm", "re");
+    char line[128] = "";
+    char *at = line;
+    if (in == NULL) {
+        return 0;
+    }
+    bool read = fgets(line, sizeof line, in) != NULL;
+    (void)fclose(in);
+    (void)strtoull(at, &at, 10); /* address space, resident, of that shared with files */
+    uint64_t resident = strtoull(at, &at, 10);
+    uint64_t shared = strtoull(at, NULL, 10);
+    return read && resident > shared ? (resident - shared) * (uint64_t)sysconf(_SC_PAGESIZE) : 0;
+}
+
 uint64_t memory_there_is(void) {
     uint64_t most = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
     struct rlimit limit;

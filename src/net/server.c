@@ -11,6 +11,7 @@
 #include "net/ctl.h"
 #include "net/local_store.h"
 #include "net/loop.h"
+#include "net/memory.h"
 #include "net/notify.h"
 #include "net/options.h"
 #include "net/pid_file.h"
@@ -19,7 +20,8 @@
 #include "net/store_work.h"
 #include "store/store_memory.h"
 
-#define RETRY_MS 1000 /* for addresses that are not there */
+#define RETRY_MS 1000                /* for addresses that are not there */
+#define FREED_BYTES_KEPT (32U << 20) /* by the allocator, when all is quiet */
 
 struct server {
     const struct server_options *options;
@@ -133,7 +135,9 @@ static void server_folded(void *user) {
 /* A deep queue that went to the table leaves much freed memory behind. */
 static void server_rests(void *user) {
     (void)user;
-    mem_give_back();
+    if (memory_anonymous() > mem_live() + FREED_BYTES_KEPT) {
+        mem_give_back();
+    }
 }
 
 static const char *advice(const struct error *error) {

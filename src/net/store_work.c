@@ -9,14 +9,15 @@
 #include "net/thread.h"
 #include "store/store_local.h"
 
-#define SEAL_AFTER_MS 50       /* without a record */
-#define NO_SPACE_RETRY_MS 1000 /* a full disk is asked again */
-#define LOOK_MS 1000           /* how often the checkpoint thread looks whether all is quiet */
-#define QUIET_FOLDS 3          /* so many looks without a new record: fold everything */
-#define QUIET_RESTS 4          /* and what that has freed can be given back */
-#define CALM_MS 20000          /* a broker that is never quiet: when so long little was written, the same is done */
-#define CALM_SHARE 4           /* little: a quarter of a segment */
-#define LAST_TRIES 5           /* of a commit that finds no space at the end */
+#define SEAL_AFTER_MS 50              /* without a record */
+#define NO_SPACE_RETRY_MS 1000        /* a full disk is asked again */
+#define LOOK_MS 1000                  /* how often the checkpoint thread looks whether all is quiet */
+#define QUIET_FOLDS 3                 /* so many looks without a new record: fold everything */
+#define QUIET_RESTS 4                 /* and what that has freed can be given back */
+#define QUIET_AFTER (QUIET_RESTS + 2) /* once more, when all have let go of what was folded */
+#define CALM_MS 20000 /* a broker that is never quiet: when so long little was written, the same is done */
+#define CALM_SHARE 4  /* little: a quarter of a segment */
+#define LAST_TRIES 5  /* of a commit that finds no space at the end */
 
 struct store_work {
     struct store_work_options options;
@@ -180,7 +181,7 @@ static bool give_back(struct store_work *work) {
     return step != STORE_STEP_FAILED;
 }
 
-/* All is quiet. */
+/* All is quiet, or calm. */
 static void rest(struct store_work *work) {
     if (give_back(work) && work->options.rests != NULL) {
         work->options.rests(work->options.user);
@@ -239,14 +240,12 @@ static void *checkpoint_main(void *argument) {
         bool calm = is_calm(work);
         bool full = fold(work, quiet == QUIET_FOLDS || short_of_room || calm);
         say_full(work, short_of_room);
-        if (quiet == QUIET_RESTS || short_of_room) {
+        if (quiet == QUIET_RESTS || quiet == QUIET_AFTER || short_of_room || calm) {
             rest(work);
-        } else if (calm) {
-            (void)give_back(work);
         }
-        checkpoint_wait(work, full || short_of_room || quiet < QUIET_RESTS, seen);
+        checkpoint_wait(work, full || short_of_room || quiet < QUIET_AFTER, seen);
         lsn_t durable = store_durable(work->options.store);
-        quiet = durable != seen ? 0 : quiet <= QUIET_RESTS ? quiet + 1 : quiet;
+        quiet = durable != seen ? 0 : quiet <= QUIET_AFTER ? quiet + 1 : quiet;
         seen = durable;
     }
     if (!fold(work, true)) {

@@ -5,6 +5,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -43,10 +44,24 @@ static void limits_of_the_process_count(void **state) {
     assert_int_equal(setrlimit(RLIMIT_DATA, &before), 0);
 }
 
+static void what_is_used_is_anonymous(void **state) {
+    enum { BYTES = 64 << 20 };
+    (void)state;
+    uint64_t before = memory_anonymous();
+    void *memory = mmap(NULL, BYTES, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    assert_ptr_not_equal(memory, MAP_FAILED);
+    memset(memory, 1, BYTES);
+    uint64_t now = memory_anonymous();
+    assert_in_range(now - before, BYTES / 2, 2 * (uint64_t)BYTES);
+    assert_int_equal(munmap(memory, BYTES), 0);
+    assert_true(memory_anonymous() < now - BYTES / 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_least_counts),
         cmocka_unit_test(limits_of_the_process_count),
+        cmocka_unit_test(what_is_used_is_anonymous),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
