@@ -224,7 +224,7 @@ static bool input_pass_some(struct connection *c, struct buf *in) {
     }
     memmove(in->ptr + kept, in->ptr + at, in->len - at);
     in->len -= at - kept;
-    c->looked = kept;
+    c->looked = (uint32_t)kept;
     return c->state != CONNECTION_CLOSING;
 }
 
@@ -292,7 +292,7 @@ void input_continue(struct connection *c) {
     struct buf in = c->in;
     c->in = (struct buf){NULL, 0, 0};
     size_t used = input_process(c, buf_span(&in));
-    c->looked = c->looked > used ? c->looked - used : 0;
+    c->looked = c->looked > used ? c->looked - (uint32_t)used : 0;
     if (c->state == CONNECTION_CLOSING || used == in.len) {
         buf_deinit(&in);
     } else {

@@ -17,6 +17,10 @@ struct sieve {
     uint64_t found;
 };
 
+static struct sieve *sieve_of(const struct session *session) {
+    return session->flows != NULL ? session->flows->sieve : NULL;
+}
+
 static void expires_by(struct session *s, wall_ms_t at) {
     if (at < atomic_load_explicit(&s->inlet->expires_at, memory_order_relaxed)) {
         atomic_store_explicit(&s->inlet->expires_at, at, memory_order_relaxed);
@@ -28,8 +32,9 @@ void sieve_queued(struct session *session, const struct message *m) {
         return;
     }
     expires_by(session, m->expires_at);
-    if (session->sieve != NULL && m->expires_at < session->sieve->walk.next) {
-        session->sieve->walk.next = m->expires_at;
+    struct sieve *sieve = sieve_of(session);
+    if (sieve != NULL && m->expires_at < sieve->walk.next) {
+        sieve->walk.next = m->expires_at;
     }
 }
 
@@ -43,14 +48,18 @@ bool sieve_may_help(const struct shard *shard, const struct inlet *inlet) {
 
 bool sieve_begin(struct session *session) {
     struct shard *shard = session->shard;
-    if (session->sieve == NULL && session->flows != NULL && sieve_may_help(shard, session->inlet)) {
-        session->sieve = mem_zero(1, sizeof *session->sieve);
-        session->sieve->work.kind = WORK_SIEVE;
-        session->sieve->session = session;
-        queue_walk_begin(&session->flows->queue, &session->sieve->walk, shard->wall);
-        work_add(shard, &session->sieve->work);
+    if (session->flows == NULL) {
+        return false;
     }
-    return session->sieve != NULL;
+    if (session->flows->sieve == NULL && sieve_may_help(shard, session->inlet)) {
+        struct sieve *sieve = mem_zero(1, sizeof *sieve);
+        sieve->work.kind = WORK_SIEVE;
+        sieve->session = session;
+        queue_walk_begin(&session->flows->queue, &sieve->walk, shard->wall);
+        work_add(shard, &sieve->work);
+        session->flows->sieve = sieve;
+    }
+    return session->flows->sieve != NULL;
 }
 
 static lsn_t sieve_end(void *user, struct delivery *d) {
@@ -87,9 +96,10 @@ void sieve_work(struct work *work) {
 }
 
 void sieve_cancel(struct session *session) {
-    if (session->sieve != NULL) {
-        list_remove(&session->sieve->work.link);
-        mem_free(session->sieve);
-        session->sieve = NULL;
+    struct sieve *sieve = sieve_of(session);
+    if (sieve != NULL) {
+        list_remove(&sieve->work.link);
+        mem_free(sieve);
+        session->flows->sieve = NULL;
     }
 }

@@ -51,14 +51,14 @@ struct work {
  * `session`, what is atomic, and the accounts is constant. */
 struct inlet {
     session_id_t session_id;
-    uint32_t shard;                  /* the owner's index */
-    bool durable;                    /* deliveries to it are recorded */
-    struct session *session;         /* the owner's thread only; NULL when it has ended */
-    _Atomic(struct account *) owner; /* whose it is; to be compared, nothing else, but under broker.charges: it may be
-                                        gone. NULL: the session has ended */
-    _Atomic bool away;               /* its client is not connected; the owner's word, others may be late to hear it */
+    uint32_t shard;           /* the owner's index */
+    bool durable;             /* deliveries to it are recorded */
+    _Atomic bool away;        /* its client is not connected; the owner's word, others may be late to hear it */
     _Atomic bool ended;       /* the session is gone, its place in the trie is not yet: it matches nothing any more */
     _Atomic uint8_t overfull; /* what publishers have said to its owner: see overfull.h */
+    struct session *session;  /* the owner's thread only; NULL when it has ended */
+    _Atomic(struct account *) owner;   /* whose it is; to be compared, nothing else, but under broker.charges: it may be
+                                          gone. NULL: the session has ended */
     _Atomic uint64_t waiting_messages; /* QoS 1 and 2 deliveries that were accepted and have no packet id yet */
     _Atomic uint64_t waiting_bytes;
     _Atomic uint64_t charged_messages; /* to its owner, for what waits, and a little more; under broker.charges */
@@ -94,6 +94,7 @@ struct flows {
     struct qos_out out;
     struct queue queue;  /* without packet id */
     struct queue behind; /* live ones that wait behind what a SUBSCRIBE brings; in memory */
+    struct sieve *sieve; /* looks for what has expired; NULL: nobody does */
 };
 
 struct session {
@@ -107,7 +108,6 @@ struct session {
     struct span client_id; /* client_text */
     struct qos_in in;
     struct flows *flows;            /* NULL: there was no delivery at QoS 1 or 2 yet */
-    struct sieve *sieve;            /* looks for what has expired; NULL: nobody does */
     struct bringing *bringing;      /* the SUBSCRIBE that is under way; NULL: none is */
     struct map_bytes subscriptions; /* filter -> struct subscription */
     struct will will;
@@ -115,15 +115,15 @@ struct session {
     lsn_t last_lsn;       /* of the last record about this session */
     wall_ms_t disconnected_at; /* 0 while connected */
     uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
-    uint8_t protocol;          /* of the last CONNECT */
-    bool durable;
-    bool queue_held;           /* what is queued comes after its SUBACK */
-    uint16_t receive_maximum;  /* of the last CONNECT; 0: there was none since the start */
-    struct heap_node due;      /* in shard.due while the client is away: its expiry, or its will */
+    uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
     uint32_t own_count;        /* deliveries to it in shard.own */
+    uint16_t receive_maximum;  /* of the last CONNECT; 0: there was none since the start */
+    uint8_t protocol;          /* of the last CONNECT */
+    bool durable : 1;
+    bool queue_held : 1;       /* what is queued comes after its SUBACK */
+    struct heap_node due;      /* in shard.due while the client is away: its expiry, or its will */
     struct link starved_link;  /* in shard.starved */
     struct link deep_link;     /* in shard.deep: its queue is deeper than the window of memory */
-    uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
     struct link overfull_link; /* in shard.overfull: a publisher of this shard found its queue full */
     mono_ms_t progress_at;     /* when its client last took bytes, acknowledged, or got something to acknowledge */
     mono_ms_t connected_at;    /* when its client last connected */
@@ -162,28 +162,27 @@ struct connection {
     uint8_t pause;             /* set of enum pause */
     uint8_t wish;              /* CONN_CLOSE or CONN_ABORT when closing */
     struct link dirty_link;
-    struct link busy_link; /* in shard.busy */
-    bool busy;             /* used since the last tick: keep its buffers */
-    bool later;            /* in shard.dirty_later */
-    bool too_large;        /* a packet was larger than the client accepts: it is about to be closed */
-    /* the rest */
-    bool problem_information;    /* 5.0: reason strings are wanted */
-    bool draining;               /* its client is back: read to its end, whatever else is a reason not to */
-    bool counted_open;           /* it has taken its place among its owner's connections */
-    uint8_t mutant_repeats;      /* MUTANT_R6_REPEAT counts here */
-    packet_id_t mutant_kept_ack; /* MUTANT_R8 keeps a PUBACK here */
+    struct link busy_link;        /* in shard.busy */
+    bool busy : 1;                /* used since the last tick: keep its buffers */
+    bool later : 1;               /* in shard.dirty_later */
+    bool too_large : 1;           /* a packet was larger than the client accepts: it is about to be closed */
+    bool problem_information : 1; /* 5.0: reason strings are wanted */
+    bool draining : 1;            /* its client is back: read to its end, whatever else is a reason not to */
+    bool counted_open : 1;        /* it has taken its place among its owner's connections */
+    uint8_t mutant_repeats;       /* MUTANT_R6_REPEAT counts here */
+    packet_id_t mutant_kept_ack;  /* MUTANT_R8 keeps a PUBACK here */
+    uint32_t keep_alive_ms;       /* 1.5 times what the client said; 0: none */
     struct conn_handle handle;
     struct session *session; /* NULL before CONNECT and when closing */
     struct buf in;           /* received and not processed */
-    size_t looked;           /* PAUSE_REFUSED, _WORK, _BRING: of `in`, what nothing may be taken out of any more */
     lsn_t answered_lsn;      /* what its CONNACK waits for */
     struct account *owner;   /* one reference */
     size_t input_taken;      /* of its account: for `in` */
     mono_ms_t received_at;   /* when the last whole packet came; when it was opened before */
     mono_ms_t begun_at;      /* when the first bytes of the packet came that is not whole yet; 0: none */
     mono_ms_t refused_since; /* since when PAUSE_REFUSED holds */
-    uint32_t keep_alive_ms;  /* 1.5 times what the client said; 0: none */
     uint32_t move_to;        /* CONNECTION_MOVING: the shard */
+    uint32_t looked;         /* PAUSE_REFUSED, _WORK, _BRING: of `in`, what nothing may be taken out of any more */
     struct qos_in counted;   /* 5.0: QoS 2 ids that use the receive maximum of this connection; with acks all that do */
     struct overfull_waits *waits; /* the queues that its refused PUBLISH waits for; NULL: see overfull.h */
     uint32_t strain;              /* of its shard, in which it has sent strain_spent: see strain.h */
@@ -198,7 +197,7 @@ struct connection {
 };
 
 enum { CONNECTION_HOT_BYTES = 192 };
-_Static_assert(offsetof(struct connection, problem_information) <= CONNECTION_HOT_BYTES, "what is hot is together");
+_Static_assert(offsetof(struct connection, handle) <= CONNECTION_HOT_BYTES, "what is hot is together");
 
 enum mail_kind {
     MAIL_DELIVERY = 0,
