@@ -99,6 +99,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     list_init(&shard->dirty_later);
     list_init(&shard->gated);
     list_init(&shard->paused);
+    list_init(&shard->untried);
     list_init(&shard->deep);
     list_init(&shard->overfull);
     list_init(&shard->heirs);

@@ -79,12 +79,12 @@ static void shard_resume(struct shard *shard, struct connection *c, unsigned ove
     shard->points += others;
 }
 
-/* One look at each that waits, until `rest` points are left; who got none is first the next time. False when nobody
+/* One look at each of `from`, until `rest` points are left; who got none is first the next time. False when nobody
  * could go on at once. */
-static bool shard_resume_round(struct shard *shard, bool retry, int64_t rest) {
+static bool shard_resume_round(struct shard *shard, struct link *from, bool retry, int64_t rest) {
     struct link waiting;
     list_init(&waiting);
-    list_splice(&waiting, &shard->paused);
+    list_splice(&waiting, from);
     shard->input_left = false;
     for (struct link *l; shard->points > rest && (l = list_pop_front(&waiting)) != NULL;) {
         struct connection *c = container_of(l, struct connection, pause_link);
@@ -95,24 +95,28 @@ static bool shard_resume_round(struct shard *shard, bool retry, int64_t rest) {
             shard_resume(shard, c, over, points < RESUME_POINTS ? points : RESUME_POINTS);
         }
     }
-    if (retry && list_empty(&waiting)) {
-        shard->retried_at = shard->now;
-    }
     bool more = shard->input_left || !list_empty(&waiting);
-    list_splice(&waiting, &shard->paused);
-    list_splice(&shard->paused, &waiting);
+    list_splice(&waiting, from);
+    list_splice(from, &waiting);
     return more;
 }
 
 /* Connections that could not go on try again: those that waited for the disk when it has caught up, refused publishes
- * every few milliseconds. All of them have half of what this turn has left, and each a little after the other: who has
- * sent much waits for more, and who sends little does not wait for them. */
+ * every few milliseconds, each once, in as many turns as that takes. All of them have half of what this turn has left,
+ * tries at most half of that where others want it, and each a little after the other: who has sent much waits for more,
+ * and who sends little does not wait for them. */
 static void shard_resume_paused(struct shard *shard) {
     const int64_t rest = shard->points / 2;
-    bool more = shard_resume_round(shard, shard->now - shard->retried_at >= RETRY_REFUSED_MS, rest);
-    while (more && shard->points > rest) {
-        more = shard_resume_round(shard, false, rest);
+    if (list_empty(&shard->untried) && shard->now - shard->retried_at >= RETRY_REFUSED_MS) {
+        list_splice(&shard->untried, &shard->paused);
+        shard->retried_at = shard->now;
     }
+    (void)shard_resume_round(shard, &shard->untried, true, rest + (shard->points - rest) / 2);
+    bool more = true;
+    while (more && shard->points > rest) {
+        more = shard_resume_round(shard, &shard->paused, false, rest);
+    }
+    more = shard_resume_round(shard, &shard->untried, true, rest) || more; /* what the others have left */
     shard->input_left = more;
 }
 
@@ -236,7 +240,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     (void)overfull_work(shard);
     expiry_go_on(shard);
     shard_feed_starved(shard);
-    if (!list_empty(&shard->paused)) {
+    if (!list_empty(&shard->paused) || !list_empty(&shard->untried)) {
         shard_resume_paused(shard);
     }
     shard_told_durable(shard, durable);
@@ -418,9 +422,9 @@ struct turn_result shard_turn_end(struct shard *shard) {
     struct turn_result result = {
         .wake = shard->wake_set,
         .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left || dirty,
-        .again = !list_empty(&shard->paused) || !list_empty(&shard->overfull) || !list_empty(&shard->starved) ||
-                 !list_empty(&shard->stalled) || shard->expiring || shard->let_go_left > 0 ||
-                 shard->retained_left > 0 || shard->memory >= MEMORY_SHORT,
+        .again = !list_empty(&shard->paused) || !list_empty(&shard->untried) || !list_empty(&shard->overfull) ||
+                 !list_empty(&shard->starved) || !list_empty(&shard->stalled) || shard->expiring ||
+                 shard->let_go_left > 0 || shard->retained_left > 0 || shard->memory >= MEMORY_SHORT,
         .late = shard->late_count > 0};
     onward_forget(shard);
     shard->in_turn = false;

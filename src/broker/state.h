@@ -189,7 +189,7 @@ struct connection {
     uint32_t strain_spent;
     struct ack_waits *acks; /* PUBACKs that wait for the disk; NULL: none did yet */
     struct link gated_link; /* in shard.gated: its outbox waits for the disk */
-    struct link pause_link; /* in shard.paused */
+    struct link pause_link; /* in shard.paused or shard.untried */
     struct heap_node due;   /* in shard.connections_due */
     struct link heirs;      /* connections whose CONNECT takes the session from this one, in order */
     struct link heir_link;  /* in another's heirs, or in shard.heirs */
@@ -266,6 +266,7 @@ struct shard {
     unsigned heirs_left;         /* so many connections of `heirs` may go on in this turn */
     struct link gated;           /* connections whose outbox waits for the disk */
     struct link paused;          /* connections that are not read from */
+    struct link untried;         /* the same, whose refused publish this round of tries has not reached */
     struct link deep;            /* sessions whose queue is deeper than the window of memory */
     struct link heirs;           /* connections whose CONNECT has waited and goes on */
     struct link busy;            /* connections that were used since the last tick but one */

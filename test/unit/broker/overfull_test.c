@@ -16,17 +16,6 @@ static struct world *world_small(unsigned shards, uint64_t messages) {
     return w;
 }
 
-/* A client id that shard `shard` owns. */
-static const char *id_on(const struct world *w, unsigned shard, const char *name) {
-    static char id[16];
-    for (unsigned n = 0;; n++) {
-        (void)snprintf(id, sizeof id, "%s-%u", name, n);
-        if (hash_bytes(span_str(id), 42) % broker_shards(w->broker) == shard) {
-            return id;
-        }
-    }
-}
-
 static void publish(struct peer *p, uint8_t qos, packet_id_t id, const char *topic) {
     say_publish(p, &(struct publishing){.qos = qos, .id = id, .topic = topic});
     later(p->w, 10);
@@ -400,99 +389,54 @@ static void who_fills_its_own_queue_ends_itself(void **state) {
     }
 }
 
-/* ---- what has expired ---- */
-
-static void publish_for(struct peer *p, packet_id_t id, uint32_t expiry_s) {
-    say_publish(p, &(struct publishing){.qos = 1, .id = id, .topic = "t", .expiry_s = expiry_s});
-    later(p->w, 10);
-    later(p->w, 10);
-}
-
-/* In front, in the middle or at the end, in memory or in the table alone, whichever shard has the session: what has
- * expired is no reason to refuse anybody, nor to end a session. */
-static void expired_messages_take_no_room(void **state) {
+/* However many wait and however little a turn does, each is tried once every few milliseconds, and the shard rests. */
+static void tries_come_to_rest(void **state) {
     (void)state;
-    enum { WAIT = 12 };
-    for (unsigned run = 0; run < 32; run++) {
-        const bool refuses = (run & 1) != 0, deep = (run & 2) != 0, elsewhere = (run & 4) != 0;
-        const unsigned kept = run >> 3; /* of four this one does not expire */
-        struct world *w = world_new();
-        struct peer from, to;
-        w->options.queue_messages_max = WAIT;
-        w->options.window_messages = deep ? 2 : 1024;
-        w->options.queue_policy = refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
-        w->at_once = true;
-        world_open(w, 2);
-        absent(w, id_on(w, elsewhere, "away"), PROTOCOL_5, "t");
-        joined(&from, w, PROTOCOL_5, id_on(w, 0, "from"), false);
-        for (packet_id_t id = 1; id <= WAIT; id++) {
-            publish_for(&from, id, id % 4 == kept ? 0 : 2);
-            expect(&from, "PUBACK");
-        }
-        if (deep) {
-            atomic_store(&w->store.store.folded, w->store.last);
-        }
-        for (unsigned i = 0; i < 5; i++) {
-            tick(w, 1000);
-        }
-        assert_int_equal(w->store.reads, 0);
-        for (packet_id_t id = 1; id <= WAIT - WAIT / 4; id++) {
-            publish_for(&from, id, 0);
-            for (unsigned i = 0; i < 20; i++) {
-                later(w, 10);
-            }
-            expect(&from, "PUBACK");
-            assert_non_null(strstr(from.line, "reason=0x00"));
-        }
-        assert_int_equal(counters(w).queued, WAIT);
-        assert_int_equal(counters(w).messages_expired, WAIT - WAIT / 4);
-        assert_int_equal(fake_count(&w->store, RECORD_DROPPED), WAIT - WAIT / 4);
-        assert_int_equal(counters(w).sessions_overfull, 0);
-        joined(&to, w, PROTOCOL_5, id_on(w, elsewhere, "away"), true);
-        for (packet_id_t id = 1; id <= WAIT; id++) {
-            expect(&to, "PUBLISH");
-            assert_null(strstr(to.line, "expiry"));
-        }
-        expect_silence(&to);
-        peer_close(&to);
-        publish_for(&from, 1, 0); /* full of what does not expire: as before */
-        peer_close(&from);
-        world_close(w);
-    }
-}
-
-/* A client that is connected and slow: nobody waits for what it will not get any more. */
-static void nor_in_the_queue_of_a_slow_client(void **state) {
-    (void)state;
-    for (unsigned durable = 0; durable <= 1; durable++) {
-        struct world *w = world_small(2, 4);
-        struct peer from, to;
-        filled(&to, &from, w, durable != 0);
-        publish_for(&from, 3, 1);
-        publish_for(&from, 4, 1);
-        publish_for(&from, 5, 0);
-        for (packet_id_t id = 3; id <= 5; id++) {
-            expect(&from, "PUBACK");
-        }
-        tick(w, 1000);
-        tick(w, 1000);
-        publish_for(&from, 6, 0);
-        for (unsigned i = 0; i < 5; i++) {
+    enum { WAITING = 5 };
+    struct world *w = world_new();
+    struct peer from[WAITING], to;
+    w->options.queue_messages_max = 1;
+    w->options.queue_policy = QUEUE_REFUSE;
+    w->options.turn_points = 1;
+    w->at_once = true;
+    world_open(w, 1);
+    absent(w, "away", PROTOCOL_311, "t");
+    for (unsigned i = 0; i < WAITING; i++) {
+        char name[8];
+        (void)snprintf(name, sizeof name, "f%u", i);
+        join(&from[i], w, PROTOCOL_311, name, false);
+        for (unsigned k = 0; k < 3 * WAITING; k++) {
             later(w, 10);
         }
-        expect(&from, "PUBACK id=6 reason=0x00");
-        assert_int_equal(counters(w).messages_expired, 2);
-        for (packet_id_t id = 1; id <= 4; id++) {
-            expect(&to, "PUBLISH");
-            say_ack(&to, PACKET_PUBACK, id, 0);
+        expect(&from[i], "CONNACK");
+        publish(&from[i], 1, 1, "t");
+    }
+    for (unsigned round = 0; round < 3; round++) {
+        later(w, 100);
+        struct turn_result result = {.more = true};
+        unsigned turns = 0;
+        while (result.more && turns < 100) {
+            result = turn_end(w, 0);
+            turn_begin(w, 0);
+            turns++;
+        }
+        assert_in_range(turns, WAITING / 2, 4 * WAITING);
+    }
+    join(&to, w, PROTOCOL_311, "away", true);
+    for (packet_id_t i = 0; i <= WAITING; i++) {
+        for (unsigned k = 0; k < 3 * WAITING; k++) {
             later(w, 10);
         }
-        expect_silence(&to);
-        assert_int_equal(counters(w).queued, 0);
-        peer_close(&to);
-        peer_close(&from);
-        world_close(w);
+        expect(&to, i == 0 ? "CONNACK" : "PUBLISH");
+        if (i > 0) {
+            say_ack(&to, PACKET_PUBACK, i, 0);
+        }
     }
+    peer_close(&to);
+    for (unsigned i = 0; i < WAITING; i++) {
+        peer_close(&from[i]);
+    }
+    world_close(w);
 }
 
 /* ---- other owners ---- */
@@ -754,8 +698,7 @@ int main(void) {
         cmocka_unit_test(who_comes_back_has_its_own_time),
         cmocka_unit_test(a_5_0_publisher_is_refused_in_the_end),
         cmocka_unit_test(who_fills_its_own_queue_ends_itself),
-        cmocka_unit_test(expired_messages_take_no_room),
-        cmocka_unit_test(nor_in_the_queue_of_a_slow_client),
+        cmocka_unit_test(tries_come_to_rest),
         cmocka_unit_test(nobody_waits_for_a_queue_of_others),
         cmocka_unit_test(who_publishes_much_waits_for_others_too),
         cmocka_unit_test(what_was_waited_for_another_queue_does_not_count),

@@ -323,6 +323,17 @@ static inline void join(struct peer *p, struct world *w, enum protocol protocol,
     say_connect(p, &(struct connecting){.id = id, .clean = !durable, .expiry_s = durable ? 3600 : 0});
 }
 
+/* A client id that shard `shard` owns. */
+static inline const char *id_on(const struct world *w, unsigned shard, const char *name) {
+    static char id[16];
+    for (unsigned n = 0;; n++) {
+        (void)snprintf(id, sizeof id, "%s-%u", name, n);
+        if (hash_bytes(span_str(id), 42) % broker_shards(w->broker) == shard) {
+            return id;
+        }
+    }
+}
+
 struct publishing {
     uint8_t qos;
     packet_id_t id;
