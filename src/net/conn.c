@@ -205,13 +205,28 @@ static void conn_read_rest(struct conn *c) {
     conn_gone(c);
 }
 
-void conn_events(struct conn *c) {
+void conn_bury(struct conn *c) {
     if (c->failed) {
         conn_read_rest(c);
+    } else {
+        conn_gone(c);
+    }
+}
+
+/* The peer is gone. What that means may be much work for the broker, and many may go at once: first those who are there
+ * are heard. */
+static void conn_over(struct conn *c) {
+    if (lingering(c)) {
+        conn_gone(c);
         return;
     }
-    if (c->readable && conn_may_read(c) && !conn_read(c)) {
-        conn_gone(c);
+    conn_interest(c, 0);
+    list_push_back(&loop_of(c)->over, &c->turn_link);
+}
+
+void conn_events(struct conn *c) {
+    if (c->failed || (c->readable && conn_may_read(c) && !conn_read(c))) {
+        conn_over(c);
         return;
     }
     if (!lingering(c) && (c->writable || c->hung_up)) {

@@ -11,7 +11,7 @@
 
 struct conn {
     uv_poll_t poll;            /* its loop's data is our loop */
-    struct link turn_link;     /* in loop->ready or loop->writable */
+    struct link turn_link;     /* in loop->ready, ->left, ->over, ->writable or ->draining */
     struct link end_link;      /* in loop->ending */
     mono_ms_t end_at;          /* while in loop->ending */
     struct conn_handle handle; /* {0,0}: LINGERING */
@@ -33,6 +33,8 @@ struct conn {
 void conn_open(struct loop *loop, int fd, struct conn_origin origin, const char *peer, struct span bytes);
 /* Does what the events since the last turn ask for, but sending. */
 void conn_events(struct conn *c);
+/* Ends one of loop->over. */
+void conn_bury(struct conn *c);
 /* Sends what may leave and does what the broker wishes. The connection may be gone afterwards. */
 void conn_output(struct conn *c);
 /* Its deadline has come. */

@@ -27,7 +27,8 @@
 #define STOP_LOOK_MS 50
 #define RING_AFTER_NS 300000  /* of a turn: what it has staged goes on its way to the disk */
 #define READ_UNTIL_NS 1500000 /* of a turn: then those who have sent much wait for the next one, */
-#define READ_MOST_NS 4000000  /* and all the others: many who close at once may each have a will */
+#define READ_MOST_NS 4000000  /* of reading: and all the others */
+#define OVER_MOST_NS 2000000  /* of a turn for the ends of connections: each may have a will for many */
 
 static void loop_again(uv_idle_t *idle) {
     (void)idle;
@@ -276,14 +277,14 @@ static size_t loop_share(size_t ready) {
                                           : share;
 }
 
-/* What the events of one connection ask for. Returns how long the turn has taken by now. */
+/* What the events of one connection ask for. Returns the time by now. */
 static uint64_t loop_read_one(struct loop *loop, struct conn *c) {
     conn_events(c);
-    const uint64_t ns = uv_hrtime() - loop->began_ns;
-    if (loop->staged && ns > RING_AFTER_NS) {
+    const uint64_t now_ns = uv_hrtime();
+    if (loop->staged && now_ns - loop->began_ns > RING_AFTER_NS) {
         loop_ring(loop);
     }
-    return ns;
+    return now_ns;
 }
 
 /* The next one of this turn: those who were left in the turn before and those who are ready now take turns, so that
@@ -299,26 +300,40 @@ static void loop_read(struct loop *loop) {
     struct link *l;
     struct link eager;
     size_t ready = 0;
-    uint64_t ns = 0;
     bool left = false;
+    const uint64_t began_ns = uv_hrtime();
+    uint64_t now_ns = began_ns;
     list_init(&eager);
-    while (ns <= READ_MOST_NS && (l = loop_next_ready(loop, &left)) != NULL) {
+    while (now_ns - began_ns <= READ_MOST_NS && (l = loop_next_ready(loop, &left)) != NULL) {
         struct conn *c = container_of(l, struct conn, turn_link);
         ready++;
         if (c->eager) {
             list_push_back(&eager, l);
         } else {
-            ns = loop_read_one(loop, c);
+            now_ns = loop_read_one(loop, c);
         }
     }
     do {
         l = list_pop_front(&eager);
-        ns = l != NULL ? loop_read_one(loop, container_of(l, struct conn, turn_link)) : 0;
-    } while (l != NULL && ns <= READ_UNTIL_NS);
+        now_ns = l != NULL ? loop_read_one(loop, container_of(l, struct conn, turn_link)) : now_ns;
+    } while (l != NULL && now_ns - loop->began_ns <= READ_UNTIL_NS);
     list_splice(&loop->left, &loop->ready);
     list_splice(&loop->left, &eager);
     loop->more |= !list_empty(&loop->left);
     loop->read_bytes = loop_share(ready);
+}
+
+/* Some of those whose peers are gone. */
+static void loop_bury(struct loop *loop) {
+    struct link *l;
+    const uint64_t began_ns = list_empty(&loop->over) ? 0 : uv_hrtime();
+    while ((l = list_pop_front(&loop->over)) != NULL) {
+        conn_bury(container_of(l, struct conn, turn_link));
+        if (uv_hrtime() - began_ns > OVER_MOST_NS) {
+            break;
+        }
+    }
+    loop->more |= !list_empty(&loop->over);
 }
 
 static void loop_tick(struct loop *loop) {
@@ -470,6 +485,7 @@ static void loop_turn(uv_check_t *check) {
     loop_moved(loop);
     loop_accept(loop);
     loop_read(loop);
+    loop_bury(loop);
     loop_tick(loop);
     loop_requests(loop);
     if (!loop->stopping && atomic_load_explicit(&loop->shared->stopping, memory_order_relaxed)) {
@@ -512,6 +528,7 @@ void loop_init(struct loop *loop, struct loop_shared *shared, unsigned index) {
     *loop = (struct loop){.index = index, .shared = shared, .shard = broker_shard(shared->broker, index)};
     list_init(&loop->ready);
     list_init(&loop->left);
+    list_init(&loop->over);
     list_init(&loop->writable);
     list_init(&loop->draining);
     list_init(&loop->ending);

@@ -78,6 +78,7 @@ struct loop {
     size_t conn_count;    /* sockets that are open, those the broker no longer knows included */
     struct link ready;    /* connections with events, */
     struct link left;     /* and those that the turn before had no time for */
+    struct link over;     /* connections whose peer is gone, to be ended */
     struct link writable; /* connections that can be written to again */
     struct link draining; /* connections to be read on in the next turn, to their end */
     struct link ending;   /* connections that end at a deadline, by deadline */
