@@ -37,10 +37,10 @@ static void the_session_of_who_is_away_ends_and_others_go_on(void **state) {
         enum protocol protocol = run % 2 == 0 ? PROTOCOL_311 : PROTOCOL_5;
         struct world *w = world_small(SHARDS, 2);
         struct peer from, other, to;
-        absent(w, id_on(w, run / 2, "away"), protocol, "#");
-        joined(&other, w, PROTOCOL_5, id_on(w, 1, "other"), true);
+        absent(w, client_on(w, run / 2, "away"), protocol, "#");
+        joined(&other, w, PROTOCOL_5, client_on(w, 1, "other"), true);
         subscribed(&other, "t", 2);
-        joined(&from, w, protocol, id_on(w, 0, "from"), true);
+        joined(&from, w, protocol, client_on(w, 0, "from"), true);
         lsn_t ended = 0;
         for (packet_id_t id = 1; id <= 5; id++) {
             uint8_t qos = id % 2 == 0 ? 2 : 1;
@@ -70,12 +70,12 @@ static void the_session_of_who_is_away_ends_and_others_go_on(void **state) {
         assert_int_equal(counters(w).sessions_overfull, 1);
         assert_int_equal(counters(w).queued, 0);
         /* Its client is told, once. */
-        join(&to, w, protocol, id_on(w, run / 2, "away"), true);
+        join(&to, w, protocol, client_on(w, run / 2, "away"), true);
         turn(w);
         expect(&to, protocol == PROTOCOL_5 ? "CONNACK new reason=0x00" : "CONNACK new");
         assert_int_equal(strstr(to.line, "its queue was full") != NULL, protocol == PROTOCOL_5);
         peer_close(&to);
-        join(&to, w, PROTOCOL_5, id_on(w, run / 2, "away"), true);
+        join(&to, w, PROTOCOL_5, client_on(w, run / 2, "away"), true);
         turn(w);
         expect(&to, "CONNACK present");
         assert_null(strstr(to.line, "its queue was full"));
@@ -95,7 +95,7 @@ static void many_full_queues_end_at_once(void **state) {
     char name[8];
     for (unsigned i = 0; i < MANY; i++) {
         (void)snprintf(name, sizeof name, "m%u", i);
-        absent(w, id_on(w, i % SHARDS, name), PROTOCOL_311, "t");
+        absent(w, client_on(w, i % SHARDS, name), PROTOCOL_311, "t");
     }
     absent(w, "lucky", PROTOCOL_311, "t");
     joined(&from, w, PROTOCOL_5, "from", false);
@@ -171,9 +171,9 @@ static void its_will_is_published(void **state) {
 /* ---- connected ---- */
 
 static void filled(struct peer *to, struct peer *from, struct world *w, bool durable) {
-    joined(to, w, PROTOCOL_5, id_on(w, 0, "to"), durable);
+    joined(to, w, PROTOCOL_5, client_on(w, 0, "to"), durable);
     subscribed(to, "t", 1);
-    joined(from, w, PROTOCOL_5, id_on(w, 1, "from"), false);
+    joined(from, w, PROTOCOL_5, client_on(w, 1, "from"), false);
     publish(from, 1, 1, "t");
     publish(from, 1, 2, "t");
     expect(from, "PUBACK id=1");
@@ -463,10 +463,10 @@ static void nobody_waits_for_a_queue_of_others(void **state) {
         w->options.queue_policy = refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
         w->at_once = true;
         world_open(w, 2);
-        joined(&to, w, PROTOCOL_5, id_on(w, 0, "to"), durable);
+        joined(&to, w, PROTOCOL_5, client_on(w, 0, "to"), durable);
         subscribed(&to, "#", 1);
-        joined(&from, w, PROTOCOL_311, id_on(w, 1, "from"), false);
-        joined_from(&other, w, "192.0.2.7:1883", id_on(w, 1, "other"));
+        joined(&from, w, PROTOCOL_311, client_on(w, 1, "from"), false);
+        joined_from(&other, w, "192.0.2.7:1883", client_on(w, 1, "other"));
         for (id = 1; id <= 81; id++) {
             publish(&from, 1, id, "t");
             expect(&from, "PUBACK");
@@ -609,7 +609,7 @@ static void by_policy_the_session_stays(void **state) {
     expect(&from, "PUBACK id=4 reason=0x97");
     assert_non_null(strstr(w->log, "publishers into it are refused"));
     peer_close(&to);
-    joined(&to, w, PROTOCOL_5, id_on(w, 0, "to"), true);
+    joined(&to, w, PROTOCOL_5, client_on(w, 0, "to"), true);
     expect(&to, "PUBLISH");
     peer_close(&to);
     peer_close(&from);

@@ -33,8 +33,8 @@ static void expired_messages_take_no_room(void **state) {
         w->options.queue_policy = refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
         w->at_once = true;
         world_open(w, 2);
-        absent(w, id_on(w, elsewhere, "away"), "t");
-        joined(&from, w, PROTOCOL_5, id_on(w, 0, "from"), false);
+        absent(w, client_on(w, elsewhere, "away"), "t");
+        joined(&from, w, PROTOCOL_5, client_on(w, 0, "from"), false);
         for (packet_id_t id = 1; id <= WAIT; id++) {
             publish_for(&from, id, id % 4 == kept ? 0 : 2);
             expect(&from, "PUBACK");
@@ -58,7 +58,7 @@ static void expired_messages_take_no_room(void **state) {
         assert_int_equal(counters(w).messages_expired, WAIT - WAIT / 4);
         assert_int_equal(fake_count(&w->store, RECORD_DROPPED), WAIT - WAIT / 4);
         assert_int_equal(counters(w).sessions_overfull, 0);
-        joined(&to, w, PROTOCOL_5, id_on(w, elsewhere, "away"), true);
+        joined(&to, w, PROTOCOL_5, client_on(w, elsewhere, "away"), true);
         for (packet_id_t id = 1; id <= WAIT; id++) {
             expect(&to, "PUBLISH");
             assert_null(strstr(to.line, "expiry"));
@@ -81,9 +81,9 @@ static void nor_in_the_queue_of_a_slow_client(void **state) {
         w->options.inflight_max = 1;
         w->at_once = true;
         world_open(w, 2);
-        joined(&to, w, PROTOCOL_5, id_on(w, 0, "to"), durable != 0);
+        joined(&to, w, PROTOCOL_5, client_on(w, 0, "to"), durable != 0);
         subscribed(&to, "t", 1);
-        joined(&from, w, PROTOCOL_5, id_on(w, 1, "from"), false);
+        joined(&from, w, PROTOCOL_5, client_on(w, 1, "from"), false);
         publish_for(&from, 1, 0);
         publish_for(&from, 2, 0);
         publish_for(&from, 3, 1);

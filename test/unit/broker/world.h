@@ -324,7 +324,7 @@ static inline void join(struct peer *p, struct world *w, enum protocol protocol,
 }
 
 /* A client id that shard `shard` owns. */
-static inline const char *id_on(const struct world *w, unsigned shard, const char *name) {
+static inline const char *client_on(const struct world *w, unsigned shard, const char *name) {
     static char id[16];
     for (unsigned n = 0;; n++) {
         (void)snprintf(id, sizeof id, "%s-%u", name, n);
