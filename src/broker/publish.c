@@ -1,5 +1,7 @@
 #include "broker/publish.h"
 
+#include <stdio.h>
+
 #include "base/mem.h"
 #include "broker/connection.h"
 #include "broker/expiry.h"
@@ -11,6 +13,8 @@
 #include "broker/strain.h"
 
 enum { RETAIN_POINTS = 6 }; /* to set a retained message is so much more work than to pass one on */
+
+enum { REASON_BYTES = 160, TEXT_PACKET_BYTES = 256 /* a client that takes less gets no texts */ };
 
 /* PUBREC (again) for an id that is held: waits for whatever was recorded of the session. */
 static void publish_repeat(struct connection *c, const struct packet_publish *p) {
@@ -56,6 +60,23 @@ static void publish_waits_no_more(struct connection *c) {
     c->waits = NULL;
 }
 
+/* 0x97, and what was over which limit for those who want to know. */
+static void publish_say_refused(struct connection *c, const struct packet_publish *p,
+                                const struct route_result *result) {
+    const enum packet_type type = p->qos == 1 ? PACKET_PUBACK : PACKET_PUBREC;
+    char text[REASON_BYTES];
+    if (c->protocol != PROTOCOL_5 || !c->problem_information || c->packet_bytes_max < TEXT_PACKET_BYTES) {
+        connection_send_ack(c, type, p->packet_id, REASON_QUOTA_EXCEEDED, c->session->last_lsn);
+        return;
+    }
+    (void)snprintf(text, sizeof text, "%s %s", result->what, result->why);
+    struct packet_ack ack = {.packet_id = p->packet_id, .reason = REASON_QUOTA_EXCEEDED};
+    ack.properties.present = PROPERTY_REASON_STRING;
+    ack.properties.reason_string = span_str(text);
+    packet_encode_ack(connection_begin(c, c->session->last_lsn), PROTOCOL_5, type, &ack);
+    connection_commit(c);
+}
+
 static void publish_refused(struct connection *c, const struct packet_publish *p, const struct route_result *result) {
     struct shard *shard = c->shard;
     if (publish_waits(c, p, result)) { /* it is tried again, and counted when it is accepted */
@@ -73,10 +94,12 @@ static void publish_refused(struct connection *c, const struct packet_publish *p
     shard->counters.publish_received++;
     shard->counters.publish_refused += c->refused_since == 0;
     publish_waits_no_more(c);
-    if (p->qos == 1) {
-        connection_send_ack(c, PACKET_PUBACK, p->packet_id, REASON_QUOTA_EXCEEDED, c->session->last_lsn);
-    } else if (p->qos == 2) {
-        connection_send_ack(c, PACKET_PUBREC, p->packet_id, REASON_QUOTA_EXCEEDED, c->session->last_lsn);
+    if (!result->said) {
+        shard_log(shard, LOG_NOTICE, "a message of %s (%s) is refused: %s %s", c->peer,
+                  shard_text(c->session->client_id), result->what, result->why);
+    }
+    if (p->qos > 0) {
+        publish_say_refused(c, p, result);
     }
 }
 

@@ -270,6 +270,8 @@ static bool accounts_step(struct shard *shard, struct request *r) {
         r->answer.accounts[r->answer.account_count++] = account_of(quota_all(broker->quota));
         r->answer.memory_used = mem_live();
         r->answer.memory_limit = broker->options.memory_limit;
+        r->answer.store_limit = broker->options.store_limit;
+        r->answer.store_used = broker->options.store_limit / STORE_FILLED_ALL * store_filled(broker->store);
     }
     return !quota_some_owners(broker->quota, &r->at, OWNERS_PER_SLICE, account_keep, r);
 }

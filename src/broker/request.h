@@ -59,6 +59,7 @@ struct request_answer {
     struct request_account *accounts; /* all together, then nearest to a bound first; of the first shard alone */
     size_t account_count;
     uint64_t memory_used, memory_limit; /* bytes; 0: no limit */
+    uint64_t store_used, store_limit;   /* the same; as the store has last looked */
     struct request_session *rows;       /* largest queue first */
     size_t row_count;
     uint64_t matched; /* sessions that were asked for; ended sessions; cleared messages */

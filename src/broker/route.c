@@ -420,11 +420,16 @@ struct route_result route_message(struct shard *shard, const struct route_reques
     route_plan_all(&r);
     bool needs = !r.refused && route_needs_message(&r);
     result.never = needs && !route_fits(&r);
+    if (result.never) {
+        r.what = "the message";
+        r.why = "fits into no journal file with all of its receivers";
+    }
     if (r.refused || result.never || !route_admit(&r)) {
         route_unreserve(&r);
         shard_spend(shard, (shard->matches.count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
         result.refused = true;
         result.waits = r.waits;
+        result.said = r.refused || result.never;
         result.what = r.what;
         result.why = r.why;
     } else {

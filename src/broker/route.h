@@ -21,7 +21,8 @@ struct route_result {
     bool waits;       /* for now only: the one whose queue is full was asked, and the next try may well succeed; */
     bool never;       /* or for ever: no record can hold it */
     bool matched;     /* somebody subscribed */
-    const char *what; /* refused, but never: what is over a limit, */
+    bool said;        /* refused: the log has it already, or will: a queue is told with whose it is */
+    const char *what; /* refused: what is over a limit, */
     const char *why;  /* and how */
     lsn_t lsn;        /* what an answer waits for: the record, or what it relies on; 0: nothing */
 };

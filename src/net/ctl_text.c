@@ -244,6 +244,9 @@ static void answer_accounts(struct buf *out, const struct request_answer *const 
             put(out, "memory_bytes\tall\t");
             put_number(out, parts[i]->memory_used, "\t");
             put_number(out, parts[i]->memory_limit, "\t0\n");
+            put(out, "store_bytes\tall\t");
+            put_number(out, parts[i]->store_used, "\t");
+            put_number(out, parts[i]->store_limit, "\t0\n");
         }
         for (size_t k = 0; k < parts[i]->account_count; k++) {
             answer_account(out, &parts[i]->accounts[k]);

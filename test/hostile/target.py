@@ -85,7 +85,7 @@ class Target(brokers.Broker):
             return None
         owners = {}
         for row in rows:
-            if row['name'] != 'memory_bytes' and row['used']:
+            if row['name'] not in ('memory_bytes', 'store_bytes') and row['used']:
                 owners.setdefault(row['owner'], {})[row['name']] = row['used']
         return owners
 

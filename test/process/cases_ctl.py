@@ -122,7 +122,7 @@ def ctl_shows_accounts():
             check(seen['sessions', 'all'] == seen['sessions', '127.0.0.1'] == 1, seen)
             check(seen['subscriptions', '127.0.0.1'] == 1 and seen['memory_bytes', 'all'] > 0, seen)
             p.disconnect()
-        until(lambda: all(r['used'] == 0 for r in ctl_json(broker, 'accounts') if r['name'] != 'memory_bytes'), 'not zero')
+        until(lambda: all(r['used'] == 0 for r in ctl_json(broker, 'accounts') if r['name'] not in ('memory_bytes', 'store_bytes')), 'not zero')
 
 
 @case

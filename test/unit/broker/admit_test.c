@@ -178,6 +178,8 @@ static void retained_messages_have_an_owner(void **state) {
     quota_take(owner, &need, 1);
     retain(&p, 2, "u", "v");
     expect(&p, "PUBACK id=2 reason=0x97");
+    assert_non_null(strstr(p.line, "as far as one address may have it"));
+    assert_non_null(strstr(w->log, "as far as one address may have it"));
     retain(&p, 3, "t", "a much longer value");
     expect(&p, "PUBACK id=3 reason=0x97");
     assert_int_equal(quota_taken(owner, QUOTA_RETAINED), 1);
