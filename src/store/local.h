@@ -81,6 +81,8 @@ struct checkpoint {
     uint64_t from; /* offset in the file where the image begins, */
     uint64_t end;  /* and ends */
     uint64_t read; /* bytes read so far */
+    uint64_t done; /* bytes of the image that the table has */
+    uint64_t most; /* that are folded in one commit, or one frame that is longer; 0: all. Less while space is short */
     lsn_t last_lsn;
     bool whole;           /* the segment is FULL: it is free afterwards */
     struct row_meta meta; /* as in the table */
@@ -162,6 +164,10 @@ bool local_meta_put(struct table *table, struct table_txn *txn, const struct row
  * the next. */
 struct row_meta local_generation(const struct row_meta *old, const struct chain *chain, uint64_t segment_last,
                                  uint64_t random);
+
+/* When space is short, a part of some frames is folded with one commit: how many of these bytes, of which whole frames
+ * are to be folded, make at most `most` (0: all), or the first frame. */
+uint64_t local_fold_part(struct span frames, uint64_t most);
 
 extern const struct store_ops local_ops;
 bool local_load(struct store *store, const struct store_sink *sink, struct error *error);

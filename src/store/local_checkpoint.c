@@ -36,7 +36,7 @@ static bool choose(struct local *l, bool all) {
         cp->whole = s->state == SEGMENT_FULL;
         cp->from = s->folded > 0 ? s->folded : BLOCK_BYTES;
         cp->end = s->end > cp->from ? s->end : cp->from;
-        cp->read = 0;
+        cp->read = cp->done = 0;
     }
     lock_give(&l->lock);
     if (s == NULL) {
@@ -120,20 +120,38 @@ static enum store_step files_step(struct local *l) {
     return ok ? STORE_STEP_MORE : STORE_STEP_WAIT;
 }
 
-/* Folds the image and commits it together with where the journal goes on; `meta` then says so. */
-static bool fold_commit(struct local *l, struct row_meta *meta, struct error *error) {
+uint64_t local_fold_part(struct span frames, uint64_t most) {
+    uint64_t bytes = 0;
+    struct frame_header h;
+    while (most != 0 && bytes < frames.len && frame_header_read(frames.ptr + bytes, &h)) {
+        uint64_t more = frame_bytes(h.payload_bytes);
+        if (more > frames.len - bytes || (bytes > 0 && bytes + more > most)) {
+            return bytes;
+        }
+        bytes += more;
+    }
+    return bytes > 0 && bytes < frames.len ? bytes : frames.len;
+}
+
+/* What of the image the table does not have yet. */
+static struct span image_left(const struct checkpoint *cp) {
+    return span_of(cp->image + cp->done, cp->end - cp->from - cp->done);
+}
+
+/* Folds these bytes of the image and commits them together with where the journal goes on; `meta` then says so. */
+static bool fold_commit(struct local *l, uint64_t bytes, struct row_meta *meta, struct error *error) {
     const struct checkpoint *cp = &l->checkpoint;
+    bool over = cp->whole && bytes == image_left(cp).len;
     struct table_txn *txn = l->table->ops->begin(l->table, true, error);
     if (txn == NULL) {
         return false;
     }
     struct fold fold;
     fold_init(&fold, l->table, txn, &meta->chain, true);
-    bool ok =
-        fold_frames(&fold, span_of(cp->image, cp->end - cp->from), &meta->chain, error) && fold_flush(&fold, error);
+    bool ok = fold_frames(&fold, span_of(image_left(cp).ptr, bytes), &meta->chain, error) && fold_flush(&fold, error);
     fold_deinit(&fold);
-    meta->segment = cp->segment->number + (cp->whole ? 1 : 0);
-    meta->offset = cp->whole ? 0 : cp->end;
+    meta->segment = cp->segment->number + (over ? 1 : 0);
+    meta->offset = over ? 0 : cp->from + cp->done + bytes;
     if (!ok || !local_meta_put(l->table, txn, meta, error)) {
         l->table->ops->abort(txn);
         return false;
@@ -141,32 +159,43 @@ static bool fold_commit(struct local *l, struct row_meta *meta, struct error *er
     return l->table->ops->commit(txn, error);
 }
 
-/* The table has it all: the segment goes round. */
-static void fold_done(struct local *l, const struct row_meta *meta) {
+/* The table has so much more; when it has all, the segment goes round. */
+static void fold_done(struct local *l, uint64_t bytes, const struct row_meta *meta) {
     struct checkpoint *cp = &l->checkpoint;
     cp->meta = *meta;
+    cp->done += bytes;
+    bool all = image_left(cp).len == 0;
     lock_take(&l->lock);
-    if (cp->whole) {
+    if (cp->whole && all) {
         local_segment_set(l, cp->segment, SEGMENT_SPARE);
         wake_waiting(l);
     } else {
-        cp->segment->folded = cp->end;
+        cp->segment->folded = cp->from + cp->done;
     }
     lock_give(&l->lock);
-    atomic_fetch_sub_explicit(&l->journal_bytes, cp->end - cp->from, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&l->journal_bytes, bytes, memory_order_relaxed);
     atomic_store_explicit(&l->base.folded, meta->chain.next_lsn - 1, memory_order_release);
-    cp->segment = NULL;
+    cp->most = cp->most < l->options.segment_bytes / 2 ? cp->most * 2 : 0;
+    cp->segment = all ? NULL : cp->segment;
     (void)local_table_reserve(l);
 }
 
-/* The image stays when the table has no space, so that the next try begins here. */
+/* The image stays when the table has no space, so that the next try begins here. Each commit needs room for all pages
+ * that it changes, and the room that they had comes back with the commits after it: so fewer frames may find space
+ * where many do not. */
 static enum store_step fold_image(struct local *l) {
     struct error error;
-    struct row_meta meta = l->checkpoint.meta;
-    if (fold_commit(l, &meta, &error)) {
+    struct checkpoint *cp = &l->checkpoint;
+    struct row_meta meta = cp->meta;
+    uint64_t bytes = local_fold_part(image_left(cp), cp->most);
+    if (fold_commit(l, bytes, &meta, &error)) {
         atomic_store_explicit(&l->fold_blocked, false, memory_order_relaxed);
-        fold_done(l, &meta);
+        fold_done(l, bytes, &meta);
         return store_failed(&l->base) ? STORE_STEP_FAILED : STORE_STEP_DONE;
+    }
+    if (error.kind == ERROR_NO_SPACE && local_fold_part(image_left(cp), bytes / 2) < bytes) {
+        cp->most = bytes / 2;
+        return STORE_STEP_MORE;
     }
     if (error.kind == ERROR_NO_SPACE) {
         atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);

@@ -182,7 +182,9 @@ static enum store_step commit_step(struct local *l) {
         }
     }
     if (c->frame == NULL) {
+        bool full = store_pressure(&l->base) == STORE_FULL;
         lock_take(&l->lock);
+        l->staging.few = full;
         c->frame = staging_take(&l->staging);
         lock_give(&l->lock);
     }

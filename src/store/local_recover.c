@@ -12,6 +12,23 @@
 #include "store/local.h"
 #include "store/scan.h"
 
+/* How much of the part is folded with one commit: whole frames of `most` bytes at most, 0: all. */
+static bool part_bytes(struct scan *scan, const struct scan_part *part, uint64_t most, uint64_t *bytes,
+                       struct error *error) {
+    uint64_t end = most != 0 && most < part->end - part->from ? part->from + most : part->end;
+    struct frame_header h;
+    const uint8_t *image = scan_read(scan, part->file, part->from, part->from + BLOCK_BYTES, error);
+    if (image == NULL) {
+        return false;
+    }
+    if (frame_header_read(image, &h) && end < part->from + frame_bytes(h.payload_bytes)) {
+        end = part->from + frame_bytes(h.payload_bytes);
+    }
+    image = scan_read(scan, part->file, part->from, end, error);
+    *bytes = image != NULL ? local_fold_part(span_of(image, end - part->from), most) : 0;
+    return image != NULL;
+}
+
 /* Folds one part; `chain` is then what follows it. */
 static bool fold_part(struct local *l, struct scan *scan, const struct scan_part *part, struct table_txn *txn,
                       struct chain *chain, struct error *error) {
@@ -28,9 +45,9 @@ static bool fold_part(struct local *l, struct scan *scan, const struct scan_part
 }
 
 /* Folds one part (NULL: none) and commits it with `meta`; or, when `meta` is NULL, with the place where the part ends,
- * as a checkpoint does. */
+ * as a checkpoint does. `chain` is then what follows it. */
 static bool part_commit(struct local *l, struct scan *scan, const struct scan_part *part, const struct row_meta *old,
-                        const struct row_meta *meta, struct error *error) {
+                        const struct row_meta *meta, struct chain *chain, struct error *error) {
     struct row_meta after = *old;
     struct table_txn *txn = l->table->ops->begin(l->table, true, error);
     if (txn == NULL) {
@@ -41,6 +58,7 @@ static bool part_commit(struct local *l, struct scan *scan, const struct scan_pa
         after.segment = part->segment;
         after.offset = part->end;
     }
+    *chain = after.chain;
     if (!ok || !local_meta_put(l->table, txn, meta != NULL ? meta : &after, error)) {
         l->table->ops->abort(txn);
         return false;
@@ -104,19 +122,53 @@ static bool make_room(struct scan *scan, struct error *error) {
            disk->sync(disk->user, f->file, error);
 }
 
-/* Folds the parts one by one, so that a long journal needs no more memory than a short one. The last commit is the
+/* Folds so many bytes of a part, and commits: the first of them, or all; NULL: none is left. The last commit is the
  * switch to the new generation. */
+static bool fold_some(struct local *l, struct scan *scan, struct scan_part *part, uint64_t bytes,
+                      const struct row_meta *old, const struct row_meta *last, struct error *error) {
+    struct chain chain;
+    if (part == NULL) {
+        return part_commit(l, scan, NULL, old, last, &chain, error);
+    }
+    struct scan_part first = *part;
+    first.end = part->from + bytes;
+    if (!part_commit(l, scan, &first, old, first.end == part->end ? last : NULL, &chain, error)) {
+        return false;
+    }
+    part->from = first.end;
+    part->chain = chain;
+    return true;
+}
+
+/* Folds the parts one by one, so that a long journal needs no more memory than a short one; and when space is short
+ * some frames at a time, as a checkpoint does. */
 static bool generation_commit(struct local *l, struct scan *scan, const struct row_meta *old,
                               const struct row_meta *meta, struct error *error) {
-    uint32_t next = 0; /* a part that is committed is not folded again */
+    uint32_t next = 0; /* what is committed is not folded again */
+    uint64_t most = 0;
     for (;;) {
-        const struct scan_part *part = next < scan->part_count ? &scan->parts[next] : NULL;
+        struct scan_part *part = next < scan->part_count ? &scan->parts[next] : NULL;
         bool last = next + 1 >= scan->part_count;
-        if (part_commit(l, scan, part, old, last ? meta : NULL, error)) {
-            if (last) {
+        uint64_t bytes = 0;
+        uint64_t fewer = 0;
+        if (part != NULL && !part_bytes(scan, part, most, &bytes, error)) {
+            return false;
+        }
+        if (fold_some(l, scan, part, bytes, old, last ? meta : NULL, error)) {
+            bool all = part == NULL || part->from == part->end;
+            if (all && last) {
                 return true;
             }
-            next++;
+            next += all ? 1 : 0;
+            continue;
+        }
+        struct error why = *error;
+        if (why.kind == ERROR_NO_SPACE && bytes > 0 && !part_bytes(scan, part, bytes / 2, &fewer, error)) {
+            return false;
+        }
+        *error = why;
+        if (fewer > 0 && fewer < bytes) {
+            most = bytes / 2;
         } else if (!make_room(scan, error)) {
             return false;
         }

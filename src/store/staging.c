@@ -8,6 +8,9 @@ enum {
     LENGTH_MAX = 10,         /* bytes of a record's length */
     CAPACITY_MIN = 64 << 10, /* memory of a new frame */
     SPARES_MAX = 2,
+    RECORD_ROOM = 8192, /* of a segment, for each record of a frame */
+    RECORDS_MIN = 512,  /* that a frame may have, at most, whatever the segment's size */
+    RECORDS_FEW = 8,
     SPARE_CAPACITY_MAX = 8 << 20, /* larger ones are freed: they held a giant record */
 };
 
@@ -35,7 +38,8 @@ struct staged_frame *staging_empty_frame(struct staging *s) {
 void staging_init(struct staging *s, lsn_t next_lsn, uint64_t frame_bytes_max, uint64_t segment_bytes) {
     uint64_t segment_payload_max = segment_bytes - BLOCK_BYTES - FRAME_HEADER_BYTES;
     uint64_t frame_payload_max = frame_bytes_max - FRAME_HEADER_BYTES;
-    *s = (struct staging){.next_lsn = next_lsn};
+    *s = (struct staging){.next_lsn = next_lsn, .frame_records_max = segment_bytes / RECORD_ROOM};
+    s->frame_records_max = s->frame_records_max > RECORDS_MIN ? s->frame_records_max : RECORDS_MIN;
     s->frame_payload_max = frame_payload_max < segment_payload_max ? frame_payload_max : segment_payload_max;
     s->record_bytes_max = segment_payload_max - LENGTH_MAX;
     list_init(&s->closed);
@@ -103,7 +107,9 @@ lsn_t staging_add(struct staging *s, const struct record *record, bool *fits) {
     if (!*fits) {
         return s->next_lsn;
     }
-    if (s->filling->payload_bytes + LENGTH_MAX + bytes_max > s->frame_payload_max && s->filling->record_count > 0) {
+    bool full = s->filling->payload_bytes + LENGTH_MAX + bytes_max > s->frame_payload_max ||
+                s->filling->record_count >= s->frame_records_max / (s->few ? RECORDS_FEW : 1);
+    if (full && s->filling->record_count > 0) {
         filling_close(s);
     }
     struct staged_frame *frame = s->filling;

@@ -27,9 +27,14 @@ struct staging {
     uint64_t bytes;             /* of payload that waits here */
     uint64_t frame_payload_max; /* a frame is closed rather than grow beyond it */
     uint64_t record_bytes_max;  /* a longer record fits into no segment */
+    uint64_t frame_records_max; /* nor with more records */
+    bool few;                   /* an eighth of those: the store is full */
 };
 
-/* `frame_bytes_max` and `segment_bytes` as in store_local_options. */
+/* `frame_bytes_max` and `segment_bytes` as in store_local_options. A frame is folded with one commit of the table,
+ * which needs room for all pages that its records change, up to three for each; where those were before comes back with
+ * the commit after the next. So frames have few enough records that two of them change pages of three segments at most:
+ * for so much the table keeps room (local_table_keeps). */
 void staging_init(struct staging *s, lsn_t next_lsn, uint64_t frame_bytes_max, uint64_t segment_bytes);
 void staging_deinit(struct staging *s);
 /* Takes a record; returns its lsn. False in `*fits` when no segment could hold it: then nothing was taken. */
