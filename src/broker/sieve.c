@@ -5,6 +5,7 @@
 #include "broker/work.h"
 
 enum {
+    LOOK_POINTS = 4,  /* a look: most are at what only the table has, and end in a record */
     REST_PER_MS = 10, /* a walk that has looked at so many in vain is followed by no other for a millisecond */
     WORTH = 8,        /* one that was taken out was worth so many looks */
     REST_MS = 1000,   /* after one that may not have seen all, so that a queue in motion is not walked for ever */
@@ -84,11 +85,11 @@ void sieve_work(struct work *work) {
     struct sieve *sieve = container_of(work, struct sieve, work);
     struct session *s = sieve->session;
     struct shard *shard = s->shard;
-    const uint32_t points = work_slice_points(shard);
+    const uint32_t looks = 1 + work_slice_points(shard) / LOOK_POINTS;
     const uint32_t window = session_window(s);
-    shard_spend(shard, points);
-    if (queue_walk_on(&s->flows->queue, &sieve->walk, shard->broker->store, s->id, points < window ? points : window,
-                      sieve_end, sieve)) {
+    const uint32_t most = looks < window ? looks : window;
+    shard_spend(shard, (size_t)most * LOOK_POINTS);
+    if (queue_walk_on(&s->flows->queue, &sieve->walk, shard->broker->store, s->id, most, sieve_end, sieve)) {
         sieve_over(sieve);
     } else {
         work_add(shard, &sieve->work);
