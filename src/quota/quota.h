@@ -17,23 +17,13 @@
 
 #include <stdatomic.h>
 
+#include "base/account_rows.h"
 #include "base/span.h"
 #include "quota/pace.h"
 
 /*      name, what it counts */
-#define QUOTA_ROWS(ROW)                                                                                                \
-    ROW(CONNECTIONS, "connections")                                                                                    \
-    ROW(SESSIONS, "sessions")                                                                                          \
-    ROW(SUBSCRIPTIONS, "subscriptions")                                                                                \
-    ROW(KEPT_BYTES, "bytes of memory for sessions and subscriptions")                                                  \
-    ROW(RETAINED, "retained messages")                                                                                 \
-    ROW(RETAINED_BYTES, "bytes of memory for retained messages")                                                       \
-    ROW(QUEUED, "messages that wait in queues")                                                                        \
-    ROW(QUEUED_BYTES, "bytes that wait in queues in memory")                                                           \
-    ROW(DISK, "bytes on the disk for queues and retained messages")                                                    \
-    ROW(INFLIGHT_BYTES, "bytes in flight")                                                                             \
-    ROW(INPUT_BYTES, "bytes that were received and wait")                                                              \
-    ROW(OUTPUT_BYTES, "bytes that wait to be sent")
+#define QUOTA_ROWS(ROW) ACCOUNT_ROWS(QUOTA_ROW, ROW)
+#define QUOTA_ROW(ROW, name, text) ROW(name, text)
 
 enum quota_row {
 #define QUOTA_ENUM(name, text) QUOTA_##name,

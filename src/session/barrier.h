@@ -5,6 +5,7 @@
  * notice. Only the simulator ever sets one, on one side: in the broker or in the clients. */
 #pragma once
 
+#include "base/account_rows.h"
 #include "base/types.h"
 
 /*      name, whose it is (MUTANT_OF_*), what is left out */
@@ -52,30 +53,12 @@
     ROW(CLOCK, BROKER, "how store time stands to the wall clock (CLOCK) is not recorded")                              \
     ROW(CLOCK_WALL, BROKER, "what expires does so by the wall clock, whatever it is set to")                           \
     ROW(REST, BROKER, "at rest a segment of the journal that is not folded is given back")                             \
-    ROW(QUOTA_LEFT_CONNECTIONS, BROKER, "a connection is not accounted for")                                           \
-    ROW(QUOTA_LEFT_SESSIONS, BROKER, "a session is not accounted for")                                                 \
-    ROW(QUOTA_LEFT_SUBSCRIPTIONS, BROKER, "a subscription is not accounted for")                                       \
-    ROW(QUOTA_LEFT_KEPT_BYTES, BROKER, "the memory of a session or subscription is not accounted for")                 \
-    ROW(QUOTA_LEFT_RETAINED, BROKER, "a retained message is not accounted for")                                        \
-    ROW(QUOTA_LEFT_RETAINED_BYTES, BROKER, "the memory of a retained message is not accounted for")                    \
-    ROW(QUOTA_LEFT_QUEUED, BROKER, "a message that waits in a queue is not accounted for")                             \
-    ROW(QUOTA_LEFT_QUEUED_BYTES, BROKER, "what waits in a queue in memory is not accounted for")                       \
-    ROW(QUOTA_LEFT_DISK, BROKER, "what waits in a queue on the disk, or is retained, is not accounted for")            \
-    ROW(QUOTA_LEFT_INFLIGHT_BYTES, BROKER, "what is in flight is not accounted for")                                   \
-    ROW(QUOTA_LEFT_INPUT_BYTES, BROKER, "what was received and waits is not accounted for")                            \
-    ROW(QUOTA_LEFT_OUTPUT_BYTES, BROKER, "what waits to be sent is not accounted for")                                 \
-    ROW(QUOTA_TWICE_CONNECTIONS, BROKER, "a connection is given back twice")                                           \
-    ROW(QUOTA_TWICE_SESSIONS, BROKER, "a session is given back twice")                                                 \
-    ROW(QUOTA_TWICE_SUBSCRIPTIONS, BROKER, "a subscription is given back twice")                                       \
-    ROW(QUOTA_TWICE_KEPT_BYTES, BROKER, "the memory of a session or subscription is given back twice")                 \
-    ROW(QUOTA_TWICE_RETAINED, BROKER, "a retained message is given back twice")                                        \
-    ROW(QUOTA_TWICE_RETAINED_BYTES, BROKER, "the memory of a retained message is given back twice")                    \
-    ROW(QUOTA_TWICE_QUEUED, BROKER, "a message that waits in a queue is given back twice")                             \
-    ROW(QUOTA_TWICE_QUEUED_BYTES, BROKER, "what waits in a queue in memory is given back twice")                       \
-    ROW(QUOTA_TWICE_DISK, BROKER, "what waits in a queue on the disk, or is retained, is given back twice")            \
-    ROW(QUOTA_TWICE_INFLIGHT_BYTES, BROKER, "what is in flight is given back twice")                                   \
-    ROW(QUOTA_TWICE_INPUT_BYTES, BROKER, "what was received and waits is given back twice")                            \
-    ROW(QUOTA_TWICE_OUTPUT_BYTES, BROKER, "what waits to be sent is given back twice")
+    ACCOUNT_ROWS(MUTANT_LEFT, ROW)                                                                                     \
+    ACCOUNT_ROWS(MUTANT_TWICE, ROW)
+
+/* Two for each row of the accounts, in their order. */
+#define MUTANT_LEFT(ROW, name, text) ROW(QUOTA_LEFT_##name, BROKER, "not accounted for: " text)
+#define MUTANT_TWICE(ROW, name, text) ROW(QUOTA_TWICE_##name, BROKER, "given back twice: " text)
 
 enum mutant {
     MUTANT_NONE = 0,
