@@ -19,7 +19,7 @@ class Target(brokers.Broker):
         lines = ['listener {port} 127.0.0.1', 'allow_anonymous true', 'persistence_location {data}', *lines]
         super().__init__(f'{binary} -c {{conf}}', conf=lines)
         self.tool = os.path.join(os.path.dirname(binary), 'quartet')
-        self.pipe = None
+        self.pipe, self.silence = None, ''
         if deaf:
             os.mkfifo(self.scratch + '/deaf')
             self.pipe = os.open(self.scratch + '/deaf', os.O_RDWR | os.O_NONBLOCK)
@@ -74,8 +74,10 @@ class Target(brokers.Broker):
         try:
             done = subprocess.run([self.tool, 'ctl', '--data', self.data, '--json', *words], capture_output=True,
                                   check=False, timeout=limit)
-        except (OSError, subprocess.TimeoutExpired):
+        except (OSError, subprocess.TimeoutExpired) as e:
+            self.silence = str(e)
             return None
+        self.silence = done.stderr.decode(errors='replace').strip()
         return json.loads(done.stdout) if done.stdout else None
 
     def accounts(self):
