@@ -109,13 +109,23 @@ class Target(brokers.Broker):
             os.close(self.pipe)
 
 
+# What is under way to the friend, who goes on while the accounts are looked at, is charged in portions (broker/inlet.h).
+UNDER_WAY = {'queued': 64, 'queued_bytes': 64 << 10, 'disk': 64 << 10, 'inflight_bytes': 64 << 10}
+
+
 def left_over(accounts, friend, friends_before):
     """What is taken beyond what the owner `friend` had before: {'owner row': amount}; empty: accounts are zero.
-    Everybody's account must be the friend's, too, or something was taken and never given back."""
+    Everybody's account must be the friend's, too, or something was taken and never given back: to the byte, but for
+    what is under way, where it must be the same as the friend's of now."""
     left = {}
+    now = accounts.get(friend, {})
     for owner, rows in accounts.items():
         for row, used in rows.items():
             more = used - (friends_before.get(row, 0) if owner in ('all', friend) else 0)
+            if row in UNDER_WAY and owner == friend:
+                more = used - max(UNDER_WAY[row], friends_before.get(row, 0))
+            elif row in UNDER_WAY and owner == 'all':
+                more = used - now.get(row, 0)
             if more > 0:
                 left[f'{row} of {owner}'] = more
     return left
