@@ -41,10 +41,10 @@ class Wrong(Exception):
 class Line:
     """A client that waits for what it wants."""
 
-    def __init__(self, port, name):
+    def __init__(self, port, name, clean=True):
         self.sock = socket.create_connection(('127.0.0.1', port), 20)
         self.into = bytearray()
-        self.sock.sendall(codec.connect(name, 4, clean=True))
+        self.sock.sendall(codec.connect(name, 4, clean=clean))
         self.until(codec.CONNACK)
 
     def packet(self):
