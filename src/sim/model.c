@@ -322,6 +322,7 @@ static void act_flow(struct world *w, struct model *m) {
     }
     f->sent_here = f->quota_here = true;
     m->quota_used++;
+    w->oracle.messages[message].repeated = w->oracle.messages[message].repeated || again;
     send_publish(w, m, message, (uint16_t)id, again);
 }
 

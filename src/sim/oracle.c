@@ -313,7 +313,7 @@ static struct tally tally(const struct world *w, int client, int message, unsign
 /* The order of a message among others is defined when one subscription alone could have brought it; at QoS 1, where a
  * repeat may be accepted as another message, only when that subscription was there before its first PUBLISH and
  * nothing that it brings is lost. What is
- * refused and repeated at once may be accepted after its followers. */
+ * refused and sent again, at once or because a cut took the refusal, may be accepted after its followers. */
 static bool order_defined(const struct world *w, int client, const struct sim_message *m, unsigned qos) {
     unsigned ways = 0;
     bool before = false;

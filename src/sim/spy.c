@@ -269,6 +269,7 @@ static void out_publish(struct world *w, struct peer *p, const struct mini_packe
     audit_packet(w, p, k);
     check_elsewhere(w, p, k->id, message);
     if (f->state != SPY_NONE) {
+        m->repeated = true;
         check_resend(w, p, k, message);
     } else if (k->qos == 2 && m->completed && !m->doubtful) {
         world_fail(w, "G2", "c%d publishes m%d again after its flow has ended", p->index, message);
