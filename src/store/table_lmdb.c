@@ -23,7 +23,7 @@ enum { READERS_MAX = 512, KEY_MAX = 511, STAT_BLOCK = 512 };
 #define HEADROOM_BYTES (4ULL << 30)  /* of the map, at most, */
 #define HEADROOM_TIMES 64            /* and at most so many times what the table may hold */
 #define ROOM_MIN (64ULL << 20)       /* of the map, beyond the file, when there is little address space */
-#define REST_BYTES_MIN (8ULL << 20)  /* less is not worth a hole */
+#define REST_BYTES_MIN (2ULL << 20)  /* less is not worth a hole */
 #define COPY_BYTES_MIN (64ULL << 20) /* a shorter file is not made anew */
 #define SPACE_MIN (8ULL << 20)       /* with less, a short write is taken for what it is */
 
