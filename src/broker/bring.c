@@ -45,12 +45,13 @@ static void bring_enter(struct bringing *b, const struct packet_filter *f) {
     uint32_t options = subscription_options(f);
     const struct subscription *old = session_subscription(session, f->filter);
     bool unbrought = old == NULL || (old->options & SUBSCRIPTION_UNBROUGHT) != 0;
-    bool brings = f->retain_handling == 0 || (f->retain_handling == 1 && unbrought);
-    bool is_new = session_subscribe(session, f->filter, options | (brings ? SUBSCRIPTION_UNBROUGHT : 0U));
-    struct bring_filter filter = {.filter = f->filter, .qos = f->qos, .marked = brings && f->retain_handling == 1};
-    uint32_t recorded = options | (filter.marked ? SUBSCRIPTION_UNBROUGHT : 0U);
-    struct record record = {.kind = RECORD_SUBSCRIBED, .subscribed = {session->id, f->filter, recorded, 0}};
+    bool asks = f->retain_handling == 0 || (f->retain_handling == 1 && unbrought);
+    struct bring_filter filter = {.filter = f->filter, .qos = f->qos};
     lock_take(&broker->lock);
+    bool brings = asks && topic_retained_count(broker->retained) > 0;
+    uint32_t kept = options | (brings ? SUBSCRIPTION_UNBROUGHT : 0U);
+    bool is_new = session_subscribe(session, f->filter, kept);
+    struct record record = {.kind = RECORD_SUBSCRIBED, .subscribed = {session->id, f->filter, kept, 0}};
     filter.subscribed_lsn = session_stage(session, &record);
     if (is_new) {
         topic_trie_add_new(broker->trie, f->filter, session->inlet, options);
@@ -213,17 +214,16 @@ static void look_record(struct look *look) {
     }
 }
 
-/* All of one filter was brought. */
+/* All of one filter was brought: until this is recorded, a client that asks again after a crash, for what is retained
+ * if the subscription is new, gets it. */
 static void bring_filter_done(struct bringing *b) {
     struct session *session = b->session;
     const struct bring_filter *f = &b->brings[b->bring_next];
     struct subscription *subscription = session_subscription(session, f->filter);
     subscription->options &= ~(uint32_t)SUBSCRIPTION_UNBROUGHT;
-    if (f->marked) {
-        struct record record = {.kind = RECORD_SUBSCRIBED,
-                                .subscribed = {session->id, f->filter, subscription->options, 0}};
-        (void)session_stage(session, &record);
-    }
+    struct record record = {.kind = RECORD_SUBSCRIBED,
+                            .subscribed = {session->id, f->filter, subscription->options, 0}};
+    (void)session_stage(session, &record);
     topic_retained_cursor_deinit(&b->cursor);
     b->cursor.ended = false;
     b->index = 0;

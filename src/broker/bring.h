@@ -23,7 +23,6 @@ struct bring_filter {
     struct span filter;   /* lies in bringing.filters */
     lsn_t subscribed_lsn; /* 0: the session is not durable */
     lsn_t until;          /* values with a later record came live */
-    bool marked;          /* SUBSCRIBED says SUBSCRIPTION_UNBROUGHT */
     uint8_t qos;
 };
 

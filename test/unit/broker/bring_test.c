@@ -132,9 +132,10 @@ static void suback_waits_for_what_comes_with_it(void **state) {
         for (int i = 0; i < 200; i++) {
             turn(w);
         }
-        lsn_t last = fake_newest(&w->store, RECORD_RETAINED);
-        assert_true(last > fake_newest(&w->store, RECORD_SUBSCRIBED));
-        durable_to(w, last - 1);
+        lsn_t brought = fake_newest(&w->store, RECORD_RETAINED);
+        lsn_t last = fake_newest(&w->store, RECORD_SUBSCRIBED); /* says that all was brought */
+        assert_true(last > brought);
+        durable_to(w, brought - 1);
         turn(w);
         expect_silence(&p);
         durable_to(w, last);
@@ -301,6 +302,47 @@ static void a_subscription_that_was_cut_counts_as_new(void **state) {
         hear_all(&p, &h);
         assert_int_equal(h.subacks, 2);
         assert_int_equal(h.retained, retained);
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* Whether the last SUBSCRIBED record up to this lsn says that what is retained was not brought. */
+static bool recorded_unbrought(const struct world *w, lsn_t until) {
+    bool unbrought = false;
+    for (lsn_t lsn = 1; lsn <= until; lsn++) {
+        struct record r = fake_record_of(&w->store, lsn);
+        if (r.kind == RECORD_SUBSCRIBED) {
+            unbrought = (r.subscribed.options & SUBSCRIPTION_UNBROUGHT) != 0;
+        }
+    }
+    return unbrought;
+}
+
+/* A client asks for what is retained in any case; after a crash it asks again, for what is retained if the subscription
+ * is new. Until all is recorded it is: a crash may keep any prefix of the records. */
+static void until_all_is_recorded_a_subscription_is_new(void **state) {
+    (void)state;
+    for (uint8_t handling = 0; handling <= 1; handling++) {
+        struct peer from, p;
+        struct hearing h = {0};
+        const struct packet_filter filter = {.filter = SPAN("r/#"), .qos = 1, .retain_handling = handling};
+        struct world *w = world_retaining(&from, 40, 3);
+        joined(&p, w, PROTOCOL_5, "p", true);
+        lsn_t before = w->store.last;
+        say_subscribe_with(&p, 1, &filter);
+        hear_all(&p, &h);
+        assert_int_equal(h.retained, 40);
+        lsn_t last_brought = 0;
+        for (lsn_t lsn = before + 1; lsn <= w->store.last; lsn++) {
+            last_brought = fake_record_of(&w->store, lsn).kind == RECORD_RETAINED ? lsn : last_brought;
+        }
+        assert_true(last_brought > before);
+        for (lsn_t lsn = before + 1; lsn <= last_brought; lsn++) {
+            assert_true(recorded_unbrought(w, lsn));
+        }
+        assert_false(recorded_unbrought(w, w->store.last));
         peer_close(&p);
         peer_close(&from);
         world_close(w);
@@ -488,6 +530,7 @@ int main(void) {
         cmocka_unit_test(what_follows_a_subscribe_keeps_its_order),
         cmocka_unit_test(a_cut_ends_it),
         cmocka_unit_test(a_subscription_that_was_cut_counts_as_new),
+        cmocka_unit_test(until_all_is_recorded_a_subscription_is_new),
         cmocka_unit_test(a_set_is_read_back_from_the_table),
         cmocka_unit_test(a_full_store_stalls_it),
         cmocka_unit_test(who_waits_for_it_costs_nothing),
