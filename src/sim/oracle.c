@@ -151,6 +151,7 @@ void oracle_published(struct world *w, int message, bool may_be_new) {
     struct sim_message *m = message_at(w, message);
     m->state = m->state == SIM_MESSAGE_WAITING ? SIM_MESSAGE_FLYING : m->state;
     m->sends += may_be_new ? 1 : 0;
+    m->again = m->again || (m->doubtful && m->accepted != 0);
     may_be_sent(w, m);
 }
 
@@ -519,8 +520,9 @@ uint64_t oracle_digest(const struct world *w) {
                                   m->order,
                                   m->first_sent != 0,
                                   m->accepted != 0,
-                                  (uint64_t)(m->stored != 0) << 4 | (uint64_t)m->refused << 3 |
-                                      (uint64_t)m->completed << 2 | (uint64_t)m->doubtful << 1 | m->unordered};
+                                  (uint64_t)m->again << 5 | (uint64_t)(m->stored != 0) << 4 |
+                                      (uint64_t)m->refused << 3 | (uint64_t)m->completed << 2 |
+                                      (uint64_t)m->doubtful << 1 | m->unordered};
         sum = hash_bytes(span_of(parts, sizeof parts), sum);
         for (unsigned c = 0; c < w->client_count; c++) {
             const struct sim_arrival *a = &o->arrivals[c][i];

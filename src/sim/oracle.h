@@ -44,6 +44,7 @@ struct sim_message {
     bool refused;        /* real: the broker has refused it */
     bool completed;      /* real: its flow has ended on the wire */
     bool doubtful;       /* real: its session was lost meanwhile, nothing is promised */
+    bool again;          /* that is why it was published once more after it had been accepted */
     bool repeated;       /* its PUBLISH was sent again, also on another connection: an answer may have been lost */
     bool unordered;      /* it has no place among the publisher's any more */
     uint32_t expiry;     /* seconds; 0: none */

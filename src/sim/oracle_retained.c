@@ -21,9 +21,10 @@ static uint64_t begins(const struct sim_message *m) {
     return m->will && m->due != 0 ? m->due : m->first_sent;
 }
 
-/* Surely written and over before `step`. */
+/* Surely written and over before `step`. A broker that has lost its disk takes a message that it had accepted once
+ * more, and over what came since. */
 static bool over_before(const struct sim_message *m, uint64_t step) {
-    return writes_once(m) && m->accepted != 0 && m->accepted < step;
+    return writes_once(m) && !m->again && m->accepted != 0 && m->accepted < step;
 }
 
 /* When the client's subscription that matches the topic first asked; 0: none does, or RETAIN says nothing because one

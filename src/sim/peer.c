@@ -135,6 +135,7 @@ void peer_power_cut(struct world *w, struct peer *p, enum sim_power how) {
 void peer_replace(struct world *w, struct peer *p) {
     world_trace(w, "c%d goes on elsewhere, with an empty store", p->index);
     down(w, p);
+    p->replaced = true;
     if (p->conn >= 0) {
         w->conns[p->conn].excused = true;
     }

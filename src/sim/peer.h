@@ -23,6 +23,7 @@ struct peer {
     bool dirty;              /* a turn is owed */
     bool stopping;           /* it ends in order */
     bool disk_was_full;      /* its disk has been full or failing: what it publishes may be refused here */
+    bool replaced;           /* another one has gone on with its session: ids may be held there */
     lsn_t told, told_folded; /* what the engine knows to be durable, in the table */
     unsigned starts;
     wall_ms_t wall_ahead; /* its wall clock is ahead of the broker's by so much */

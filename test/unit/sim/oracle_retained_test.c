@@ -148,6 +148,29 @@ static void and_never_after_it(void **state) {
     expect(&b, "G3");
 }
 
+/* The broker loses its disk, and takes something newer; a publisher that had not yet heard of its answer publishes the
+ * older one to the new session. What is retained then is that. */
+static void what_is_published_again_after_a_loss_writes_again(void **state) {
+    (void)state;
+    for (unsigned again = 0; again <= 1; again++) {
+        struct books b = books_open();
+        const int older = publish(&b, 0);
+        oracle_disk_lost(b.w);
+        publish(&b, 0);
+        if (again == 1) {
+            b.w->step++;
+            oracle_published(b.w, older, true);
+            oracle_accepted(b.w, older);
+        }
+        const int s = subscribing(&b);
+        if (again == 1) {
+            deliver(&b, older, true);
+        }
+        judge(&b, s);
+        expect(&b, again == 1 ? NULL : "G1");
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_whole_set_is_right),
@@ -157,6 +180,7 @@ int main(void) {
         cmocka_unit_test(what_is_written_meanwhile_must_come),
         cmocka_unit_test(an_older_one_comes_before_a_newer_one),
         cmocka_unit_test(and_never_after_it),
+        cmocka_unit_test(what_is_published_again_after_a_loss_writes_again),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
