@@ -29,8 +29,8 @@ enum {
 /* The mutants of the rows stand in their order. */
 static struct quota_fault admit_fault(enum mutant mutant) {
     enum { LEFT = MUTANT_QUOTA_LEFT_CONNECTIONS, TWICE = MUTANT_QUOTA_TWICE_CONNECTIONS };
-    _Static_assert(TWICE - LEFT == QUOTA_ROW_COUNT, "a mutant for each row");
-    if ((int)mutant >= TWICE && (int)mutant < TWICE + QUOTA_ROW_COUNT) {
+    _Static_assert(TWICE - LEFT == QUOTA_TAKEN_COUNT, "a mutant for each row that is taken of");
+    if ((int)mutant >= TWICE && (int)mutant < TWICE + QUOTA_TAKEN_COUNT) {
         return (struct quota_fault){QUOTA_TWICE, (enum quota_row)((int)mutant - TWICE)};
     }
     if ((int)mutant >= LEFT && (int)mutant < TWICE) {
@@ -54,6 +54,7 @@ struct quota_limits admit_limits(const struct broker_options *options) {
         owner[row] = all[row] / 100 * options->owner_share;
     }
     owner[QUOTA_CONNECTIONS] = options->owner_connections_max;
+    owner[QUOTA_MATCHES] = options->matches_max;
     owner[QUOTA_DISK] = options->store_limit / 100 * options->owner_share; /* all together: store_pressure() */
     for (unsigned level = 0; level < QUOTA_LEVEL_COUNT; level++) {
         for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {

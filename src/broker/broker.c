@@ -42,6 +42,7 @@ struct broker_options broker_options_default(void) {
         .refuse_close_ms = 30000,
         .owner_share = 50,
         .subscriptions_max = 10000,
+        .matches_max = 16384,
         .allow_zero_length_client_id = true,
         .retained_body_bytes = 1024,
         .turn_points = 4096,

@@ -42,6 +42,8 @@ struct broker_options {
     uint32_t subscribe_filters_max; /* of one SUBSCRIBE, beyond it each is refused; default 1,000. (UNSUBSCRIBE makes
                                        room: as many as fit into a packet) */
     uint32_t subscriptions_max;     /* of one session; default 10,000 */
+    uint32_t matches_max;           /* subscriptions at QoS 1 and 2 that one publish may reach; default 16,384;
+                                       0: no bound */
     bool allow_zero_length_client_id; /* default true */
     uint32_t retained_body_bytes;     /* a retained message with more is kept on the disk alone, once the table has it;
                                          default 1,024 */

@@ -34,11 +34,11 @@ static bool publish_is_repeat(const struct connection *c, const struct packet_pu
     return qos_in_holds(&c->session->in, p->packet_id);
 }
 
-/* No record can hold the message and all who would get it. 3.1.1 has no way to say so, and trying again cannot help. */
-static void publish_refused_for_good(struct connection *c, const struct packet_publish *p) {
-    shard_log(c->shard, LOG_WARNING,
-              "a message of %s (%s) to %s is refused: with all of its receivers it fits into no journal file", c->peer,
-              shard_text(c->session->client_id), shard_text(p->topic));
+/* Too many would get it. 3.1.1 has no way to say so, and trying again does not help. */
+static void publish_refused_for_good(struct connection *c, const struct packet_publish *p,
+                                     const struct route_result *result) {
+    shard_log(c->shard, LOG_WARNING, "a message of %s (%s) to %s is refused: %s %s", c->peer,
+              shard_text(c->session->client_id), shard_text(p->topic), result->what, result->why);
     if (c->protocol == PROTOCOL_311 && p->qos > 0) {
         c->shard->counters.publish_refused++;
         connection_close(c, REASON_QUOTA_EXCEEDED, false);
@@ -233,8 +233,8 @@ void publish_packet(struct connection *c, const struct packet_publish *p) {
         }
         result = publish_route(c, p);
     }
-    if (result.never) {
-        publish_refused_for_good(c, p);
+    if (result.never || result.many) {
+        publish_refused_for_good(c, p, &result);
     }
     if (result.refused && c->state == CONNECTION_LIVE) {
         publish_refused(c, p, &result);

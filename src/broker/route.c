@@ -29,9 +29,12 @@ struct route {
     bool refused;     /* a queue is full */
     bool waits;       /* and it will not be for long */
     bool past;        /* it has gone past the limits of a queue */
+    bool many;        /* more have subscribed than one publish may reach at QoS 1 and 2 */
     const char *what; /* is over a limit, when refused, */
     const char *why;  /* and how */
 };
+
+enum { SCRATCH_KEPT = 2048 }; /* matches and targets for which there is always room */
 
 static void targets_reserve(struct shard *shard, size_t count) {
     if (count > shard->targets_capacity) {
@@ -39,6 +42,19 @@ static void targets_reserve(struct shard *shard, size_t count) {
         shard->targets = mem_resize(shard->targets, shard->targets_capacity * sizeof *shard->targets);
         shard->record_targets =
             mem_resize(shard->record_targets, shard->targets_capacity * sizeof *shard->record_targets);
+    }
+}
+
+void route_rest(struct shard *shard) {
+    if (shard->matches.capacity > SCRATCH_KEPT) {
+        topic_matches_deinit(&shard->matches);
+    }
+    if (shard->targets_capacity > SCRATCH_KEPT) {
+        mem_free(shard->targets);
+        mem_free(shard->record_targets);
+        shard->targets = NULL;
+        shard->record_targets = NULL;
+        shard->targets_capacity = 0;
     }
 }
 
@@ -122,10 +138,32 @@ static void route_plan(struct route *r, const struct topic_match *match) {
     }
 }
 
+/* One record holds all who get the message, and one turn stages it: how many these are is bounded. At QoS 0 there is no
+ * record, and what does not fit into the turn waits for the next: nothing is counted. */
+static bool route_is_many(struct route *r) {
+    const struct topic_matches *matches = &r->shard->matches;
+    const uint64_t most = r->shard->broker->options.matches_max;
+    uint64_t count = 0;
+    if (most == 0 || matches->count <= most || r->request->parts.qos == 0) {
+        return false;
+    }
+    for (size_t i = 0; i < matches->count; i++) {
+        count += (matches->items[i].options & SUBSCRIPTION_QOS) != 0;
+    }
+    return !quota_allows(r->request->origin->owner, QUOTA_MATCHES, count);
+}
+
 /* All subscriptions, also behind one that is over a limit: all who are in the way hear of it at once. */
 static void route_plan_all(struct route *r) {
     struct shard *shard = r->shard;
     topic_trie_match(shard->broker->trie, r->request->parts.topic, &shard->matches);
+    if (route_is_many(r)) {
+        r->many = true;
+        r->refused = true;
+        r->what = "the message";
+        r->why = "matches more subscriptions than max_matches allows";
+        return;
+    }
     targets_reserve(shard, shard->matches.count);
     for (size_t i = 0; i < shard->matches.count; i++) {
         route_plan(r, &shard->matches.items[i]);
@@ -429,6 +467,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         shard_spend(shard, (shard->matches.count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
         result.refused = true;
         result.waits = r.waits;
+        result.many = r.many;
         result.said = r.refused || result.never;
         result.what = r.what;
         result.why = r.why;

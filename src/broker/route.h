@@ -19,7 +19,8 @@ struct route_request {
 struct route_result {
     bool refused;     /* over a limit: nothing has changed; */
     bool waits;       /* for now only: the one whose queue is full was asked, and the next try may well succeed; */
-    bool never;       /* or for ever: no record can hold it */
+    bool never;       /* or for ever: no record can hold it, */
+    bool many;        /* or for as long as so many have subscribed: see options.matches_max */
     bool matched;     /* somebody subscribed */
     bool said;        /* refused: the log has it already, or will: a queue is told with whose it is */
     const char *what; /* refused: what is over a limit, */
@@ -28,6 +29,8 @@ struct route_result {
 };
 
 struct route_result route_message(struct shard *shard, const struct route_request *request);
+/* It is a quiet moment: what a publish to very many needed is given back. */
+void route_rest(struct shard *shard);
 /* Mail that found its ring full is tried again. */
 void route_send_late(struct shard *shard);
 void route_send_mail(struct shard *shard, unsigned to, const struct mail *mail);

@@ -315,6 +315,7 @@ void shard_stop(struct shard *shard) {
 void shard_tick(struct shard *shard) {
     must(shard->in_turn);
     expiry_tick(shard);
+    route_rest(shard);
 }
 
 /* ---- out ---- */

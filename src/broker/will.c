@@ -10,7 +10,7 @@
 #include "broker/route.h"
 #include "broker/session.h"
 
-enum { RETRY_MS = 1000, KEEPERS_MAX = 10000, KEEPER_NUMBER_BYTES = 40 };
+enum { RETRY_MS = 1000, RETRY_MANY_MS = 600000, KEEPERS_MAX = 10000, KEEPER_NUMBER_BYTES = 40 };
 
 /* ---- records ---- */
 
@@ -105,7 +105,7 @@ static void will_waits(struct session *s, const struct route_result *result) {
         shard_log(shard, LOG_WARNING, "the will of %s on %s waits: %s %s", shard_text(s->client_id),
                   shard_text(message_topic(s->will.message)), result->what, result->why);
     }
-    s->will.retry_at = shard->wall + RETRY_MS;
+    s->will.retry_at = shard->wall + (result->many ? RETRY_MANY_MS : RETRY_MS);
 }
 
 bool will_publish(struct session *session) {

@@ -27,6 +27,8 @@
     ROW(max_subscribe_filters, COUNT, 1, 65535, 1000,                                                                  \
         "filters of one SUBSCRIBE that are looked at; others are refused")                                             \
     ROW(max_subscriptions, COUNT, 1, 10000000, 10000, "most subscriptions of one session")                             \
+    ROW(max_matches, COUNT, 0, 10000000, 16384,                                                                        \
+        "subscriptions at QoS 1 and 2 that one QoS 1 or 2 message may reach; 0: no limit")                             \
     ROW(memory_limit, BYTES, 0, 1048576 * CONFIG_GIB, 0,                                                               \
         "bytes of memory for everything together; 0: half of what there is")                                           \
     ROW(max_owner_share, COUNT, 1, 100, 50, "percent of that which the clients of one address may have")               \

@@ -189,6 +189,16 @@ bool quota_has_room(const struct account *account, enum quota_row row) {
     return true;
 }
 
+bool quota_allows(struct account *account, enum quota_row row, uint64_t amount) {
+    for (struct account *a = account; a != NULL; a = a->parent) {
+        if (a->most[row] != 0 && amount > a->most[row]) {
+            (void)atomic_fetch_add_explicit(&a->refused[row], 1, memory_order_relaxed);
+            return false;
+        }
+    }
+    return true;
+}
+
 /* ---- for people ---- */
 
 void quota_each_owner(struct quota *q, void (*visit)(void *user, const struct account *owner), void *user) {

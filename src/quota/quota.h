@@ -22,14 +22,17 @@
 #include "quota/pace.h"
 
 /*      name, what it counts */
-#define QUOTA_ROWS(ROW) ACCOUNT_ROWS(QUOTA_ROW, ROW)
+#define QUOTA_ROWS(ROW) ACCOUNT_ROWS(QUOTA_ROW, ROW) QUOTA_SINGLE_ROWS(ROW)
 #define QUOTA_ROW(ROW, name, text) ROW(name, text)
+/* Of these nothing is taken: each single one is bounded, see quota_allows(). They come last. */
+#define QUOTA_SINGLE_ROWS(ROW) ROW(MATCHES, "matches of one publish at QoS 1 and 2")
 
 enum quota_row {
 #define QUOTA_ENUM(name, text) QUOTA_##name,
     QUOTA_ROWS(QUOTA_ENUM)
 #undef QUOTA_ENUM
-        QUOTA_ROW_COUNT
+        QUOTA_ROW_COUNT,
+    QUOTA_TAKEN_COUNT = QUOTA_MATCHES
 };
 
 enum quota_level { QUOTA_OWNER, QUOTA_ALL, QUOTA_LEVEL_COUNT };
@@ -91,6 +94,9 @@ struct span quota_owner_name(const struct account *account);
 
 /* Whether anything more of a row may be taken; costs two loads. */
 bool quota_has_room(const struct account *account, enum quota_row row);
+/* Whether one thing may be so large, whatever else there is: nothing is taken. Where it may not, the account counts it
+ * as refused. */
+bool quota_allows(struct account *account, enum quota_row row, uint64_t amount);
 /* Takes all needs on the whole path, or nothing: false, and `over` (may be NULL) says what was over. */
 bool quota_reserve(struct account *account, const struct quota_need *needs, size_t count, struct quota_over *over);
 /* The same for what is there already and cannot be refused any more: what the store brought back. */

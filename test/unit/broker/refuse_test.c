@@ -485,8 +485,8 @@ static struct world *world_short(void) {
     return w;
 }
 
-static void sessions_at_t(struct world *w, unsigned char first, unsigned char end) {
-    for (unsigned char i = first; i < end; i++) {
+static void sessions_at_t(struct world *w, uint16_t first, uint16_t end) {
+    for (uint16_t i = first; i < end; i++) {
         struct peer to;
         char name[8];
         (void)snprintf(name, sizeof name, "%u", i);
@@ -530,6 +530,77 @@ static void a_message_for_too_many_is_refused(void **state) {
     peer_close(&old);
     peer_close(&from);
     peer_close(&live);
+    world_close(w);
+}
+
+/* ---- more subscriptions than one publish may reach ---- */
+
+/* With so many sessions at "t" as it may. */
+static struct world *world_of_matches(uint16_t most) {
+    struct world *w = world_new();
+    w->options.matches_max = most;
+    w->at_once = true;
+    world_open(w, 1);
+    sessions_at_t(w, 0, most);
+    return w;
+}
+
+static uint64_t matches_refused(const struct world *w) {
+    struct account *owner = quota_owner(broker_quota(w->broker), SPAN("peer"));
+    const uint64_t refused = atomic_load(&owner->refused[QUOTA_MATCHES]);
+    quota_owner_unref(broker_quota(w->broker), owner);
+    return refused;
+}
+
+static void a_message_that_matches_too_many_is_refused(void **state) {
+    (void)state;
+    for (uint16_t most = 1; most < 8; most = (uint16_t)(most * 5 + 2)) {
+        struct world *w = world_of_matches(most);
+        struct peer from, old, live;
+        joined(&live, w, PROTOCOL_311, "live", false);
+        subscribed(&live, "t", 0); /* takes nothing that lasts */
+        joined(&from, w, PROTOCOL_5, "from", true);
+        publish(&from, 1, 1, "t");
+        expect(&from, "PUBACK id=1 reason=0x00");
+        expect(&live, "PUBLISH qos=0");
+        assert_int_equal(matches_refused(w), 0);
+        sessions_at_t(w, most, (uint16_t)(most + 1));
+        const lsn_t last = w->store.last;
+        for (uint8_t qos = 1; qos <= 2; qos++) {
+            publish(&from, qos, 2, "t");
+            expect(&from, qos == 1 ? "PUBACK id=2 reason=0x97 {Reason String: \"the message matches more subscriptions "
+                                     "than max_matches allows\"}"
+                                   : "PUBREC id=2 reason=0x97");
+        }
+        joined(&old, w, PROTOCOL_311, "old", false);
+        publish(&old, 2, 1, "t");
+        expect(&old, "closed");
+        assert_non_null(strstr(w->log, "max_matches"));
+        assert_int_equal(w->store.last, last);
+        assert_int_equal(matches_refused(w), 3);
+        expect_silence(&live);
+        publish(&from, 0, 0, "t");
+        expect(&live, "PUBLISH qos=0");
+        peer_close(&old);
+        peer_close(&from);
+        peer_close(&live);
+        world_close(w);
+    }
+}
+
+static void what_a_publish_to_many_needed_is_given_back(void **state) {
+    (void)state;
+    struct world *w = world_of_matches(2500);
+    struct peer from;
+    joined(&from, w, PROTOCOL_5, "from", true);
+    publish(&from, 0, 0, "t");
+    const struct shard *shard = broker_shard(w->broker, 0);
+    assert_true(shard->targets_capacity >= 5000 && shard->matches.capacity >= 2500);
+    tick(w, 1000);
+    assert_true(shard->targets_capacity == 0 && shard->matches.capacity == 0);
+    publish(&from, 0, 0, "t");
+    assert_true(shard->targets_capacity >= 5000);
+    peer_close(&from);
     world_close(w);
 }
 
@@ -598,6 +669,8 @@ int main(void) {
         cmocka_unit_test(a_full_store_takes_nothing_new),
         cmocka_unit_test(a_full_store_lets_retained_messages_be_cleared),
         cmocka_unit_test(a_message_for_too_many_is_refused),
+        cmocka_unit_test(a_message_that_matches_too_many_is_refused),
+        cmocka_unit_test(what_a_publish_to_many_needed_is_given_back),
         cmocka_unit_test(what_is_too_long_for_a_record_is_refused),
         cmocka_unit_test(a_will_for_too_many_is_given_up),
     };

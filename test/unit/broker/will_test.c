@@ -276,6 +276,39 @@ static void a_will_without_room_waits_for_it(void **state) {
     }
 }
 
+/* More have subscribed than one message may reach: it is due until some have gone. */
+static void a_will_for_too_many_waits(void **state) {
+    (void)state;
+    for (int durable = 0; durable <= 1; durable++) {
+        struct world *w = world_new();
+        struct peer device, listens, other;
+        w->options.matches_max = 1;
+        w->at_once = true;
+        world_open(w, 1);
+        joined(&listens, w, PROTOCOL_5, "listens", false);
+        subscribed(&listens, "w", 1);
+        joined(&other, w, PROTOCOL_5, "other", false);
+        subscribed(&other, "w", 1);
+        connect_with(&device, w,
+                     (struct connecting){
+                         .id = "d", .clean = !durable, .expiry_s = durable ? 86400 : 0, .will = "w", .will_qos = 1});
+        peer_close(&device);
+        tick(w, 599000);
+        expect_silence(&listens);
+        expect_silence(&other);
+        assert_non_null(strstr(w->log, "max_matches"));
+        say_disconnect(&other, 0);
+        peer_close(&other);
+        tick(w, 1000);
+        tick(w, 1000);
+        expect(&listens, "PUBLISH qos=1 id=1 topic=\"w\"");
+        tick(w, 700000);
+        expect_silence(&listens);
+        peer_close(&listens);
+        world_close(w);
+    }
+}
+
 /* Its client is back before that, with another will or none: the first was due all the same. */
 static void a_will_that_waits_is_not_taken_back(void **state) {
     (void)state;
@@ -537,6 +570,7 @@ int main(void) {
         cmocka_unit_test(a_full_store_refuses_a_new_will),
         cmocka_unit_test(connack_waits_for_the_will_of_a_takeover),
         cmocka_unit_test(a_will_without_room_waits_for_it),
+        cmocka_unit_test(a_will_for_too_many_waits),
         cmocka_unit_test(a_will_that_waits_is_not_taken_back),
         cmocka_unit_test(a_full_queue_keeps_a_will_from_nobody),
         cmocka_unit_test(wills_do_not_widen_a_queue),

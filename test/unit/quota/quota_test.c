@@ -60,6 +60,27 @@ static void a_refusal_takes_nothing(void **state) {
     }
 }
 
+/* At each level, and whatever others have: nothing is taken. */
+static void one_thing_may_be_so_large(void **state) {
+    (void)state;
+    for (unsigned level = 0; level < QUOTA_LEVEL_COUNT; level++) {
+        struct quota_limits limits = limits_of(0, 0);
+        limits.most[level][QUOTA_MATCHES] = 9;
+        struct quota *q = quota_create(&limits, 1);
+        struct account *owner = quota_owner(q, SPAN("a"));
+        const struct account *refuses = level == QUOTA_ALL ? quota_all(q) : owner;
+        for (int i = 0; i < 3; i++) {
+            assert_true(quota_allows(owner, QUOTA_MATCHES, 9));
+            assert_int_equal(atomic_load(&refuses->refused[QUOTA_MATCHES]), i);
+            assert_false(quota_allows(owner, QUOTA_MATCHES, 10));
+        }
+        assert_true(quota_allows(owner, QUOTA_SESSIONS, UINT64_MAX));
+        assert_taken(owner, 0);
+        quota_owner_unref(q, owner);
+        quota_destroy(q);
+    }
+}
+
 static void a_bound_is_reached_and_not_passed(void **state) {
     (void)state;
     static const uint64_t bounds[] = {1, 7, UINT64_MAX};
@@ -219,6 +240,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_broken_row_is_seen),
         cmocka_unit_test(a_refusal_takes_nothing),
+        cmocka_unit_test(one_thing_may_be_so_large),
         cmocka_unit_test(a_bound_is_reached_and_not_passed),
         cmocka_unit_test(a_greedy_owner_leaves_room_for_others),
         cmocka_unit_test(an_owner_is_one_account_and_goes_with_its_last_reference),
