@@ -18,11 +18,6 @@ uint8_t *buf_reserve(struct buf *b, size_t bytes) {
     return b->ptr + b->len;
 }
 
-void buf_deinit(struct buf *b) {
-    mem_free(b->ptr);
-    *b = (struct buf){NULL, 0, 0};
-}
-
 void buf_drop_front(struct buf *b, size_t bytes) {
     must(bytes <= b->len);
     if (bytes == 0) {

@@ -3,6 +3,7 @@
  * A buf that holds nothing owns no memory. Offsets into it stay valid while it grows; pointers do not. */
 #pragma once
 
+#include "base/mem.h"
 #include "base/span.h"
 
 struct buf {
@@ -14,7 +15,12 @@ struct buf {
 /* Makes room for `bytes` more and returns where they begin; len is not changed. */
 uint8_t *buf_reserve(struct buf *b, size_t bytes);
 /* Frees the memory; the buf is empty and usable again. */
-void buf_deinit(struct buf *b);
+static inline void buf_deinit(struct buf *b) {
+    if (b->ptr != NULL) {
+        mem_free(b->ptr);
+        *b = (struct buf){NULL, 0, 0};
+    }
+}
 /* Removes the first `bytes` bytes, moving the rest to the front. */
 void buf_drop_front(struct buf *b, size_t bytes);
 

@@ -55,6 +55,24 @@ void *mem_alloc(size_t bytes) {
     return memory;
 }
 
+static int64_t mem_sized(size_t bytes) {
+    return (int64_t)((bytes + 2 * CHUNK_BYTES - 1) & ~(size_t)(2 * CHUNK_BYTES - 1)) + CHUNK_BYTES;
+}
+
+void *mem_alloc_sized(size_t bytes) {
+    void *memory = malloc(bytes);
+    if (memory == NULL) {
+        mem_exhausted(bytes);
+    }
+    mem_count(mem_sized(bytes));
+    return memory;
+}
+
+void mem_free_sized(void *memory, size_t bytes) {
+    mem_count(-mem_sized(bytes));
+    free(memory);
+}
+
 void *mem_zero(size_t count, size_t bytes) {
     void *memory = calloc(count > 0 ? count : 1, bytes > 0 ? bytes : 1);
     if (memory == NULL) {

@@ -9,6 +9,10 @@
 
 /* Returns at least `bytes` bytes, not initialised; the caller frees them with mem_free(). */
 void *mem_alloc(size_t bytes) __attribute__((malloc, returns_nonnull, alloc_size(1)));
+/* The same for what is made and freed with every message: who frees it with mem_free_sized() says how much it was, so
+ * that the allocator need not be asked. */
+void *mem_alloc_sized(size_t bytes) __attribute__((malloc, returns_nonnull, alloc_size(1)));
+void mem_free_sized(void *memory, size_t bytes);
 /* Returns zeroed memory for `count` objects of `bytes` bytes; the caller frees it with mem_free(). */
 void *mem_zero(size_t count, size_t bytes) __attribute__((malloc, returns_nonnull, alloc_size(1, 2)));
 /* Changes the size of an allocation (NULL for a new one); returns its new place. */

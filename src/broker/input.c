@@ -77,8 +77,8 @@ static bool input_reads(const struct connection *c) {
 }
 
 /* A client that does not read its answers is not read from. */
-static void input_pause_full(struct connection *c) {
-    if (outbox_bytes(&c->out) > OUTPUT_PAUSE_FACTOR * c->shard->broker->options.outbox_bytes_max) {
+static inline void input_pause_full(struct connection *c) {
+    if (__builtin_expect(outbox_bytes(&c->out) > OUTPUT_PAUSE_FACTOR * c->shard->broker->options.outbox_bytes_max, 0)) {
         input_pause(c, PAUSE_OUTPUT);
     }
 }
@@ -88,7 +88,7 @@ static void input_pause_full(struct connection *c) {
 static void input_pause_busy(struct connection *c, const struct packet_frame *frame, int64_t points) {
     struct shard *shard = c->shard;
     bool stages = frame->type == PACKET_PUBLISH || frame->type == PACKET_SUBSCRIBE || frame->type == PACKET_UNSUBSCRIBE;
-    if (!stages || !strain_now(shard)) {
+    if (__builtin_expect(!strain_now(shard), 1) || !stages) {
         return;
     }
     strain_spend(c, frame->bytes, points);

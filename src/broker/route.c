@@ -320,8 +320,9 @@ void route_mail(struct shard *shard, struct mail *mail) {
         return;
     }
     shard->many = mail->many;
+    shard->shared = mail->shared;
     session_deliver(session, mail->message, mail->qos, mail->retain, mail->target);
-    shard->many = false;
+    shard->many = shard->shared = false;
 }
 
 /* ---- the way of a message ---- */
@@ -332,7 +333,8 @@ enum {
     AHEAD_CONNECTION = 6,
     AHEAD_BYTES = 3,
     CACHE_LINE = 64,
-    MANY_TARGETS = 64, /* beyond so many they have time: see own.h and connection_mark_dirty() */
+    SHARED_TARGETS = 3, /* for so few nothing is prepared */
+    MANY_TARGETS = 64,  /* beyond so many they have time: see own.h and connection_mark_dirty() */
 };
 
 static const struct session *target_session(const struct route *r, size_t i) {
@@ -361,8 +363,15 @@ static void route_fetch(const struct route *r, size_t i) {
     }
 }
 
-static struct mail route_mail_of(const struct route_target *t, struct message *m, bool many) {
-    return (struct mail){t->inlet->session_id, message_ref(m), t->target, t->qos, t->retain, MAIL_DELIVERY, many};
+static struct mail route_mail_of(const struct shard *shard, const struct route_target *t, struct message *m) {
+    return (struct mail){.session_id = t->inlet->session_id,
+                         .message = message_ref(m),
+                         .target = t->target,
+                         .qos = t->qos,
+                         .retain = t->retain,
+                         .kind = MAIL_DELIVERY,
+                         .many = shard->many,
+                         .shared = shard->shared};
 }
 
 /* What does not fit into this turn waits for the next, and all that follows it: it is accepted, and in order. */
@@ -371,17 +380,20 @@ static void route_deliver(struct route *r, struct message *m) {
     const bool many = r->count > MANY_TARGETS;
     const bool crowded = many && shard->own.count + shard->late_count > OWN_QOS0_MAX;
     shard->many = many;
-    shard_spend(shard, r->request->parts.qos > 0 ? r->count : (r->count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
+    shard->shared = r->count > SHARED_TARGETS;
+    shard_spend(shard, r->request->parts.qos > 0 ? r->count : r->count / OWN_QOS0_PER_POINT);
     for (size_t i = 0; i < r->count; i++) {
         const struct route_target *t = &shard->targets[i];
-        route_fetch(r, i);
+        if (shard->shared) {
+            route_fetch(r, i);
+        }
         if (crowded && t->qos == 0) {
             shard->counters.qos0_dropped++;
         } else if (t->inlet->shard != shard->index) {
-            struct mail mail = route_mail_of(t, m, many);
+            struct mail mail = route_mail_of(shard, t, m);
             route_send_mail(shard, t->inlet->shard, &mail);
         } else if (t->inlet->session != NULL && own_waits(t->inlet->session, many)) {
-            struct mail mail = route_mail_of(t, m, many);
+            struct mail mail = route_mail_of(shard, t, m);
             own_push(t->inlet->session, &mail);
         } else if (t->inlet->session != NULL && t->qos == 0) {
             session_deliver_qos0(t->inlet->session, m, t->retain);
@@ -389,7 +401,7 @@ static void route_deliver(struct route *r, struct message *m) {
             session_deliver(t->inlet->session, message_ref(m), t->qos, t->retain, t->target);
         }
     }
-    shard->many = false;
+    shard->many = shard->shared = false;
 }
 
 static void route_carry_out(struct route *r, struct route_result *result) {

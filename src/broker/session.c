@@ -261,7 +261,10 @@ void session_deliver_qos0(struct session *s, struct message *m, bool retain) {
         return;
     }
     lsn_t after = shard_barrier(shard, MUTANT_B2_ONWARD, m->lsn);
-    struct span packet = onward_packet(shard, m, (enum protocol)c->protocol, retain);
+    struct span packet = {NULL, 0};
+    if (shard->shared) {
+        packet = onward_packet(shard, m, (enum protocol)c->protocol, retain);
+    }
     if (packet.len == 0 || packet.len > c->packet_bytes_max) {
         struct packet_publish_head head = {.qos = 0, .retain = retain};
         (void)session_send_publish(s, m, &head, after);

@@ -211,8 +211,9 @@ struct mail {
     uint32_t target;
     uint8_t qos;
     bool retain;
-    uint8_t kind; /* enum mail_kind */
-    bool many;    /* it is one of many deliveries of its message */
+    uint8_t kind;    /* enum mail_kind */
+    bool many : 1;   /* it is one of many deliveries of its message */
+    bool shared : 1; /* others get it as well */
 };
 
 /* A growable ring of mails, in order. */
@@ -263,6 +264,7 @@ struct shard {
     struct link dirty;           /* connections to look at */
     struct link dirty_later;     /* the same, behind those: they got what many get, or get much */
     bool many;                   /* what is delivered now goes to many */
+    bool shared;                 /* it goes to some others as well: see onward.h */
     unsigned heirs_left;         /* so many connections of `heirs` may go on in this turn */
     struct link gated;           /* connections whose outbox waits for the disk */
     struct link paused;          /* connections that are not read from */

@@ -176,19 +176,6 @@ void quota_give(struct account *account, const struct quota_need *needs, size_t 
     path_give(account, NULL, needs, count);
 }
 
-uint64_t quota_taken(const struct account *account, enum quota_row row) {
-    return atomic_load_explicit(&account->taken[row], memory_order_relaxed);
-}
-
-bool quota_has_room(const struct account *account, enum quota_row row) {
-    for (const struct account *a = account; a != NULL; a = a->parent) {
-        if (a->most[row] != 0 && quota_taken(a, row) >= a->most[row]) {
-            return false;
-        }
-    }
-    return true;
-}
-
 bool quota_allows(struct account *account, enum quota_row row, uint64_t amount) {
     for (struct account *a = account; a != NULL; a = a->parent) {
         if (a->most[row] != 0 && amount > a->most[row]) {

@@ -92,8 +92,6 @@ struct account *quota_owner_again(struct quota *q, struct account *account);
 void quota_owner_unref(struct quota *q, struct account *account);
 struct span quota_owner_name(const struct account *account);
 
-/* Whether anything more of a row may be taken; costs two loads. */
-bool quota_has_room(const struct account *account, enum quota_row row);
 /* Whether one thing may be so large, whatever else there is: nothing is taken. Where it may not, the account counts it
  * as refused. */
 bool quota_allows(struct account *account, enum quota_row row, uint64_t amount);
@@ -103,7 +101,18 @@ bool quota_reserve(struct account *account, const struct quota_need *needs, size
 void quota_take(struct account *account, const struct quota_need *needs, size_t count);
 /* Gives back what was taken. More than that is an error of ours. */
 void quota_give(struct account *account, const struct quota_need *needs, size_t count);
-uint64_t quota_taken(const struct account *account, enum quota_row row);
+static inline uint64_t quota_taken(const struct account *account, enum quota_row row) {
+    return atomic_load_explicit(&account->taken[row], memory_order_relaxed);
+}
+/* Whether anything more of a row may be taken; costs two loads. */
+static inline bool quota_has_room(const struct account *account, enum quota_row row) {
+    for (const struct account *a = account; a != NULL; a = a->parent) {
+        if (a->most[row] != 0 && quota_taken(a, row) >= a->most[row]) {
+            return false;
+        }
+    }
+    return true;
+}
 
 /* Of one row; the common case. */
 static inline bool quota_reserve_one(struct account *account, enum quota_row row, uint64_t amount,

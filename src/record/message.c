@@ -7,7 +7,7 @@ struct message *message_create(const struct message_parts *parts) {
     must(parts->topic.len <= UINT16_MAX && parts->properties.len <= UINT32_MAX && parts->payload.len <= UINT32_MAX &&
          parts->owner.len <= MESSAGE_OWNER_MAX);
     struct message *m =
-        mem_alloc(sizeof *m + parts->topic.len + parts->properties.len + parts->payload.len + parts->owner.len);
+        mem_alloc_sized(sizeof *m + parts->topic.len + parts->properties.len + parts->payload.len + parts->owner.len);
     atomic_init(&m->references, 1);
     m->qos = parts->qos & 3U;
     m->retain = parts->retain;
@@ -31,7 +31,7 @@ struct message *message_create(const struct message_parts *parts) {
 
 struct message *message_shell(const struct message *m) {
     struct span owner = message_owner(m);
-    struct message *shell = mem_alloc(sizeof *shell + m->topic_bytes + owner.len);
+    struct message *shell = mem_alloc_sized(sizeof *shell + m->topic_bytes + owner.len);
     atomic_init(&shell->references, 1);
     shell->qos = m->qos;
     shell->retain = m->retain;
@@ -61,6 +61,7 @@ struct message *message_ref(struct message *m) {
 
 void message_unref(struct message *m) {
     if (m != NULL && atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) == 1) {
-        mem_free(m);
+        mem_free_sized(m, sizeof *m + m->topic_bytes + m->owner_bytes +
+                              (m->shell ? 0 : m->properties_bytes + (size_t)m->payload_bytes));
     }
 }

@@ -25,7 +25,7 @@ static void flight_body(struct qos_out *out, struct flight *f, struct message *m
 
 static void flight_destroy(struct qos_out *out, struct flight *f) {
     flight_body(out, f, NULL);
-    mem_free(f);
+    mem_free_sized(f, sizeof *f);
 }
 
 void qos_out_deinit(struct qos_out *out) {
@@ -99,7 +99,7 @@ packet_id_t qos_out_next_id(const struct qos_out *out, packet_id_t after) {
 }
 
 static struct flight *flight_create(struct qos_out *out, packet_id_t packet_id, const struct flight_parts *parts) {
-    struct flight *f = mem_alloc(sizeof *f);
+    struct flight *f = mem_alloc_sized(sizeof *f);
     *f = (struct flight){.message_lsn = parts->message_lsn,
                          .body_lsn = parts->body_lsn != 0 ? parts->body_lsn : parts->message_lsn,
                          .target = parts->target,

@@ -3,9 +3,6 @@
 #include "base/mem.h"
 #include "base/must.h"
 
-/* Tables up to this size may be full: they are searched whole. */
-enum { TABLE_SMALL = 4 };
-
 const struct topic_node topic_node_removed = {NULL, NULL, 0, 0, 0, {}};
 
 /* A node with this text; an empty one has one empty level. */
@@ -146,7 +143,7 @@ struct topic_node *topic_tree_find(const struct topic_tree *tree, struct span to
 
 /* How many slots of a table may be in use; searches in larger tables end at a free slot. */
 static uint32_t table_limit(uint32_t capacity) {
-    return capacity <= TABLE_SMALL ? capacity : capacity - capacity / 4;
+    return capacity <= TOPIC_TABLE_SMALL ? capacity : capacity - capacity / 4;
 }
 
 /* Where a node with this hash, which the table does not hold, may be put: a removed slot or a free one; NULL when the
@@ -292,7 +289,7 @@ static void child_unlink(struct topic_tree *tree, struct topic_node *parent, con
     if (branches_empty(branches)) {
         atomic_store_explicit(&parent->branches, NULL, memory_order_release);
         tree_reclaim(tree, branches);
-    } else if (branches->capacity > TABLE_SMALL && branches->live < branches->capacity / 8) {
+    } else if (branches->capacity > TOPIC_TABLE_SMALL && branches->live < branches->capacity / 8) {
         table_resize(tree, parent, branches->capacity / 2);
     }
 }

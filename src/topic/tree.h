@@ -99,3 +99,22 @@ static inline struct topic_node *topic_branches_find(const struct topic_branches
     }
     return NULL;
 }
+
+/* Tables up to this size may be full: they are searched whole. */
+enum { TOPIC_TABLE_SMALL = 4 };
+
+/* The same for a level without its hash, which a small table does not need. */
+static inline struct topic_node *topic_branches_find_level(const struct topic_branches *branches, struct span level,
+                                                           uint64_t seed) {
+    if (branches->capacity > TOPIC_TABLE_SMALL) {
+        return topic_branches_find(branches, topic_key_of(level, seed));
+    }
+    for (uint32_t i = 0; i < branches->capacity; i++) {
+        struct topic_node *node = topic_link_get(&branches->slots[i]);
+        if (node != NULL && node->first_bytes == level.len && node != &topic_node_removed &&
+            memcmp(node->text, level.ptr, level.len) == 0) {
+            return node;
+        }
+    }
+    return NULL;
+}

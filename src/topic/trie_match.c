@@ -1,29 +1,25 @@
 /* The reader's half of the trie: depth first, with a stack of our own.
  *
- * At each level there are at most two ways on, the level itself and "+"; the second waits on the stack. So the stack
- * has at most one entry for each level. A level of the name is cut and hashed when the search first gets to it. */
+ * At each node there are at most two ways on, the next level itself and "+"; the second waits on the stack. So the
+ * stack has at most one entry for each level. Where the search stands in the name is an offset: that at which the next
+ * level begins, which is name.len + 1 behind the last one. */
 #include "base/mem.h"
-#include "base/must.h"
 #include "topic/subscribers.h"
 #include "topic/trie_inside.h"
 
 enum { STEPS_MIN = 16, ITEMS_MIN = 16 };
 
-/* One entry of the stack: a level of the name, and, in the same memory though unrelated, a node that waits. */
+/* A node that waits; its first level matches that at `at`. */
 struct step {
-    struct topic_key key;
-    const struct topic_node *waiting;
-    uint32_t waiting_depth;
+    const struct topic_node *node;
+    size_t at;
 };
 
 struct search {
     const struct topic_trie *trie;
     struct span name;
     struct topic_matches *matches;
-    struct step *steps;
-    uint32_t cut;     /* levels that have a key */
-    uint32_t waiting; /* nodes that wait */
-    size_t cut_at;    /* where the next level begins; name.len + 1 when all are cut */
+    size_t waiting; /* nodes that wait */
 };
 
 void topic_matches_deinit(struct topic_matches *matches) {
@@ -52,57 +48,67 @@ static void collect(struct topic_matches *matches, const struct topic_node *node
     matches->count = (size_t)(to - matches->items);
 }
 
-/* Cuts one more level off the name. */
-static void cut_level(struct search *search) {
+/* The node waits, its level at `at`. */
+static void put_off(struct search *search, const struct topic_node *node, size_t at) {
     struct topic_matches *matches = search->matches;
-    if (search->cut == matches->stack_capacity) {
+    if (search->waiting == matches->stack_capacity) {
         matches->stack_capacity = matches->stack_capacity > 0 ? matches->stack_capacity * 2 : STEPS_MIN;
         matches->stack = mem_resize(matches->stack, matches->stack_capacity * sizeof(struct step));
-        search->steps = matches->stack;
     }
-    struct span level = topic_level_at(search->name, search->cut_at);
-    search->steps[search->cut++].key = topic_key_of(level, search->trie->tree.seed);
-    search->cut_at += level.len + 1;
+    struct step *steps = matches->stack;
+    steps[search->waiting++] = (struct step){node, at};
 }
 
-static bool name_ends(const struct search *search, uint32_t depth) {
-    return depth == search->cut && search->cut_at > search->name.len;
+/* Whether the name goes on, behind a level that ends before `at`, with just this text, and a level ends with it. */
+static bool goes_on_with(struct span name, size_t at, struct span text) {
+    return at <= name.len && name.len - at >= text.len && memcmp(name.ptr + at, text.ptr, text.len) == 0 &&
+           (at + text.len == name.len || name.ptr[at + text.len] == '/');
 }
 
-static bool level_matches(struct span level, struct topic_key key) {
-    return topic_level_is(level, '+') || (level.len == key.bytes && memcmp(level.ptr, key.text, key.bytes) == 0);
-}
-
-/* Whether the levels of a node's text behind the first, which does, match the name; its first level is number `*depth`
- * of the name, and the node stands for `*depth` levels then. One that ends with "#" has given all that it has. */
-static bool enter(struct search *search, const struct topic_node *node, uint32_t *depth) {
+/* Whether the levels of a node's text behind the first, which does, match the name from `*at` on, where the search
+ * stands behind them then. A node that ends with "#" has given all that it has. */
+static bool enter_rest(struct search *search, const struct topic_node *node, size_t *at) {
     const struct span text = topic_node_text(node);
-    uint32_t levels = *depth + 1;
-    for (size_t at = node->first_bytes; at < text.len; levels++) {
-        struct span level = topic_level_at(text, at + 1);
-        at += 1 + level.len;
-        if (topic_level_is(level, '#')) {
+    for (size_t i = node->first_bytes; i < text.len;) {
+        struct span wanted = topic_level_at(text, i + 1);
+        i += 1 + wanted.len;
+        if (topic_level_is(wanted, '#')) {
             collect(search->matches, node);
             return false;
         }
-        if (name_ends(search, levels)) {
+        if (*at > search->name.len) {
             return false;
         }
-        if (levels == search->cut) {
-            cut_level(search);
-        }
-        if (!level_matches(level, search->steps[levels].key)) {
+        struct span level = topic_level_at(search->name, *at);
+        if (!topic_level_is(wanted, '+') && !span_equal(wanted, level)) {
             return false;
         }
+        *at += level.len + 1;
     }
-    *depth = levels;
     return true;
 }
 
-/* Collects what a node that stands for the first `depth` levels gives; returns the next node, whose first level is one
- * deeper, or NULL when there is none. */
-static const struct topic_node *visit(struct search *search, const struct topic_node *node, uint32_t depth) {
-    bool whole = name_ends(search, depth);
+/* Enters a node whose first level matches that at `*at`; the search stands behind the node's
+ * text then. False when the rest of the text does not match. */
+static bool enter(struct search *search, const struct topic_node *node, size_t *at) {
+    const struct span text = topic_node_text(node);
+    *at += topic_level_is(span_of(text.ptr, node->first_bytes), '+') ? topic_level_at(search->name, *at).len
+                                                                     : node->first_bytes;
+    *at += 1;
+    if (node->first_bytes == text.len) {
+        return true;
+    }
+    struct span rest = span_skip(text, node->first_bytes + 1U);
+    if (goes_on_with(search->name, *at, rest)) { /* a name has no wildcards, so this text has none either */
+        *at += rest.len + 1;
+        return true;
+    }
+    return enter_rest(search, node, at);
+}
+
+/* Collects what a node gives behind whose text the search stands; returns the next node, or NULL when there is none. */
+static const struct topic_node *visit(struct search *search, const struct topic_node *node, size_t at) {
+    bool whole = at > search->name.len;
     if (whole) {
         collect(search->matches, node);
     }
@@ -110,7 +116,7 @@ static const struct topic_node *visit(struct search *search, const struct topic_
     if (branches == NULL) {
         return NULL;
     }
-    bool hidden = depth == 0 && search->name.ptr[0] == '$';
+    bool hidden = at == 0 && search->name.ptr[0] == '$';
     const struct topic_node *rest = topic_link_get(&branches->rest);
     if (rest != NULL && !hidden) {
         collect(search->matches, rest);
@@ -118,34 +124,29 @@ static const struct topic_node *visit(struct search *search, const struct topic_
     if (whole) {
         return NULL;
     }
-    if (depth == search->cut) {
-        cut_level(search);
-    }
-    const struct topic_node *child = topic_branches_find(branches, search->steps[depth].key);
+    const struct topic_node *child =
+        topic_branches_find_level(branches, topic_level_at(search->name, at), search->trie->tree.seed);
     const struct topic_node *any = hidden ? NULL : topic_link_get(&branches->any);
     if (child == NULL) {
         return any;
     }
     if (any != NULL) {
-        must(search->waiting < search->cut);
-        struct step *step = &search->steps[search->waiting++];
-        step->waiting = any;
-        step->waiting_depth = depth;
+        put_off(search, any, at);
     }
     return child;
 }
 
 void topic_trie_match(const struct topic_trie *trie, struct span name, struct topic_matches *matches) {
-    struct search search = {.trie = trie, .name = name, .matches = matches, .steps = matches->stack};
-    uint32_t depth = 0;
+    struct search search = {.trie = trie, .name = name, .matches = matches};
+    size_t at = 0;
     matches->count = 0;
-    const struct topic_node *node = visit(&search, trie->tree.root, depth);
+    const struct topic_node *node = visit(&search, trie->tree.root, at);
     while (node != NULL || search.waiting > 0) {
         if (node == NULL) {
-            const struct step *step = &search.steps[--search.waiting];
-            node = step->waiting;
-            depth = step->waiting_depth;
+            const struct step *step = (const struct step *)matches->stack + --search.waiting;
+            node = step->node;
+            at = step->at;
         }
-        node = enter(&search, node, &depth) ? visit(&search, node, depth) : NULL;
+        node = enter(&search, node, &at) ? visit(&search, node, at) : NULL;
     }
 }
