@@ -94,6 +94,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     shard->map_seed = broker_random(broker);
     shard->by_client = map_bytes_of(broker_random(broker));
     shard->by_id = map64_of(broker_random(broker));
+    shard->awaited = map64_of(shard->map_seed);
     shard->durable = store_durable(broker->store);
     atomic_init(&shard->settled, UINT64_MAX);
     list_init(&shard->dirty);

@@ -193,6 +193,7 @@ struct connection {
     struct heap_node due;   /* in shard.connections_due */
     struct link heirs;      /* connections whose CONNECT takes the session from this one, in order */
     struct link heir_link;  /* in another's heirs, or in shard.heirs */
+    uint64_t heir_key;      /* hash of its client id, from when its CONNECT waits until it is taken; else 0 */
     char peer[];            /* ends with a zero */
 };
 
@@ -271,6 +272,7 @@ struct shard {
     struct link untried;         /* the same, whose refused publish this round of tries has not reached */
     struct link deep;            /* sessions whose queue is deeper than the window of memory */
     struct link heirs;           /* connections whose CONNECT has waited and goes on */
+    struct map64 awaited;        /* those, until it is taken, by heir_key */
     struct link busy;            /* connections that were used since the last tick but one */
     struct heap due;             /* sessions whose client is away, by store time */
     struct heap connections_due; /* what connections must have said by then; they may have said it meanwhile */

@@ -1,5 +1,6 @@
 #include "broker/takeover.h"
 
+#include "base/map.h"
 #include "broker/connection.h"
 #include "broker/input.h"
 
@@ -10,17 +11,34 @@ static void takeover_drain(struct connection *old) {
     input_continue(old); /* what a pause has kept */
 }
 
+/* Its CONNECT is taken, or it is over. */
+static void heir_leave(struct connection *c) {
+    struct map64 *awaited = &c->shard->awaited;
+    if (c->heir_key != 0 && map64_get(awaited, c->heir_key) == c) {
+        (void)map64_remove(awaited, c->heir_key);
+    }
+    c->heir_key = 0;
+}
+
+/* Who has the session, or has it next; NULL: nobody. */
+static struct connection *takeover_before(const struct shard *shard, struct span client_id, uint64_t key) {
+    const struct session *session = map_bytes_get(&shard->by_client, client_id);
+    return session != NULL && session->connection != NULL ? session->connection : map64_get(&shard->awaited, key);
+}
+
 bool takeover_waits(struct connection *c, struct span client_id) {
-    const struct session *session = map_bytes_get(&c->shard->by_client, client_id);
-    if (session == NULL || session->connection == NULL || broker_mutant(c->shard, MUTANT_B9)) {
+    uint64_t key = hash_bytes(client_id, c->shard->map_seed) | 1; /* not 0 */
+    heir_leave(c);
+    struct connection *old = takeover_before(c->shard, client_id, key);
+    if (old == NULL || broker_mutant(c->shard, MUTANT_B9)) {
         return false;
     }
-    struct connection *old = session->connection;
+    c->heir_key = key;
     c->pause |= PAUSE_TAKEOVER;
     c->wish = CONN_PAUSE;
     list_push_back(&old->heirs, &c->heir_link);
     connection_mark_dirty(c);
-    if (!old->draining) {
+    if (old->state == CONNECTION_LIVE && !old->draining) {
         takeover_drain(old);
     }
     return true;
@@ -50,10 +68,13 @@ void takeover_end(struct connection *old) {
 /* The first of those who wait takes the others along, so that many cost no more than one each. */
 void takeover_pass_on(struct connection *c) {
     list_remove(&c->heir_link);
+    heir_leave(c);
     struct link *l = list_pop_front(&c->heirs);
     if (l != NULL) {
-        list_splice(&container_of(l, struct connection, heir_link)->heirs, &c->heirs);
+        struct connection *next = container_of(l, struct connection, heir_link);
+        list_splice(&next->heirs, &c->heirs);
         list_push_back(&c->shard->heirs, l);
+        (void)map64_put(&c->shard->awaited, next->heir_key, next);
     }
 }
 

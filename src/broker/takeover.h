@@ -9,8 +9,9 @@
  *     old: told 0x8E, silent (B9) ──> the first heir goes on and has the other heirs now
  *
  * What the client sent last (its QoS 0 messages, its DISCONNECT, which discards its will [MQTT-3.14.4-3]) was sent
- * before its new CONNECT and counts before it, whichever thread saw which first. Limits: net/ bounds what is read; many
- * CONNECTs with one client id are a list that is handed on whole. */
+ * before its new CONNECT and counts before it, whichever thread saw which first. A CONNECT that comes between the end
+ * of an old connection and the turn of its heir is an heir of that one: else the older of the two had the session at
+ * last. Limits: net/ bounds what is read; many CONNECTs with one client id are a list that is handed on whole. */
 #pragma once
 
 #include "broker/state.h"

@@ -317,6 +317,33 @@ static void many_come_one_after_the_other(void **state) {
     meeting_end(&m);
 }
 
+/* A CONNECT that comes when the old connection has ended and its heir has not gone on yet is later than that: it has
+ * the session at last, also when the session itself ended. */
+static void who_comes_before_the_heir_goes_on_is_behind_it(void **state) {
+    (void)state;
+    for (unsigned kind = 0; kind < 8; kind++) {
+        bool lasts = (kind & 1) != 0, clean = (kind & 2) != 0, leaves = (kind & 4) != 0;
+        struct meeting m = meeting(PROTOCOL_5, lasts ? 60 : 0);
+        struct peer last;
+        come_back(&m);
+        peer_close(&m.old);
+        peer_open(&last, m.w, PROTOCOL_5);
+        say_connect(&last, &(struct connecting){.id = "p", .clean = clean, .expiry_s = 60});
+        if (leaves) {
+            peer_close(&m.new); /* while it is the heir whose turn comes */
+        }
+        drained(&m);
+        if (!leaves) {
+            expect(&m.new, "closed");
+        }
+        expect(&last, "CONNACK");
+        assert_int_equal(wish(&last), CONN_READ);
+        assert_int_equal(counters(m.w).sessions_taken_over, leaves ? 0 : 1);
+        peer_close(&last);
+        meeting_end(&m);
+    }
+}
+
 /* The broker stops, or is gone, while some wait. */
 static void those_who_wait_end_with_the_broker(void **state) {
     (void)state;
@@ -355,6 +382,7 @@ int main(void) {
         cmocka_unit_test(what_its_socket_did_not_take_never_leaves),
         cmocka_unit_test(nothing_comes_before_connack),
         cmocka_unit_test(many_come_one_after_the_other),
+        cmocka_unit_test(who_comes_before_the_heir_goes_on_is_behind_it),
         cmocka_unit_test(those_who_wait_end_with_the_broker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
