@@ -24,6 +24,9 @@ enum {
     PARTS_OUTPUT = 4,
     PARTS_QUEUED = 4,
     PARTS_INFLIGHT = 4,
+    STORE_NEARLY_FULL = STORE_FILLED_ALL * 3 / 4, /* from here on who has much of it is refused first */
+    STORE_LAST = STORE_FILLED_ALL * 15 / 16,      /* the rest is for those who have little: */
+    STORE_LITTLE = 1024,                          /* one part in so many */
 };
 
 /* The mutants of the rows stand in their order. */
@@ -80,6 +83,20 @@ enum memory_pressure admit_memory(const struct broker_options *options) {
 
 bool admit_store_tight(const struct broker *broker) {
     return store_filled(broker->store) >= broker->options.owner_share * (STORE_FILLED_ALL / 100);
+}
+
+/* As much as is free, when the share is one half: so N who take all that they get leave one part in N + 1, whoever they
+ * are, and it is for those who have less. The end is for those who have next to nothing. */
+uint64_t admit_store_part(const struct broker *broker) {
+    const uint32_t filled = store_filled(broker->store);
+    if (__builtin_expect(filled < STORE_NEARLY_FULL, 1)) {
+        return UINT64_MAX;
+    }
+    const uint64_t limit = broker->options.store_limit;
+    const uint32_t share = broker->options.owner_share < 99 ? broker->options.owner_share : 99;
+    const uint64_t free = filled < STORE_LAST ? limit / STORE_FILLED_ALL * (STORE_LAST - filled) : 0;
+    const uint64_t part = free * share / (100 - share);
+    return part > limit / STORE_LITTLE ? part : limit / STORE_LITTLE;
 }
 
 /* ---- sessions ---- */
@@ -232,6 +249,10 @@ static void retained_needs_of(const struct message *m, struct quota_need needs[R
 /* The owner's share of the store counts where there is so much in it. */
 static bool retained_reserve(const struct shard *shard, struct account *owner,
                              const struct quota_need needs[RETAINED_NEEDS], struct quota_over *over) {
+    if (quota_taken(owner, QUOTA_DISK) > shard->store_part) {
+        *over = (struct quota_over){QUOTA_DISK, QUOTA_OWNER};
+        return false;
+    }
     if (shard->store_tight) {
         return quota_reserve(owner, needs, RETAINED_NEEDS, over);
     }

@@ -28,6 +28,9 @@ struct quota_limits admit_limits(const struct broker_options *options);
 enum memory_pressure admit_memory(const struct broker_options *options);
 /* Whether the store really has so much that one owner may be over its share of it. */
 bool admit_store_tight(const struct broker *broker);
+/* With how much in the store an owner may still add to it: less, the less is free. UINT64_MAX: any, as long as a
+ * quarter is. */
+uint64_t admit_store_part(const struct broker *broker);
 
 /* What a CONNECT costs that opens a session; NULL: one that the store brought back. */
 struct session_taken admit_session_cost(struct span client_id, const struct packet_connect *p);

@@ -191,6 +191,14 @@ const char *inlet_full(struct shard *shard, struct inlet *inlet, size_t bytes) {
     return why;
 }
 
+bool inlet_has_part(const struct shard *shard, const struct inlet *inlet) {
+    lock_take(&shard->broker->charges);
+    const struct account *owner = owner_of(inlet);
+    const bool has = owner == NULL || quota_taken(owner, QUOTA_DISK) <= shard->store_part;
+    lock_give(&shard->broker->charges);
+    return has;
+}
+
 /* Whoever has no portion left is given one: what is brought was bounded where it was looked for. */
 void inlet_take(struct shard *shard, struct inlet *inlet, size_t bytes) {
     uint64_t messages = atomic_fetch_add_explicit(&inlet->waiting_messages, 1, memory_order_relaxed) + 1;

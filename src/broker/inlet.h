@@ -23,6 +23,8 @@ enum inlet_part {
 const char *inlet_reserve(struct shard *shard, struct inlet *inlet, size_t bytes, enum inlet_part part);
 /* The same without a look at the limits. */
 void inlet_take(struct shard *shard, struct inlet *inlet, size_t bytes);
+/* Whether its owner may add to the store, which is nearly full. */
+bool inlet_has_part(const struct shard *shard, const struct inlet *inlet);
 /* What has left the queue, or could not enter it. */
 void inlet_release(struct shard *shard, struct inlet *inlet, size_t bytes);
 /* Why such a delivery has no room; NULL: it has. */

@@ -26,7 +26,8 @@ struct route {
     uint32_t durable_count;
     size_t bytes; /* what the message costs a queue */
     bool set_retained;
-    bool refused;     /* a queue is full */
+    bool refused;     /* a queue is full, or its owner has its part of a store that nearly is */
+    bool said;        /* and the log has it, or will */
     bool waits;       /* and it will not be for long */
     bool past;        /* it has gone past the limits of a queue */
     bool many;        /* more have subscribed than one publish may reach at QoS 1 and 2 */
@@ -76,6 +77,7 @@ static void route_overfull(struct route *r, struct inlet *inlet, const char *why
         return;
     }
     r->refused = true;
+    r->said = true;
     r->what = "a queue";
     r->why = why;
     r->waits = overfull_ask(r->shard, inlet, r->bytes, r->request->waits) || r->waits;
@@ -108,6 +110,21 @@ static bool route_is_local(const struct route *r, const struct inlet *inlet) {
            span_equal(inlet->session->client_id, will_client(origin->client_id));
 }
 
+/* A store that is nearly full is kept for those who have little in it: who has more is refused, and loses nothing. What
+ * was reserved is given back then. A will waits for nobody's queue. */
+static bool route_has_part(struct route *r, struct inlet *inlet) {
+    if (!inlet->durable || r->request->is_will || inlet_has_part(r->shard, inlet)) {
+        return true;
+    }
+    inlet_release(r->shard, inlet, r->bytes);
+    r->refused = true;
+    if (r->what == NULL) {
+        r->what = "the store";
+        r->why = "is nearly full, and its queue's address has more than its part of it";
+    }
+    return false;
+}
+
 /* Decides what one subscription gets; reserves it. */
 static void route_plan(struct route *r, const struct topic_match *match) {
     struct shard *shard = r->shard;
@@ -124,6 +141,9 @@ static void route_plan(struct route *r, const struct topic_match *match) {
     const char *why = qos > 0 ? inlet_reserve(shard, inlet, r->bytes, INLET_LIMITS) : NULL;
     if (why != NULL && !route_past(r, inlet)) {
         route_overfull(r, inlet, why);
+        return;
+    }
+    if (__builtin_expect(shard->store_part != UINT64_MAX, 0) && qos > 0 && !route_has_part(r, inlet)) {
         return;
     }
     struct route_target *t = &shard->targets[r->count++];
@@ -480,7 +500,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         result.refused = true;
         result.waits = r.waits;
         result.many = r.many;
-        result.said = r.refused || result.never;
+        result.said = r.said || r.many || result.never;
         result.what = r.what;
         result.why = r.why;
     } else {

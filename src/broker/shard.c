@@ -178,6 +178,7 @@ void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     strain_turn(shard);
     shard->memory = (uint8_t)admit_memory(&shard->broker->options);
     shard->store_tight = admit_store_tight(shard->broker);
+    shard->store_part = admit_store_part(shard->broker);
     if (shard->late_count + shard->own.count == 0) {
         atomic_store(&shard->settled, store_durable(shard->broker->store));
     }

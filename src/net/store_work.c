@@ -60,7 +60,8 @@ static void tell_checkpoint(struct store_work *work) {
     if (bytes < work->told_bytes) {
         work->told_bytes = bytes;
     }
-    if (bytes - work->told_bytes >= work->options.segment_bytes / 8 || atomic_load(&work->checkpoint_idle)) {
+    if (bytes - work->told_bytes >= work->options.segment_bytes / 8 || atomic_load(&work->checkpoint_idle) ||
+        store_local_excess(work->options.store) == STORE_EXCESS_JOURNAL) { /* publishers wait for the fold */
         work->told_bytes = bytes;
         bell_ring(&work->checkpoint_bell);
     }
@@ -237,10 +238,11 @@ static void *checkpoint_main(void *argument) {
     while (!atomic_load(&work->committed_all)) {
         /* A full store folds at once: what makes it less full counts only then. */
         bool short_of_room = store_pressure(work->options.store) == STORE_FULL;
+        enum store_excess excess = store_local_excess(work->options.store);
         bool calm = is_calm(work);
-        bool full = fold(work, quiet == QUIET_FOLDS || short_of_room || calm);
+        bool full = fold(work, quiet == QUIET_FOLDS || short_of_room || excess == STORE_EXCESS_JOURNAL || calm);
         say_full(work, short_of_room);
-        if (quiet == QUIET_RESTS || quiet == QUIET_AFTER || short_of_room || calm) {
+        if (quiet == QUIET_RESTS || quiet == QUIET_AFTER || short_of_room || excess == STORE_EXCESS_FREE || calm) {
             rest(work);
         }
         checkpoint_wait(work, full || short_of_room || quiet < QUIET_AFTER, seen);

@@ -139,6 +139,9 @@ static enum store_pressure local_pressure(const struct store *store) {
     if (spares < SEGMENTS_SPARE_MIN && (blocked || whole || untold)) {
         return STORE_FULL;
     }
+    if (atomic_load_explicit(&l->tight, memory_order_relaxed)) {
+        return atomic_load_explicit(&l->fold_blocked, memory_order_relaxed) ? STORE_FULL : STORE_BUSY;
+    }
     if (whole && spares == SEGMENTS_SPARE_MIN && atomic_load_explicit(&l->fulls, memory_order_relaxed) > 0 &&
         !atomic_load_explicit(&l->fold_blocked, memory_order_relaxed)) {
         return STORE_BUSY;
@@ -206,16 +209,26 @@ uint64_t store_local_disk_bytes(const struct store *store) {
     return held_bytes(container_of(store, struct local, base), false);
 }
 
-bool local_over_limit(struct local *l) {
-    uint64_t max = atomic_load_explicit(&l->bytes_max, memory_order_relaxed);
+uint64_t local_limit_room(struct local *l) {
+    const uint64_t max = atomic_load_explicit(&l->bytes_max, memory_order_relaxed);
     if (max == 0) {
-        return false;
+        return UINT64_MAX;
     }
-    const uint64_t bytes = held_bytes(l, true) + atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
+    const uint64_t held = held_bytes(l, true);
+    const uint64_t bytes = held + local_table_needs(l);
     const uint64_t part = max / STORE_FILLED_ALL > 0 ? max / STORE_FILLED_ALL : 1;
     const uint32_t filled = bytes / part < STORE_FILLED_ALL ? (uint32_t)(bytes / part) : STORE_FILLED_ALL;
     atomic_store_explicit(&l->base.filled, filled, memory_order_relaxed);
-    return bytes > max;
+    atomic_store_explicit(&l->fat, held_bytes(l, false) > max, memory_order_relaxed);
+    return max > held ? max - held : 0;
+}
+
+enum store_excess store_local_excess(const struct store *store) {
+    const struct local *l = container_of(store, const struct local, base);
+    return atomic_load_explicit(&l->table_short, memory_order_relaxed) ? STORE_EXCESS_FULL
+           : atomic_load_explicit(&l->tight, memory_order_relaxed)     ? STORE_EXCESS_JOURNAL
+           : atomic_load_explicit(&l->fat, memory_order_relaxed)       ? STORE_EXCESS_FREE
+                                                                       : STORE_EXCESS_NONE;
 }
 
 void store_local_limit(struct store *store, uint64_t bytes) {

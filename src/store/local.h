@@ -118,8 +118,10 @@ struct local {
     _Atomic bool reserve_whole;     /* all segments that are allowed exist, and none waits to be used */
     _Atomic bool fold_blocked;      /* the table had no space */
     _Atomic bool table_short;       /* the table has less space reserved than folding the journal may take; or the store
-                                       holds more than it may: */
+                                       holds, or soon will, more than it may: */
     _Atomic uint64_t bytes_max;     /* 0: any */
+    _Atomic bool tight;             /* it leaves the table less than that, and folding helps */
+    _Atomic bool fat;               /* the disk has more than it, and giving back what is free helps */
 };
 
 static inline struct local *local_of(struct store *store) {
@@ -130,6 +132,12 @@ static inline struct local *local_of(struct store *store) {
  * segment holds, for rows have keys and pages are not always full, and as much as one that may begin. */
 static inline uint64_t local_table_keeps(uint64_t journal_bytes, uint64_t active_bytes) {
     return 2 * journal_bytes + 3 * active_bytes;
+}
+
+/* What is sure to be needed of that: what the journal holds, and what is kept when it holds nothing. */
+static inline uint64_t local_table_needs(const struct local *l) {
+    return atomic_load_explicit(&l->journal_bytes, memory_order_relaxed) +
+           local_table_keeps(0, atomic_load_explicit(&l->active_bytes, memory_order_relaxed));
 }
 
 /* Segments that are or soon will be spare. */
@@ -143,11 +151,12 @@ enum store_step local_fail(struct local *l, const struct error *error);
 /* Makes the reserve larger by one disk operation. MORE; IDLE when all segments that are allowed exist; WAIT when the
  * disk has no space; FAILED with the error. */
 enum store_step local_make_step(struct local *l, struct error *error);
-/* Reserves room in the table for folding what the journal holds and will hold soon; false (and table_short) when the
- * disk has none, false when that fails otherwise, and then the store with it. Any thread, without the lock. */
+/* Reserves room in the table for folding what the journal holds and will hold soon, as far as the limit leaves it;
+ * false (and table_short) when the disk or the limit has none, false when that fails otherwise, and then the store with
+ * it. Any thread, without the lock. */
 bool local_table_reserve(struct local *l);
-/* The store holds more than it may. Takes the lock. */
-bool local_over_limit(struct local *l);
+/* What the limit leaves besides the table's rows and the files of the journal. Takes the lock. */
+uint64_t local_limit_room(struct local *l);
 /* A segment has all its zeros: SPARE when the table knows of its file, else MADE. The lock is held. */
 void local_segment_made(struct local *l, struct segment *s);
 /* Moves a segment to a state in which others see it. The lock is held. */

@@ -53,9 +53,19 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all);
 /* Checkpoint thread only, when little or nothing was staged for some time and all is folded: gives space back to the
  * disk that neither the journal nor the table will need soon. MORE: call again; IDLE: done; WAIT: the disk is full. */
 enum store_step store_local_rest_step(struct store *store);
-/* The store is full when it holds more than so many bytes: what rows take in the table, the files of the journal, and
- * what the journal has that is not folded. 0: no limit. What makes it less is never refused. Any thread. */
+/* What the disk may have of the store: what rows take in the table, the files of the journal, and the room that is kept
+ * for folding it. It is full when there is no room for what the journal has and three segments; busy when folding what
+ * it has would give it room. 0: no limit. What makes it less is never refused. Any thread. */
 void store_local_limit(struct store *store, uint64_t bytes);
+
+/* What keeps it at its limit, as last looked at. Any thread. */
+enum store_excess {
+    STORE_EXCESS_NONE = 0,
+    STORE_EXCESS_FREE,    /* space that nobody uses: a rest gives it back */
+    STORE_EXCESS_JOURNAL, /* a journal that is not folded */
+    STORE_EXCESS_FULL,    /* what it holds */
+};
+enum store_excess store_local_excess(const struct store *store);
 /* Bytes that journal and table take on the disk. Any thread. */
 uint64_t store_local_disk_bytes(const struct store *store);
 /* True when something is staged that no commit has taken. Any thread. */

@@ -386,7 +386,7 @@ static void retained_messages_have_their_share_of_the_store(void **state) {
     expect(&p, "PUBACK id=1 reason=0x10");
     retain(&p, 2, "b", text); /* as long as the store has room */
     expect(&p, "PUBACK id=2 reason=0x10");
-    atomic_store(&w->store.store.filled, 900);
+    atomic_store(&w->store.store.filled, 700);
     turn(w);
     retain(&p, 3, "c", "x");
     expect(&p, "PUBACK id=3 reason=0x97");
@@ -394,6 +394,14 @@ static void retained_messages_have_their_share_of_the_store(void **state) {
     expect(&p, "PUBACK id=4 reason=0x10");
     retain(&p, 5, "c", "x");
     expect(&p, "PUBACK id=5 reason=0x10");
+    atomic_store(&w->store.store.filled, 900); /* nearly full: it has more than is free */
+    turn(w);
+    retain(&p, 6, "d", "x");
+    expect(&p, "PUBACK id=6 reason=0x97");
+    retain(&p, 7, "b", "");
+    expect(&p, "PUBACK id=7 reason=0x10");
+    retain(&p, 8, "d", "x");
+    expect(&p, "PUBACK id=8 reason=0x10");
     peer_close(&p);
     world_close(w);
 }

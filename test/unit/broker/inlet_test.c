@@ -88,6 +88,77 @@ static void one_owner_has_its_share_of_the_store(void **state) {
     world_close(w);
 }
 
+/* As a store says it that needs a fifth for itself, and twice the bytes of a message for it. */
+static void filled_by_what_waits(struct world *w) {
+    uint64_t filled = STORE_FILLED_ALL / 5 + 2 * taken(w, QUOTA_DISK) * STORE_FILLED_ALL / w->options.store_limit;
+    atomic_store(&w->store.store.filled, filled < STORE_FILLED_ALL ? (uint32_t)filled : STORE_FILLED_ALL);
+    w->store.pressure = filled > STORE_FILLED_ALL ? STORE_FULL : STORE_EASY;
+}
+
+/* Sends one message into each queue; returns how many were taken. */
+static unsigned each_is_sent_one(struct world *w, struct peer *from, unsigned owners, size_t bytes) {
+    unsigned accepted = 0;
+    for (unsigned i = 0; i < owners; i++) {
+        char topic[16];
+        (void)snprintf(topic, sizeof topic, "t%u", i);
+        filled_by_what_waits(w);
+        const uint64_t before = counters(w).publish_refused;
+        publish_sized(from, (packet_id_t)(1 + i), topic, bytes);
+        expect(from, "PUBACK");
+        accepted += counters(w).publish_refused == before;
+    }
+    return accepted;
+}
+
+static void absent_from(struct world *w, unsigned owner) {
+    struct peer p;
+    char address[32], name[16];
+    (void)snprintf(address, sizeof address, "10.0.%u.1:1", owner);
+    (void)snprintf(name, sizeof name, "t%u", owner);
+    join_from(&p, w, address, name, true);
+    expect(&p, "CONNACK");
+    subscribed(&p, name, 1);
+    peer_close(&p);
+}
+
+/* However many fill the store, each in its share: they are refused before it is full, none of them loses anything, and
+ * who has little is served. */
+static void many_owners_leave_room_for_a_small_one(void **state) {
+    (void)state;
+    static const unsigned shares[] = {50, 50, 90, 100, 20};
+    static const unsigned owners[] = {16, 60, 16, 16, 40};
+    for (unsigned v = 0; v < sizeof shares / sizeof *shares; v++) {
+        struct world *w = world_new();
+        struct peer from;
+        w->options.store_limit = 4 * 1000 * 1000;
+        w->options.owner_share = shares[v];
+        w->at_once = true;
+        world_open(w, 1);
+        for (unsigned i = 0; i <= owners[v]; i++) {
+            absent_from(w, i);
+        }
+        join_from(&from, w, "10.1.0.1:1", "from", false);
+        expect(&from, "CONNACK");
+        unsigned rounds = 0;
+        while (each_is_sent_one(w, &from, owners[v], 2000) > 0) {
+            assert_true(++rounds < 1000);
+        }
+        const uint64_t refused = counters(w).publish_refused;
+        assert_int_equal(counters(w).sessions_overfull, 0);
+        assert_non_null(strstr(w->log, "the store is nearly full"));
+        char topic[16];
+        (void)snprintf(topic, sizeof topic, "t%u", owners[v]);
+        for (packet_id_t id = 100; id < 110; id++) {
+            filled_by_what_waits(w);
+            publish_sized(&from, id, topic, 300);
+            expect(&from, "PUBACK");
+        }
+        assert_int_equal(counters(w).publish_refused, refused);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* Queues in memory are bounded all together for one owner: who publishes waits, and others do not. */
 static void queues_in_memory_are_bounded(void **state) {
     (void)state;
@@ -144,6 +215,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(queues_are_charged_to_their_owner),
         cmocka_unit_test(one_owner_has_its_share_of_the_store),
+        cmocka_unit_test(many_owners_leave_room_for_a_small_one),
         cmocka_unit_test(queues_in_memory_are_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

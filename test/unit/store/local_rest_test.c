@@ -3,6 +3,7 @@
 #include "local_run.h"
 
 #include "store/frame.h"
+#include "store/local.h"
 
 enum { SMALL = 16384, LONG = 65536, FILES = 8 };
 
@@ -135,7 +136,7 @@ static void a_limit_makes_full_and_rest_makes_room(void **state) {
     assert_true(run_open(&r));
     assert_true(load(&r, 3));
     assert_true(come_to_rest(&r));
-    store_local_limit(r.store, 5 * SMALL);
+    store_local_limit(r.store, 8 * SMALL);
     assert_int_equal(store_pressure(r.store), STORE_EASY);
     assert_true(load(&r, 150));
     assert_int_equal(store_pressure(r.store), STORE_FULL);
@@ -151,11 +152,40 @@ static void a_limit_makes_full_and_rest_makes_room(void **state) {
     run_deinit(&r);
 }
 
+/* The limit is one of the whole: also the room that is kept for folding the journal is in it. */
+static void a_limit_holds_for_all_together(void **state) {
+    (void)state;
+    for (uint64_t seed = 1; seed <= 5; seed += 2) {
+        struct run r;
+        const uint64_t limit = (10 + seed) * SMALL;
+        rest_init(&r, seed);
+        assert_true(run_open(&r));
+        store_local_limit(r.store, limit);
+        unsigned rounds = 0;
+        for (; store_pressure(r.store) == STORE_EASY; rounds++) {
+            /* one segment may have been filled, and a file made, since it has last looked */
+            uint64_t keeps = local_table_keeps(store_local_journal_bytes(r.store), SMALL) - 2ULL * SMALL;
+            assert_true(store_local_disk_bytes(r.store) + keeps <= limit + SMALL);
+            assert_true(load(&r, 1));
+            assert_true(rounds < 1000);
+        }
+        assert_true(rounds > 3);
+        assert_int_equal(store_pressure(r.store), STORE_BUSY); /* not full: to fold is enough */
+        assert_int_equal(store_local_excess(r.store), STORE_EXCESS_JOURNAL);
+        assert_true(come_to_rest(&r));
+        assert_int_equal(store_pressure(r.store), STORE_EASY);
+        assert_int_equal(store_local_excess(r.store), STORE_EXCESS_NONE);
+        run_close(&r);
+        run_deinit(&r);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_store_at_rest_is_small),
         cmocka_unit_test(a_crash_at_every_call),
         cmocka_unit_test(a_limit_makes_full_and_rest_makes_room),
+        cmocka_unit_test(a_limit_holds_for_all_together),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

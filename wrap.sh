@@ -1,2 +1,0 @@
-#!/bin/bash
-exec /tmp/quartet/speed/build/release/bin/quartetd "$@"
