@@ -293,6 +293,9 @@ static void subscription_granted(struct client *c, struct subscription *s, uint8
         s->have.present = false; /* what the broker makes of it now is not known; it is asked next time */
         record_unsubscribed(c, s);
     }
+    if (reason >= REASON_UNSPECIFIED_ERROR && !s->want.present) { /* the broker may have it as it was before */
+        s->have = (struct wish){true, WISH_ALL, 0};
+    }
     subscription_event(c, QUARTET_EVENT_SUBSCRIBED, s, reason);
     if (reason >= REASON_UNSPECIFIED_ERROR && wish_equal(&s->want, &s->asked)) {
         return; /* refused: not again on this connection */

@@ -85,6 +85,42 @@ static void one_packet_at_a_time_in_the_order_of_the_calls(void **state) {
     client_is_silent(peer);
 }
 
+/* The broker says no to what is wanted no longer. What it had granted before it may still have: only UNSUBACK ends it,
+ * also when that comes on another connection. */
+static void a_refusal_of_what_was_left_meanwhile_ends_nothing(void **state) {
+    (void)state;
+    for (unsigned kind = 0; kind < 4; kind++) {
+        bool granted = (kind & 1) != 0, cut = (kind & 2) != 0;
+        if (kind > 0) {
+            peer_init(peer);
+        }
+        start(false);
+        if (granted) {
+            app_subscribes(peer, "a", 1);
+            client_says(peer, "SUBSCRIBE id=65535 \"a\":1");
+            broker_subacks(peer, 65535, "\1", 1);
+        }
+        app_subscribes(peer, "a", 2);
+        client_says(peer, "SUBSCRIBE id=65535 \"a\":2");
+        unsubscribe("a");
+        client_is_silent(peer);
+        broker_subacks(peer, 65535, "\x97", 1);
+        client_says(peer, "UNSUBSCRIBE id=65535 \"a\"");
+        if (cut) {
+            peer_cut(peer);
+            peer_connect(peer, true);
+            client_says(peer, "UNSUBSCRIBE id=65535 \"a\"");
+        }
+        app_forgets_events(peer);
+        broker_unsubacks(peer, 65535, "\0", 1);
+        assert_string_equal(app_hears(peer, QUARTET_EVENT_UNSUBSCRIBED).text, "a");
+        client_is_silent(peer);
+        if (kind < 3) {
+            peer_deinit(peer);
+        }
+    }
+}
+
 static void a_cut_subscribe_is_repeated(void **state) {
     (void)state;
     start(false);
@@ -199,6 +235,7 @@ int main(void) {
         PEER_TEST(options_travel),
         PEER_TEST(the_same_again_is_answered_without_asking),
         PEER_TEST(one_packet_at_a_time_in_the_order_of_the_calls),
+        PEER_TEST(a_refusal_of_what_was_left_meanwhile_ends_nothing),
         PEER_TEST(a_cut_subscribe_is_repeated),
         PEER_TEST(after_a_connack_that_was_not_seen_all_is_asked_again),
         PEER_TEST(what_the_broker_does_not_know_is_not_asked),
