@@ -20,6 +20,7 @@ void fold_init(struct fold *f, struct table *table, struct table_txn *txn, const
     f->clock_moved = false;
     row_clock_get(table, txn, &f->clock);
     f->whole = whole;
+    f->spilled = false;
 }
 
 void fold_deinit(struct fold *f) {
@@ -285,6 +286,11 @@ static void row_release(struct fold *f, enum table_tree tree, struct span key, s
     }
 }
 
+static bool fold_spill(struct fold *f, lsn_t lsn, struct error *error) {
+    f->spilled = true;
+    return overlay_flush(&f->overlay, lsn, error);
+}
+
 static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t session, struct error *error) {
     struct overlay *o = &f->overlay;
     struct row_key prefix;
@@ -303,7 +309,7 @@ static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t sessi
         if (!o->table->ops->remove(o->txn, tree, row_key_span(&copy), error)) {
             return false;
         }
-        if (o->count > OVERLAY_ENTRIES_MAX && !overlay_flush(o, o->flushed, error)) {
+        if (o->count > OVERLAY_ENTRIES_MAX && !fold_spill(f, o->flushed, error)) {
             return false;
         }
     }
@@ -525,7 +531,7 @@ bool fold_record(struct fold *f, lsn_t lsn, struct span encoded, struct error *e
     must(lsn > f->last_lsn);
     f->last_lsn = lsn;
     f->records++;
-    if (f->overlay.count > OVERLAY_ENTRIES_MAX && !overlay_flush(&f->overlay, lsn - 1, error)) {
+    if (f->overlay.count > OVERLAY_ENTRIES_MAX && !fold_spill(f, lsn - 1, error)) {
         return false;
     }
     struct step s = {f, lsn, r.kind, encoded, error};

@@ -20,6 +20,7 @@ struct fold {
     struct record_clock clock;
     bool clock_moved; /* it is not in the table yet */
     bool whole;       /* no record is missing from the log */
+    bool spilled;     /* there were more changes than are kept outside the transaction: it is large enough */
 };
 
 /* `after`: where the journal goes on after what the table holds; its salt, which nobody outside knows, is the seed of

@@ -138,20 +138,36 @@ static struct span image_left(const struct checkpoint *cp) {
     return span_of(cp->image + cp->done, cp->end - cp->from - cp->done);
 }
 
-/* Folds these bytes of the image and commits them together with where the journal goes on; `meta` then says so. */
-static bool fold_commit(struct local *l, uint64_t bytes, struct row_meta *meta, struct error *error) {
+/* Frames of `in`, until they have changed much: the table keeps each page that a transaction changes in memory, and
+ * deliveries to many sessions are on as many pages. `bytes`: what was folded. */
+static bool fold_some(struct fold *fold, struct span in, struct row_meta *meta, uint64_t *bytes, struct error *error) {
+    *bytes = 0;
+    while (*bytes < in.len && !fold->spilled) {
+        const struct span left = span_skip(in, *bytes);
+        const uint64_t frame = local_fold_part(left, 1);
+        if (!fold_frames(fold, span_of(left.ptr, frame), &meta->chain, error)) {
+            return false;
+        }
+        *bytes += frame;
+    }
+    return fold_flush(fold, error);
+}
+
+/* Folds at most these bytes of the image, says how many they were, and commits them together with where the journal
+ * goes on; `meta` then says so. */
+static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta, struct error *error) {
     const struct checkpoint *cp = &l->checkpoint;
-    bool over = cp->whole && bytes == image_left(cp).len;
     struct table_txn *txn = l->table->ops->begin(l->table, true, error);
     if (txn == NULL) {
         return false;
     }
     struct fold fold;
     fold_init(&fold, l->table, txn, &meta->chain, true);
-    bool ok = fold_frames(&fold, span_of(image_left(cp).ptr, bytes), &meta->chain, error) && fold_flush(&fold, error);
+    bool ok = fold_some(&fold, span_of(image_left(cp).ptr, *bytes), meta, bytes, error);
+    bool over = cp->whole && *bytes == image_left(cp).len;
     fold_deinit(&fold);
     meta->segment = cp->segment->number + (over ? 1 : 0);
-    meta->offset = over ? 0 : cp->from + cp->done + bytes;
+    meta->offset = over ? 0 : cp->from + cp->done + *bytes;
     if (!ok || !local_meta_put(l->table, txn, meta, error)) {
         l->table->ops->abort(txn);
         return false;
@@ -187,14 +203,15 @@ static enum store_step fold_image(struct local *l) {
     struct error error;
     struct checkpoint *cp = &l->checkpoint;
     struct row_meta meta = cp->meta;
-    uint64_t bytes = local_fold_part(image_left(cp), cp->most);
-    if (fold_commit(l, bytes, &meta, &error)) {
+    const uint64_t asked = local_fold_part(image_left(cp), cp->most);
+    uint64_t bytes = asked;
+    if (fold_commit(l, &bytes, &meta, &error)) {
         atomic_store_explicit(&l->fold_blocked, false, memory_order_relaxed);
         fold_done(l, bytes, &meta);
         return store_failed(&l->base) ? STORE_STEP_FAILED : STORE_STEP_DONE;
     }
-    if (error.kind == ERROR_NO_SPACE && local_fold_part(image_left(cp), bytes / 2) < bytes) {
-        cp->most = bytes / 2;
+    if (error.kind == ERROR_NO_SPACE && local_fold_part(image_left(cp), asked / 2) < asked) {
+        cp->most = asked / 2;
         return STORE_STEP_MORE;
     }
     if (error.kind == ERROR_NO_SPACE) {

@@ -258,6 +258,49 @@ static void an_idle_store_leaves_the_disk_alone(void **state) {
     run_deinit(&r);
 }
 
+/* Each commit of the table holds all pages that it changes in memory: deliveries to many sessions are on many. */
+static void what_changes_much_is_folded_in_several_commits(void **state) {
+    (void)state;
+    enum { TARGETS = 4000, MESSAGES = 100, LEAST = 3 };
+    static struct record_target targets[TARGETS];
+    struct run r;
+    run_init(&r, 18);
+    r.options.segment_bytes = 8 << 20;
+    r.options.frame_bytes_max = 65536;
+    assert_true(run_open(&r));
+    struct record session = {.kind = RECORD_SESSION, .session = {.client_id = SPAN("s"), .protocol = 5}};
+    const session_id_t id = store_stage(r.store, &session);
+    for (int i = 0; i < TARGETS; i++) {
+        targets[i] = (struct record_target){id, 1, false};
+    }
+    for (int i = 0; i < MESSAGES; i++) {
+        struct record message = {
+            .kind = RECORD_MESSAGE,
+            .message = {.parts = {.qos = 1, .topic = SPAN("t")}, .targets = targets, .target_count = TARGETS}};
+        const lsn_t lsn = store_stage(r.store, &message);
+        while (store_durable(r.store) < lsn) {
+            if (store_local_commit_step(r.store) == STORE_STEP_WAIT) {
+                assert_int_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_MORE); /* a new file */
+            }
+        }
+    }
+    const lsn_t all = 1 + MESSAGES;
+    unsigned commits = 0;
+    for (enum store_step step = STORE_STEP_MORE; step != STORE_STEP_IDLE;) {
+        const lsn_t before = store_folded(r.store);
+        step = store_local_checkpoint_step(r.store, true);
+        commits += step == STORE_STEP_DONE;
+        assert_int_equal(store_folded(r.store) > before, step == STORE_STEP_DONE);
+        assert_true(store_folded(r.store) <= before + MESSAGES / LEAST + 10);
+    }
+    assert_true(commits >= LEAST);
+    assert_int_equal(store_folded(r.store), all);
+    run_close(&r);
+    assert_true(run_open(&r));
+    assert_int_equal(store_durable(r.store), all);
+    run_deinit(&r);
+}
+
 static void count_wake(void *user) {
     ++*(int *)user;
 }
@@ -453,6 +496,7 @@ int main(void) {
         cmocka_unit_test(one_journal_file_is_enough_to_go_on),
         cmocka_unit_test(a_blocked_reserve_is_retried_only_after_a_wait),
         cmocka_unit_test(an_idle_store_leaves_the_disk_alone),
+        cmocka_unit_test(what_changes_much_is_folded_in_several_commits),
         cmocka_unit_test(the_first_record_after_a_pause_wakes_the_commit),
         cmocka_unit_test(giant_records),
         cmocka_unit_test(options_that_make_no_sense_are_refused),
