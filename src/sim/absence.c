@@ -107,6 +107,13 @@ void absence_tick(struct world *w) {
     }
 }
 
+void absence_clock_back(struct world *w, wall_ms_t by) {
+    for (unsigned i = 0; i < SIM_CLIENTS_MAX; i++) {
+        w->absences[i].since.wall -= by;
+        w->absences[i].stored.wall -= by;
+    }
+}
+
 void absence_all_lost(struct world *w) {
     for (unsigned i = 0; i < w->client_count; i++) {
         w->absences[i] = (struct absence){.due = true};

@@ -44,6 +44,9 @@ void absence_ended(struct world *w, const struct conn *c);
 void absence_down(struct world *w);
 void absence_up(struct world *w);
 void absence_tick(struct world *w);
+/* The wall clock was put back while the broker is up. Once that is on its disk, its time goes on as if it had not been:
+ * by the wall clock, absences have begun so much earlier. Whether it is, nobody knows; the longer absence is taken. */
+void absence_clock_back(struct world *w, wall_ms_t by);
 /* The broker has lost its disk: every session is gone. */
 void absence_all_lost(struct world *w);
 /* How long until the next session may expire; 0: none will. */

@@ -406,6 +406,9 @@ static void set_clock(struct world *w) {
         return;
     }
     w->wall += ahead;
+    if (w->node.up && ahead < 0) {
+        absence_clock_back(w, -ahead);
+    }
     for (unsigned i = 0; i < w->client_count; i++) {
         w->peers[i].wall_ahead -= ahead;
     }

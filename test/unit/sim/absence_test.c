@@ -167,6 +167,31 @@ static void a_clock_that_is_set_later_does_not_count(void **state) {
     end(&f);
 }
 
+/* Put back while the broker is up, which notes it, and then put forth, which it does not before it dies: of the absence
+ * nothing is taken away, and the second step counts. */
+static void a_clock_that_was_put_back_takes_nothing_away(void **state) {
+    (void)state;
+    static const struct {
+        bool crash;
+        wall_ms_t forth;
+        bool due;
+    } rows[] = {{true, 8999, false}, {true, 9000, true}, {true, -1000, false}, {false, 9000, false}};
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        struct fixture f;
+        begin(&f);
+        away_for(&f, 1000);
+        f.w->wall -= 3600000;
+        absence_clock_back(f.w, 3600000);
+        f.w->wall += rows[i].forth;
+        if (rows[i].crash) {
+            absence_down(f.w);
+            absence_up(f.w);
+        }
+        assert_int_equal(due(&f), rows[i].due);
+        end(&f);
+    }
+}
+
 /* It was connected when the broker died: away since the next start. */
 static void a_crash_ends_the_connection_at_the_next_start(void **state) {
     (void)state;
@@ -245,6 +270,7 @@ int main(void) {
         cmocka_unit_test(an_unanswered_connect_counts_until_a_crash),
         cmocka_unit_test(time_spent_down_counts_by_the_wall_clock),
         cmocka_unit_test(a_clock_that_is_set_later_does_not_count),
+        cmocka_unit_test(a_clock_that_was_put_back_takes_nothing_away),
         cmocka_unit_test(a_crash_ends_the_connection_at_the_next_start),
         cmocka_unit_test(once_due_it_stays_due_until_a_connack_has_left),
         cmocka_unit_test(a_lost_disk_ends_all),
