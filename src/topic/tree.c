@@ -3,6 +3,12 @@
 #include "base/mem.h"
 #include "base/must.h"
 
+enum {
+    SHRINK_PART = 8,         /* of a table */
+    SHRINK_PART_LARGE = 256, /* of one with more than */
+    SHRINK_MOVES = 4096,     /* children: to move them takes some milliseconds */
+};
+
 const struct topic_node topic_node_removed = {NULL, NULL, 0, 0, 0, {}};
 
 /* A node with this text; an empty one has one empty level. */
@@ -276,6 +282,21 @@ static bool branches_empty(const struct topic_branches *branches) {
     return branches->live == 0 && topic_link_get(&branches->any) == NULL && topic_link_get(&branches->rest) == NULL;
 }
 
+/* When less than an eighth is in use; so that few are moved at once, a large table waits until these are few. */
+static bool table_must_shrink(const struct topic_branches *branches) {
+    return branches->capacity > TOPIC_TABLE_SMALL && branches->live < branches->capacity / SHRINK_PART &&
+           (branches->live <= SHRINK_MOVES || branches->live < branches->capacity / SHRINK_PART_LARGE);
+}
+
+/* A quarter of it, or nearly, is in use then. */
+static uint32_t table_shrunk(const struct topic_branches *branches) {
+    uint32_t capacity = branches->capacity / 2;
+    while (capacity > TOPIC_TABLE_SMALL && capacity / SHRINK_PART > branches->live) {
+        capacity /= 2;
+    }
+    return capacity;
+}
+
 /* Takes a child out of its parent's branches; branches that are empty then go as well. */
 static void child_unlink(struct topic_tree *tree, struct topic_node *parent, const struct topic_node *node) {
     struct topic_branches *branches = topic_node_branches(parent);
@@ -289,8 +310,8 @@ static void child_unlink(struct topic_tree *tree, struct topic_node *parent, con
     if (branches_empty(branches)) {
         atomic_store_explicit(&parent->branches, NULL, memory_order_release);
         tree_reclaim(tree, branches);
-    } else if (branches->capacity > TOPIC_TABLE_SMALL && branches->live < branches->capacity / 8) {
-        table_resize(tree, parent, branches->capacity / 2);
+    } else if (table_must_shrink(branches)) {
+        table_resize(tree, parent, table_shrunk(branches));
     }
 }
 

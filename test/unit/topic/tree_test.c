@@ -168,9 +168,32 @@ static void paths_are_cut_and_joined(void **state) {
     }
 }
 
+/* However many a table has held: a removal moves few of them to a smaller one, or a part that is small. */
+static void a_removal_moves_few(void **state) {
+    (void)state;
+    static const unsigned counts[] = {3000, 50000, 200000};
+    for (unsigned v = 0; v < sizeof counts / sizeof *counts; v++) {
+        struct topic_tree tree;
+        topic_tree_init(&tree, SEED + v, free_at_once, NULL);
+        for (unsigned i = 0; i < counts[v]; i++) {
+            put(&tree, i);
+        }
+        for (unsigned i = 0; i + 1 < counts[v]; i++) {
+            const uint32_t before = root_capacity(&tree);
+            take(&tree, i);
+            const uint32_t live = counts[v] - 1 - i;
+            assert_true(root_capacity(&tree) == before || live <= 4096 || live < before / 256);
+            assert_true(root_capacity(&tree) <= 8 * live || live > 4096 || live < 2);
+        }
+        assert_true(root_capacity(&tree) <= 8);
+        topic_tree_deinit(&tree, release_nothing, NULL);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_grow_and_shrink_with_the_nodes),
+        cmocka_unit_test(a_removal_moves_few),
         cmocka_unit_test(churn_does_not_grow_a_table),
         cmocka_unit_test(old_tables_keep_what_stays),
         cmocka_unit_test(a_leaf_below_a_kept_value_is_pruned_alone),
