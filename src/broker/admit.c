@@ -58,6 +58,7 @@ struct quota_limits admit_limits(const struct broker_options *options) {
     }
     owner[QUOTA_CONNECTIONS] = options->owner_connections_max;
     owner[QUOTA_MATCHES] = options->matches_max;
+    all[QUOTA_MATCHES] = options->matches_max;
     owner[QUOTA_DISK] = options->store_limit / 100 * options->owner_share; /* all together: store_pressure() */
     for (unsigned level = 0; level < QUOTA_LEVEL_COUNT; level++) {
         for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {

@@ -177,13 +177,14 @@ void quota_give(struct account *account, const struct quota_need *needs, size_t 
 }
 
 bool quota_allows(struct account *account, enum quota_row row, uint64_t amount) {
-    for (struct account *a = account; a != NULL; a = a->parent) {
-        if (a->most[row] != 0 && amount > a->most[row]) {
-            (void)atomic_fetch_add_explicit(&a->refused[row], 1, memory_order_relaxed);
-            return false;
-        }
+    bool allowed = true;
+    for (const struct account *a = account; a != NULL; a = a->parent) {
+        allowed = allowed && (a->most[row] == 0 || amount <= a->most[row]);
     }
-    return true;
+    for (struct account *a = allowed ? NULL : account; a != NULL; a = a->parent) {
+        (void)atomic_fetch_add_explicit(&a->refused[row], 1, memory_order_relaxed);
+    }
+    return allowed;
 }
 
 /* ---- for people ---- */

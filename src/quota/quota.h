@@ -92,8 +92,8 @@ struct account *quota_owner_again(struct quota *q, struct account *account);
 void quota_owner_unref(struct quota *q, struct account *account);
 struct span quota_owner_name(const struct account *account);
 
-/* Whether one thing may be so large, whatever else there is: nothing is taken. Where it may not, the account counts it
- * as refused. */
+/* Whether one thing may be so large, whatever else there is: nothing is taken. Where it may not, all accounts of the
+ * path count it as refused: an owner may be gone when somebody asks. */
 bool quota_allows(struct account *account, enum quota_row row, uint64_t amount);
 /* Takes all needs on the whole path, or nothing: false, and `over` (may be NULL) says what was over. */
 bool quota_reserve(struct account *account, const struct quota_need *needs, size_t count, struct quota_over *over);
