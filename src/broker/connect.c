@@ -126,7 +126,8 @@ static bool connect_fits(const struct connection *c, const struct packet_connect
 
 /* The session as it was, after the old connection is gone; NULL when there is none (any more). A connection that is
  * being closed, for whatever reason, is silenced as well (B9): what it could say was offered to its socket. */
-static struct session *connect_existing(struct shard *shard, struct span client_id) {
+static struct session *connect_existing(const struct connection *c, struct span client_id) {
+    struct shard *shard = c->shard;
     struct session *session = map_bytes_get(&shard->by_client, client_id);
     if (session == NULL) {
         return NULL;
@@ -136,7 +137,7 @@ static struct session *connect_existing(struct shard *shard, struct span client_
         session->connection = NULL;
         return session;
     }
-    if (expiry_due(session)) {
+    if (c->heir_key != HEIR_HEARD && expiry_due(session)) {
         expiry_session_end(session);
         return NULL;
     }
@@ -174,7 +175,7 @@ static struct session *connect_clean(struct connection *c, struct session *old, 
 
 static struct session *connect_session(struct connection *c, const struct packet_connect *p,
                                        const struct session_parts *parts, bool reserved, bool *present) {
-    struct session *session = connect_existing(c->shard, parts->client_id);
+    struct session *session = connect_existing(c, parts->client_id);
     *present = false;
     if (session == NULL) {
         return connect_create(c, parts, reserved);

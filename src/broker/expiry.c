@@ -5,10 +5,12 @@
 #include "broker/inlet.h"
 #include "broker/retained.h"
 #include "broker/session.h"
+#include "broker/takeover.h"
 #include "broker/will.h"
 
 enum {
     EXPIRE_SLICE = 2000,  /* points: sessions and their subscriptions that end in one turn, receivers of wills */
+    AWAITED_MS = 100,     /* until it is looked again at a session whose client is back and waits for its turn */
     LOOK_AGAIN_MS = 1000, /* at a connection that is late and may be so for now */
 };
 
@@ -197,6 +199,10 @@ static bool expiry_sessions(struct shard *shard) {
     while (shard->points > rest && (node = heap_due(&shard->due, shard->wall)) != NULL) {
         struct session *s = container_of(node, struct session, due);
         shard_spend(shard, 1 + s->subscriptions.count);
+        if (takeover_awaited(s)) { /* its client is back in time */
+            heap_set(&shard->due, node, shard->wall + AWAITED_MS);
+            continue;
+        }
         bool waits = expiry_will_due(s) && !will_publish(s);
         if (will_keeper(s) && !waits) {
             session_end(s, MUTANT_B8);

@@ -193,7 +193,7 @@ struct connection {
     struct heap_node due;   /* in shard.connections_due */
     struct link heirs;      /* connections whose CONNECT takes the session from this one, in order */
     struct link heir_link;  /* in another's heirs, or in shard.heirs */
-    uint64_t heir_key;      /* hash of its client id, from when its CONNECT waits until it is taken; else 0 */
+    uint64_t heir_key;      /* hash of its client id, from when its CONNECT waits until it is taken; HEIR_HEARD; 0 */
     char peer[];            /* ends with a zero */
 };
 

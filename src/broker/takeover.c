@@ -26,11 +26,17 @@ static struct connection *takeover_before(const struct shard *shard, struct span
     return session != NULL && session->connection != NULL ? session->connection : map64_get(&shard->awaited, key);
 }
 
+static uint64_t heir_key(const struct shard *shard, struct span client_id) {
+    return hash_bytes(client_id, shard->map_seed) | 1; /* neither 0 nor HEIR_HEARD */
+}
+
 bool takeover_waits(struct connection *c, struct span client_id) {
-    uint64_t key = hash_bytes(client_id, c->shard->map_seed) | 1; /* not 0 */
+    uint64_t key = heir_key(c->shard, client_id);
+    bool waited = c->heir_key != 0;
     heir_leave(c);
     struct connection *old = takeover_before(c->shard, client_id, key);
     if (old == NULL || broker_mutant(c->shard, MUTANT_B9)) {
+        c->heir_key = waited ? HEIR_HEARD : 0;
         return false;
     }
     c->heir_key = key;
@@ -42,6 +48,10 @@ bool takeover_waits(struct connection *c, struct span client_id) {
         takeover_drain(old);
     }
     return true;
+}
+
+bool takeover_awaited(const struct session *s) {
+    return s->shard->awaited.count > 0 && map64_get(&s->shard->awaited, heir_key(s->shard, s->client_id)) != NULL;
 }
 
 void takeover_connected(struct connection *c) {

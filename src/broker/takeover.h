@@ -16,8 +16,13 @@
 
 #include "broker/state.h"
 
+enum { HEIR_HEARD = 2 }; /* heir_key of a connection whose CONNECT has waited and is taken now: it came in time */
+
 /* True when the CONNECT on `c` must wait for the end of the client's old connection: it stays in c->in. */
 bool takeover_waits(struct connection *c, struct span client_id);
+/* True when a client whose CONNECT has waited is about to take this session: neither the session nor its will is over
+ * because time passes. */
+bool takeover_awaited(const struct session *s);
 /* `c` has its session now; when others wait for it, it is drained at once. */
 void takeover_connected(struct connection *c);
 /* All was read of an old connection: it is told and silenced. */

@@ -344,6 +344,25 @@ static void who_comes_before_the_heir_goes_on_is_behind_it(void **state) {
     }
 }
 
+/* Who is back in time has the session, however late its turn comes. */
+static void a_session_does_not_expire_before_the_turn_of_its_heir(void **state) {
+    (void)state;
+    for (int64_t late_ms = 59000; late_ms <= 62000; late_ms += 1500) {
+        struct meeting m = meeting(PROTOCOL_5, 60);
+        come_back(&m);
+        peer_close(&m.old);
+        struct shard *shard = world_shard(m.w, 0);
+        (void)shard_turn_end(shard); /* as when more heirs are there than go on in one turn */
+        m.w->wall += late_ms;
+        shard_turn_begin(shard, m.w->now, m.w->wall, store_durable(&m.w->store.store));
+        shard_tick(shard);
+        drained(&m);
+        expect(&m.new, "CONNACK present");
+        assert_int_equal(counters(m.w).sessions_expired, 0);
+        meeting_end(&m);
+    }
+}
+
 /* The broker stops, or is gone, while some wait. */
 static void those_who_wait_end_with_the_broker(void **state) {
     (void)state;
@@ -383,6 +402,7 @@ int main(void) {
         cmocka_unit_test(nothing_comes_before_connack),
         cmocka_unit_test(many_come_one_after_the_other),
         cmocka_unit_test(who_comes_before_the_heir_goes_on_is_behind_it),
+        cmocka_unit_test(a_session_does_not_expire_before_the_turn_of_its_heir),
         cmocka_unit_test(those_who_wait_end_with_the_broker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
