@@ -23,7 +23,8 @@ struct ctl {
 
 /* Makes the socket; to be called before there are other threads than the log's. NULL: none. False with an error. */
 bool ctl_open(struct ctl *ctl, const char *path, struct error *error);
-/* From now on questions are taken. Main thread, its loop prepared, the shards running. */
+/* From now on who asks is let in; the loop takes the questions once it runs, and by then the shards must. So whom a
+ * listener serves finds this socket listening. Main thread, its loop prepared. */
 void ctl_start(struct ctl *ctl, uv_loop_t *uv, struct loop_shared *shared);
 /* No more questions; who has asked gets no answer. Main thread; what it has in the loop is closed by the next run. */
 void ctl_stop(struct ctl *ctl);

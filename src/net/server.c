@@ -346,8 +346,8 @@ static void server_serve(struct server *s) {
     must(uv_async_init(&s->uv, &s->ended, server_all_ended) == 0);
     server_watch_signals(s);
     server_watch_addresses(s);
-    server_start_threads(s);
     ctl_start(&s->ctl, &s->uv, &s->shared);
+    server_start_threads(s);
     server_announce(s);
     s->options->ready(s->options->user);
     notify_send("READY=1\nSTATUS=connections are accepted");
