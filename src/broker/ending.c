@@ -4,10 +4,6 @@
 
 enum { FILTER_BYTES_PER_POINT = 64 };
 
-static void inlet_free(void *memory) {
-    mem_free(memory);
-}
-
 struct ending *ending_of(struct session *s) {
     struct ending *e = mem_zero(1, sizeof *e);
     e->work.kind = WORK_END;
@@ -32,7 +28,7 @@ void ending_free(struct ending *e) {
         mem_free(subscription);
     }
     map_bytes_deinit(&e->subscriptions);
-    broker->outside.reclaim(broker->outside.user, e->inlet, inlet_free);
+    broker->outside.reclaim(broker->outside.user, e->inlet, mem_free);
     list_remove(&e->work.link);
     mem_free(e);
 }

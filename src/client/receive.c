@@ -195,12 +195,7 @@ static lsn_t publish_keep(struct client *c, const struct packet_publish *p) {
                             .message = {.origin = r->session,
                                         .packet_id = p->qos == 2 && !apart ? p->packet_id : 0,
                                         .accepted_at = c->time,
-                                        .parts = {.qos = m->qos,
-                                                  .retain = m->retain,
-                                                  .expires_at = m->expires_at,
-                                                  .topic = message_topic(m),
-                                                  .properties = message_properties(m),
-                                                  .payload = message_payload(m)},
+                                        .parts = message_parts_of(m),
                                         .targets = &target,
                                         .target_count = 1}};
     lsn_t lsn = client_stage_in(c, &record);

@@ -95,12 +95,7 @@ static void publish_queue(struct client *c, struct message *m, const struct quar
                             .message = {.origin = s->session,
                                         .sequence = client_mutant(c, MUTANT_SEQUENCE) ? 0 : p->sequence,
                                         .accepted_at = c->time,
-                                        .parts = {.qos = m->qos,
-                                                  .retain = m->retain,
-                                                  .expires_at = m->expires_at,
-                                                  .topic = message_topic(m),
-                                                  .properties = message_properties(m),
-                                                  .payload = message_payload(m)},
+                                        .parts = message_parts_of(m),
                                         .targets = &target,
                                         .target_count = 1}};
     m->lsn = client_stage_out(c, &record);

@@ -60,6 +60,15 @@ static inline struct span message_owner(const struct message *m) {
     size_t body = m->shell ? 0 : (size_t)m->properties_bytes + m->payload_bytes;
     return span_of(m->bytes + m->topic_bytes + body, m->owner_bytes);
 }
+/* What a whole message was made from, but its owner; views into it. */
+static inline struct message_parts message_parts_of(const struct message *m) {
+    return (struct message_parts){.qos = m->qos,
+                                  .retain = m->retain,
+                                  .expires_at = m->expires_at,
+                                  .topic = message_topic(m),
+                                  .properties = message_properties(m),
+                                  .payload = message_payload(m)};
+}
 /* What it costs a queue: the bytes of body and bookkeeping. */
 static inline size_t message_bytes(const struct message *m) {
     return sizeof *m + m->topic_bytes + m->properties_bytes + (size_t)m->payload_bytes;
