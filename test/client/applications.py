@@ -9,6 +9,7 @@ once.
 """
 
 import collections
+import contextlib
 import os
 import pathlib
 import signal
@@ -201,20 +202,17 @@ class Applications:
         return "".join(f"\n{name}: {text[-1200:]}" for name, text in parts)
 
     def rows(self):
-        """What the database holds; None when it is busy."""
+        """What the database holds; None when it is busy. It is closed however that ends: its disk is to be unmounted."""
         try:
-            with sqlite3.connect(f"file:{self.path('database')}?mode=ro", uri=True, timeout=0.5) as database:
-                rows = database.execute(ROWS).fetchall()
-            database.close()
-            return rows
+            with contextlib.closing(sqlite3.connect(f"file:{self.path('database')}?mode=ro", uri=True, timeout=0.5)) as database:
+                return database.execute(ROWS).fetchall()
         except sqlite3.OperationalError:
             return None
 
     def see_positions(self):
         """The database itself notes the position of each effect, in the application's transaction."""
-        with sqlite3.connect(self.path("database"), timeout=5) as database:
+        with contextlib.closing(sqlite3.connect(self.path("database"), timeout=5)) as database:
             database.executescript(SEEN)
-        database.close()
 
     # ---- the end ----
 

@@ -272,7 +272,10 @@ def run_chapter(options, number, counts, rng, end):
         except (Failed, codec.WireError, sqlite3.DatabaseError) as e:
             problems.append(f"chapter {number}: {e}")
             chapter.p.kill(["feeder", "receiver", "broker"])
-        problems += chapter.judge(whole=not problems)
+        try:
+            problems += chapter.judge(whole=not problems)
+        except sqlite3.DatabaseError as e:
+            problems.append(f"chapter {number}: nothing can be counted in the database: {e}")
         if problems and options.evidence:
             chapter.keep_evidence(problems)
     finally:
