@@ -190,14 +190,26 @@ static void queue_passed_place(struct queue *q, struct queue_place place) {
     }
 }
 
-void queue_passed(struct queue *q, const struct delivery *d) {
+static void queue_passed_one(struct queue *q, const struct delivery *d) {
     queue_passed_place(q, (struct queue_place){d->message_lsn, d->target});
+}
+
+/* The dead go, wherever they are: what is pushed next must not stay behind them, where it is let go of without a look
+ * at what was taken. */
+void queue_passed(struct queue *q, const struct delivery *d) {
+    while (__builtin_expect(q->dead > 0, 0)) {
+        queue_bury(q);
+        if (q->head.count == 0) {
+            queue_swap(q);
+        }
+    }
+    queue_passed_one(q, d);
 }
 
 struct delivery queue_pop(struct queue *q) {
     struct delivery d = delivery_ring_pop(&q->head);
     must(d.message != NULL);
-    queue_passed(q, &d);
+    queue_passed_one(q, &d);
     q->moved = true;
     return d;
 }
@@ -256,7 +268,7 @@ static void walk_gap_one(struct queue *q, struct queue_walk *walk, const struct 
         message_unref(d.message);
         return;
     }
-    queue_passed(q, &d); /* a gap that begins later begins after it */
+    queue_passed_one(q, &d); /* a gap that begins later begins after it */
     (void)end(user, &d);
     q->gap_count--;
 }

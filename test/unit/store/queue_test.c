@@ -272,6 +272,25 @@ static void sieved_push(struct sieved *s, struct queue *q, struct queue_walk *wa
     }
 }
 
+/* Two messages of another shard: the first finds nobody waiting and goes out at once, the second has to wait. The first
+ * one's end is recorded behind both, so that the table may show it when it has the second. */
+static void sieved_pass(struct sieved *s, struct queue *q) {
+    struct message_parts parts = {.qos = 1, .topic = SPAN("t")};
+    for (unsigned i = 0; i < 2; i++) {
+        struct delivery d = {message_create(&parts), s->lsn + 1 + i, 0, 0, 1, false};
+        fake_insert(&s->fake, &d);
+        if (i == 0) {
+            s->ended[sieved_find(s, &d)] = s->lsn + 3;
+            queue_passed(q, &d);
+            message_unref(d.message);
+        } else {
+            queue_push(q, &d);
+            s->waiting++;
+        }
+    }
+    s->lsn += 3;
+}
+
 static void sieved_push_held(struct sieved *s, struct queue *q, struct queue_walk *walk) {
     if (s->held.message != NULL) {
         wall_ms_t expires_at = s->held.message->expires_at;
@@ -329,6 +348,9 @@ static void sieved_history(uint64_t seed) {
         if (prng_chance(&prng, 1, 3)) {
             sieved_push_held(s, &q, &walk);
         }
+        if (s->waiting == 0 && prng_chance(&prng, 1, 2)) {
+            sieved_pass(s, &q);
+        }
         switch (prng_below(&prng, 6)) {
         case 0:
         case 1:
@@ -378,12 +400,48 @@ static void what_has_expired_leaves_from_anywhere(void **state) {
     }
 }
 
+/* All that is left of a queue was taken out where the client has not come to yet. The next message goes out at once; the
+ * one behind it waits, and is let go of before the table knows of that: it must not bring the first a second time. */
+static void what_goes_out_past_the_dead_does_not_come_back(void **state) {
+    (void)state;
+    struct sieved *s = mem_zero(1, sizeof *s);
+    struct queue q = {.gap_count = 0};
+    struct queue_walk walk;
+    s->fake.store.ops = &sieved_ops;
+    for (s->lsn = 1; s->lsn <= 40; s->lsn++) {
+        struct message_parts parts = {.qos = 1, .topic = SPAN("t"), .expires_at = s->lsn < 20 ? 0 : 100};
+        struct delivery d = {message_create(&parts), s->lsn, 0, 0, 1, false};
+        fake_insert(&s->fake, &d);
+        queue_push(&q, &d);
+        s->waiting++;
+    }
+    s->fake.folded_lsn = 30;
+    (void)queue_let_go(&q, WINDOW, 30);
+    s->now = 200;
+    queue_walk_begin(&q, &walk, s->now);
+    while (!queue_walk_on(&q, &walk, &s->fake.store, 77, WINDOW, sieved_end, s)) {
+    }
+    sieved_take(s, &q, SIZE_MAX);
+    assert_int_equal(queue_count(&q), 0);
+    sieved_pass(s, &q);
+    s->fake.folded_lsn = s->lsn - 1;
+    (void)queue_let_go(&q, WINDOW, s->lsn - 1);
+    sieved_take(s, &q, 1);
+    assert_int_equal(s->waiting, 0);
+    queue_deinit(&q);
+    for (size_t i = 0; i < s->fake.count; i++) {
+        message_unref(s->fake.pushed[i].message);
+    }
+    mem_free(s);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(queue_gives_what_was_pushed_in_order),
         cmocka_unit_test(what_has_expired_leaves_from_anywhere),
         cmocka_unit_test(folded_deliveries_beyond_the_window_leave_memory),
         cmocka_unit_test(what_was_taken_does_not_come_back_from_the_table),
+        cmocka_unit_test(what_goes_out_past_the_dead_does_not_come_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
