@@ -431,7 +431,7 @@ void session_drop_expired(struct session *s) {
     const struct broker *broker = s->shard->broker;
     const struct delivery *first;
     for (unsigned i = 0; s->flows != NULL && i < DROP_SLICE; i++) {
-        first = queue_peek(&s->flows->queue, broker->store, s->id, broker->options.window_messages);
+        first = queue_peek(&s->flows->queue, broker->store, s->id, session_window(s));
         if (first == NULL || !message_expired(first->message, s->shard->wall)) {
             return;
         }

@@ -3,6 +3,7 @@
 #include "world.h"
 
 #include "base/map.h"
+#include "broker/state.h"
 
 /* Somebody subscribed and went away. */
 static void absent(struct world *w, const char *id, const char *filter) {
@@ -113,9 +114,42 @@ static void nor_in_the_queue_of_a_slow_client(void **state) {
     }
 }
 
+/* The look at what is behind the expired ones brings no more into memory than the client, who is away, has there. */
+static void a_look_behind_the_expired_is_short(void **state) {
+    (void)state;
+    enum { WAIT = 100, EXPIRE = 20, AWAY = 16 };
+    struct world *w = world_new();
+    struct peer from;
+    w->options.queue_messages_max = WAIT;
+    w->options.queue_policy = QUEUE_REFUSE;
+    w->at_once = true;
+    world_open(w, 1);
+    absent(w, "away", "t");
+    joined(&from, w, PROTOCOL_5, "from", false);
+    for (packet_id_t id = 1; id <= WAIT; id++) {
+        publish_for(&from, id, id <= EXPIRE ? 2 : 0);
+        expect(&from, "PUBACK");
+    }
+    fold_all(w);
+    for (unsigned i = 0; i < 5; i++) {
+        tick(w, 1000);
+    }
+    publish_for(&from, 1, 0);
+    for (unsigned i = 0; i < 20; i++) {
+        later(w, 10);
+    }
+    expect(&from, "PUBACK");
+    assert_true(counters(w).messages_expired > AWAY);
+    const struct session *s = map_bytes_get(&world_shard(w, 0)->by_client, SPAN("away"));
+    assert_true(s->flows->queue.head.count <= AWAY);
+    peer_close(&from);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(expired_messages_take_no_room),
+        cmocka_unit_test(a_look_behind_the_expired_is_short),
         cmocka_unit_test(nor_in_the_queue_of_a_slow_client),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
