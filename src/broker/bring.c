@@ -166,6 +166,10 @@ static void look_take(struct look *look, struct message *found, uint8_t qos) {
         return;
     }
     b->found_queued++;
+    if ((uint64_t)m->properties_bytes + m->payload_bytes >
+        b->session->shard->broker->options.retained_body_bytes) { /* else it is in memory all the same */
+        bring_holds(b->session, m);
+    }
     inlet_take(b->session->shard, b->session->inlet, message_bytes(m));
     if (b->session->durable) {
         d->message_lsn = look->filter->subscribed_lsn;
@@ -398,4 +402,15 @@ bool bring_keeps_behind(const struct session *session, lsn_t lsn) {
         return false;
     }
     return b->first_lsn == 0 || lsn > b->first_lsn;
+}
+
+void bring_holds(struct session *session, const struct message *m) {
+    session->bringing->held_bytes += message_bytes(m);
+}
+
+/* What its client has taken meanwhile is not held any more; which messages these were does not matter. */
+uint64_t bring_held_bytes(const struct session *session) {
+    uint64_t waiting = atomic_load_explicit(&session->inlet->waiting_bytes, memory_order_relaxed);
+    uint64_t held = session->bringing != NULL ? session->bringing->held_bytes : 0;
+    return held < waiting ? held : waiting;
 }

@@ -51,6 +51,7 @@ struct bringing {
     size_t found_count, found_capacity;
     size_t found_bytes;  /* of those at QoS 0 */
     size_t found_queued; /* those at QoS 1 and 2 */
+    uint64_t held_bytes; /* of bodies that are in memory for it: live ones behind, and large ones that it has brought */
 };
 
 /* Begins with a SUBSCRIBE, or an UNSUBSCRIBE when it `leaves`; goes on at once as far as this turn allows. */
@@ -63,3 +64,7 @@ void bring_wake(struct session *session);
 void bring_cancel(struct session *session);
 /* True when a live message with this lsn (0: none) must wait behind what is brought. */
 bool bring_keeps_behind(const struct session *session, lsn_t lsn);
+/* A message does: it stays in memory until all was brought. */
+void bring_holds(struct session *session, const struct message *m);
+/* Bytes that leave memory only when the SUBSCRIBE under way, or its connection, is over. */
+uint64_t bring_held_bytes(const struct session *session);

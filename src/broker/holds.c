@@ -4,7 +4,8 @@
 static uint64_t ring_bytes(const struct delivery_ring *r) {
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < r->count; i++) {
-        bytes += message_bytes(r->items[(r->first + i) & (r->capacity - 1)].message);
+        const struct message *m = r->items[(r->first + i) & (r->capacity - 1)].message;
+        bytes += m != NULL ? message_bytes(m) : 0; /* else it was taken out */
     }
     return bytes;
 }

@@ -490,6 +490,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
     shard->counters.queued++;
     if (bring_keeps_behind(s, d.message_lsn)) {
         queue_push(&flows->behind, &d);
+        bring_holds(s, m);
         return;
     }
     if (session_may_send(s) && queue_count(&flows->queue) == 0 && session_may_begin(s)) {

@@ -1,6 +1,7 @@
 #include "broker/shed.h"
 
 #include "broker/admit.h"
+#include "broker/bring.h"
 #include "broker/connection.h"
 
 enum { SHED_SLICE = 1000, OFFER_MS = 2000 };
@@ -9,8 +10,9 @@ enum { SHED_SLICE = 1000, OFFER_MS = 2000 };
 static uint64_t shed_bytes(const struct connection *c) {
     const struct session *s = c->session;
     uint64_t bytes = outbox_bytes(&c->out) + (s != NULL && s->flows != NULL ? s->flows->out.body_bytes : 0);
-    if (s != NULL && !s->durable) {
-        bytes += atomic_load_explicit(&s->inlet->waiting_bytes, memory_order_relaxed);
+    if (s != NULL) {
+        bytes +=
+            s->durable ? bring_held_bytes(s) : atomic_load_explicit(&s->inlet->waiting_bytes, memory_order_relaxed);
     }
     return bytes;
 }

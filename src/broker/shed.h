@@ -5,9 +5,10 @@
  *                         the fattest of the fattest owner is closed; then all look again, a little later
  *
  * What counts is what is in memory and goes with the connection: its outbox, bodies in flight, the queue of a session
- * that is not durable. What sums an owner has decides first, so that nobody pays for somebody else. A session that is
- * durable goes on without its connection, and lacks nothing; another ends with it, as with any connection. Limits: one
- * connection of all in SHED_AGAIN_MS; none of an owner who has less than SHED_BYTES_MIN. */
+ * that is not durable, what a SUBSCRIBE holds that is under way. What sums an owner has decides first, so that nobody
+ * pays for somebody else. A session that is durable goes on without its connection, and lacks nothing; another ends
+ * with it, as with any connection. Limits: one connection of all in SHED_AGAIN_MS; none of an owner who has less than
+ * SHED_BYTES_MIN. */
 #pragma once
 
 #include "broker/state.h"

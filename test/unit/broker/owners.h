@@ -45,3 +45,11 @@ static inline void publish_sized(struct peer *p, packet_id_t id, const char *top
     turn(p->w);
     mem_free(text);
 }
+
+static inline void publish_retained_sized(struct peer *p, packet_id_t id, const char *topic, size_t bytes) {
+    char *text = mem_zero(1, bytes + 1);
+    memset(text, 'x', bytes);
+    say_publish(p, &(struct publishing){.qos = 1, .id = id, .topic = topic, .payload = text, .retain = true});
+    turn(p->w);
+    mem_free(text);
+}

@@ -102,9 +102,63 @@ static void small_connections_of_a_fat_owner_are_cut_off(void **state) {
     world_close(w);
 }
 
+/* A client asks for more than it reads, and its session is durable: what comes live meanwhile waits in memory behind
+ * that. It is cut off for it, and nobody else; then the table alone has what waits. */
+static void who_lets_a_subscribe_hold_memory_is_cut_off(void **state) {
+    (void)state;
+    enum { LIVE = 100, LIVE_BYTES = 5000, KEPT = 16 };
+    struct world *w = world_new();
+    struct peer asks, lone, from;
+    char *ballast = mem_alloc(64U << 20);
+    w->at_once = true;
+    w->options.outbox_bytes_max = 1000;
+    w->options.retained_body_bytes = 1 << 20;
+    world_open(w, 1);
+    join_from(&from, w, "10.0.0.3:1", "from", false);
+    for (packet_id_t i = 1; i <= 10; i++) {
+        char topic[8];
+        (void)snprintf(topic, sizeof topic, "r/%u", i);
+        say_publish(&from,
+                    &(struct publishing){.qos = 1, .id = i, .topic = topic, .payload = "xxxxxxxx", .retain = true});
+    }
+    publish_retained_sized(&from, 11, "large", 2000);
+    join_from(&asks, w, "10.0.0.1:1", "asks", true);
+    expect(&asks, "CONNACK");
+    struct packet_filter filters[] = {
+        {.filter = SPAN("r/1"), .qos = 1}, {.filter = SPAN("live"), .qos = 1}, {.filter = SPAN("#"), .qos = 0}};
+    struct buf b = {NULL, 0, 0};
+    packet_encode_subscribe(&b, PROTOCOL_5, 1, &(struct properties){.present = 0}, filters, 3);
+    say_buf(&asks, &b);
+    join_from(&lone, w, "10.0.0.2:1", "lone", false);
+    expect(&lone, "CONNACK");
+    subscribed(&lone, "lone", 1);
+    for (packet_id_t i = 0; i < LIVE; i++) {
+        publish_sized(&from, 12 + i, "live", LIVE_BYTES);
+    }
+    publish_sized(&from, 200, "lone", 70000);
+    fold_all(w);
+    w->broker->options.memory_limit = mem_live() * 32 / 27; /* between 13 and 14 sixteenths */
+    later(w, 100);
+    assert_int_equal(counters(w).shed, 1);
+    assert_int_equal(wish(&asks), CONN_ABORT);
+    assert_int_equal(wish(&lone), CONN_READ);
+    w->broker->options.memory_limit = 0;
+    fold_all(w);
+    later(w, 100);
+    const struct session *s = map_bytes_get(&world_shard(w, 0)->by_client, SPAN("asks"));
+    assert_true(s->flows->queue.head.count + s->flows->queue.tail.count <= KEPT);
+    assert_int_equal(counters(w).queued, LIVE + 2);
+    peer_close(&asks);
+    peer_close(&lone);
+    peer_close(&from);
+    mem_free(ballast);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_fattest_is_cut_off),
+        cmocka_unit_test(who_lets_a_subscribe_hold_memory_is_cut_off),
         cmocka_unit_test(small_connections_of_a_fat_owner_are_cut_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

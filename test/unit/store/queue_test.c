@@ -400,8 +400,9 @@ static void what_has_expired_leaves_from_anywhere(void **state) {
     }
 }
 
-/* All that is left of a queue was taken out where the client has not come to yet. The next message goes out at once; the
- * one behind it waits, and is let go of before the table knows of that: it must not bring the first a second time. */
+/* All that is left of a queue was taken out where the client has not come to yet. The next message goes out at once;
+ * the one behind it waits, and is let go of before the table knows of that: it must not bring the first a second time.
+ */
 static void what_goes_out_past_the_dead_does_not_come_back(void **state) {
     (void)state;
     struct sieved *s = mem_zero(1, sizeof *s);
