@@ -25,7 +25,7 @@
 #define REQUEST_MS 1         /* between two slices of a request */
 #define STOP_AFTER_MS 5000   /* for outboxes to become empty at a stop */
 #define STOP_LOOK_MS 50
-#define RING_AFTER_NS 300000  /* of a turn: what it has staged goes on its way to the disk */
+#define RING_AFTER_NS 1000000 /* of a turn: what it has staged goes on its way to the disk */
 #define READ_UNTIL_NS 1500000 /* of a turn: then those who have sent much wait for the next one, */
 #define READ_MOST_NS 4000000  /* of reading: and all the others */
 #define OVER_MOST_NS 2000000  /* of a turn for the ends of connections: each may have a will for many */
