@@ -26,7 +26,7 @@ static _Thread_local int64_t own_bytes; /* of this thread's, what live_bytes doe
 
 static void mem_count(int64_t bytes) {
     own_bytes += bytes;
-    if (own_bytes > OWN_BYTES_MAX || own_bytes < -OWN_BYTES_MAX) {
+    if (__builtin_expect((uint64_t)(own_bytes + OWN_BYTES_MAX) > 2 * (uint64_t)OWN_BYTES_MAX, 0)) {
         (void)atomic_fetch_add_explicit(&live_bytes, own_bytes, memory_order_relaxed);
         own_bytes = 0;
     }

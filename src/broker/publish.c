@@ -56,8 +56,10 @@ static bool publish_waits(const struct connection *c, const struct packet_publis
 
 static void publish_waits_no_more(struct connection *c) {
     c->refused_since = 0;
-    mem_free(c->waits);
-    c->waits = NULL;
+    if (c->waits != NULL) {
+        mem_free(c->waits);
+        c->waits = NULL;
+    }
 }
 
 /* 0x97, and what was over which limit for those who want to know. */
@@ -194,6 +196,7 @@ static struct route_result publish_route(struct connection *c, const struct pack
     }
     struct route_request request = {.origin = c->session,
                                     .hold_id = p->qos == 2 ? p->packet_id : 0,
+                                    .is_will = false,
                                     .waits = c->waits,
                                     .parts = {.qos = p->qos,
                                               .retain = p->retain,
@@ -203,7 +206,9 @@ static struct route_result publish_route(struct connection *c, const struct pack
                                               .payload = p->payload,
                                               .owner = retained_owner(c->session, p->retain, p->payload)}};
     struct route_result result = route_message(c->shard, &request);
-    overfull_waits_tried(c->waits);
+    if (c->waits != NULL) {
+        overfull_waits_tried(c->waits);
+    }
     buf_deinit(&properties);
     return result;
 }

@@ -477,12 +477,36 @@ static void route_answer_later(const struct shard *shard, struct route_result *r
     result->lsn = result->lsn > ended ? result->lsn : ended;
 }
 
+/* At QoS 0 nothing is kept, unless it is retained or a will: so nothing is reserved, recorded or refused. Returns
+ * whether somebody subscribed. */
+static bool route_pass(struct route *r) {
+    struct shard *shard = r->shard;
+    topic_trie_match(shard->broker->trie, r->request->parts.topic, &shard->matches);
+    targets_reserve(shard, shard->matches.count);
+    for (size_t i = 0; i < shard->matches.count; i++) {
+        const struct topic_match *match = &shard->matches.items[i];
+        if ((match->options & SUBSCRIPTION_NO_LOCAL) == 0 || !route_is_local(r, match->subscriber)) {
+            shard->targets[r->count++] = (struct route_target){.inlet = match->subscriber};
+        }
+    }
+    if (r->count > 0) {
+        struct message *m = message_create(&r->request->parts);
+        route_deliver(r, m);
+        message_unref(m);
+    }
+    return r->count > 0;
+}
+
 /* A retained publish excludes subscribers' looks at the retained index, so that a new subscription gets the message
  * once: live, or as the retained one. */
 struct route_result route_message(struct shard *shard, const struct route_request *request) {
     struct broker *broker = shard->broker;
     struct route r = {.shard = shard, .request = request, .bytes = parts_bytes(&request->parts)};
     struct route_result result = {.lsn = 0};
+    if (request->parts.qos == 0 && !request->parts.retain && !request->is_will) {
+        result.matched = route_pass(&r);
+        return result;
+    }
     if (request->parts.retain) {
         lock_take(&broker->lock);
         r.set_retained = route_sets_retained(&r);

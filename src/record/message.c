@@ -59,8 +59,10 @@ struct message *message_ref(struct message *m) {
     return m;
 }
 
+/* Who has the only reference needs no atomic change: nobody is there who could take another. */
 void message_unref(struct message *m) {
-    if (m != NULL && atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) == 1) {
+    if (m != NULL && (atomic_load_explicit(&m->references, memory_order_acquire) == 1 ||
+                      atomic_fetch_sub_explicit(&m->references, 1, memory_order_acq_rel) == 1)) {
         mem_free_sized(m, sizeof *m + m->topic_bytes + m->owner_bytes +
                               (m->shell ? 0 : m->properties_bytes + (size_t)m->payload_bytes));
     }
