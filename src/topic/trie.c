@@ -8,6 +8,7 @@ struct topic_trie *topic_trie_create(uint64_t seed, topic_reclaim *reclaim, void
     struct topic_trie *trie = mem_alloc(sizeof *trie);
     topic_tree_init(&trie->tree, seed, reclaim, user);
     atomic_init(&trie->subscriptions, 0);
+    atomic_init(&trie->changes, 0);
     return trie;
 }
 
@@ -22,6 +23,12 @@ void topic_trie_destroy(struct topic_trie *trie) {
         topic_tree_deinit(&trie->tree, release_subscribers, NULL);
         mem_free(trie);
     }
+}
+
+/* A change is done: what readers remember of the time before is not used any more. */
+static void trie_changed(struct topic_trie *trie) {
+    uint64_t changes = atomic_load_explicit(&trie->changes, memory_order_relaxed);
+    atomic_store_explicit(&trie->changes, changes + 1, memory_order_release);
 }
 
 static struct topic_subscribers *node_subscribers(const struct topic_node *node) {
@@ -43,6 +50,7 @@ static void node_publish(struct topic_trie *trie, struct topic_node *node, struc
 static void node_append(struct topic_trie *trie, struct topic_node *node, void *subscriber, uint32_t options) {
     node_publish(trie, node, topic_subscribers_append(node_subscribers(node), trie->tree.seed, subscriber, options));
     atomic_fetch_add_explicit(&trie->subscriptions, 1, memory_order_relaxed);
+    trie_changed(trie);
 }
 
 static struct topic_place *node_place(const struct topic_node *node, const void *subscriber) {
@@ -55,6 +63,7 @@ enum topic_trie_change topic_trie_add(struct topic_trie *trie, struct span filte
     struct topic_place *place = node_place(node, subscriber);
     if (place != NULL) {
         atomic_store_explicit(&place->options, options, memory_order_release);
+        trie_changed(trie);
         return TOPIC_TRIE_REPLACED;
     }
     node_append(trie, node, subscriber, options);
@@ -73,6 +82,7 @@ enum topic_trie_change topic_trie_remove(struct topic_trie *trie, struct span fi
     }
     node_publish(trie, node, topic_subscribers_remove(node_subscribers(node), trie->tree.seed, place));
     atomic_fetch_sub_explicit(&trie->subscriptions, 1, memory_order_relaxed);
+    trie_changed(trie);
     topic_tree_prune(&trie->tree, filter);
     return TOPIC_TRIE_REMOVED;
 }

@@ -41,13 +41,15 @@ struct topic_match {
     uint32_t options;
 };
 
-/* Where matches go, and the scratch memory of the search: kept by the caller from match to match. Zero to begin. */
+/* Where matches go, and the memory of the search, kept by the caller from match to match: zero to begin, for one trie.
+ */
 struct topic_matches {
     struct topic_match *items;
     size_t count;
     size_t capacity;
     void *stack; /* internal */
     size_t stack_capacity;
+    struct topic_recent *recent; /* internal: what names matched lately */
 };
 void topic_matches_deinit(struct topic_matches *matches);
 

@@ -4,6 +4,7 @@
  * stack has at most one entry for each level. Where the search stands in the name is an offset: that at which the next
  * level begins, which is name.len + 1 behind the last one. */
 #include "base/mem.h"
+#include "topic/recent.h"
 #include "topic/subscribers.h"
 #include "topic/trie_inside.h"
 
@@ -25,6 +26,7 @@ struct search {
 void topic_matches_deinit(struct topic_matches *matches) {
     mem_free(matches->items);
     mem_free(matches->stack);
+    mem_free(matches->recent);
     *matches = (struct topic_matches){0};
 }
 
@@ -136,7 +138,7 @@ static const struct topic_node *visit(struct search *search, const struct topic_
     return child;
 }
 
-void topic_trie_match(const struct topic_trie *trie, struct span name, struct topic_matches *matches) {
+static void search_all(const struct topic_trie *trie, struct span name, struct topic_matches *matches) {
     struct search search = {.trie = trie, .name = name, .matches = matches};
     size_t at = 0;
     matches->count = 0;
@@ -148,5 +150,19 @@ void topic_trie_match(const struct topic_trie *trie, struct span name, struct to
             at = step->at;
         }
         node = enter(&search, node, &at) ? visit(&search, node, at) : NULL;
+    }
+}
+
+/* How often the trie has changed is read first: what changes during the search is not of that number, and so is not
+ * relied on later. */
+void topic_trie_match(const struct topic_trie *trie, struct span name, struct topic_matches *matches) {
+    const uint64_t changes = atomic_load_explicit(&trie->changes, memory_order_acquire);
+    struct topic_recent_name *place;
+    if (topic_recent_recall(matches, name, trie->tree.seed, changes, &place)) {
+        return;
+    }
+    search_all(trie, name, matches);
+    if (place != NULL) {
+        topic_recent_note(place, name, changes, matches);
     }
 }
