@@ -57,8 +57,9 @@ struct quota_limits admit_limits(const struct broker_options *options) {
         owner[row] = all[row] / 100 * options->owner_share;
     }
     owner[QUOTA_CONNECTIONS] = options->owner_connections_max;
-    owner[QUOTA_MATCHES] = options->matches_max;
-    all[QUOTA_MATCHES] = options->matches_max;
+    owner[QUOTA_MATCHES] = all[QUOTA_MATCHES] = options->matches_max;
+    owner[QUOTA_TAKEOVER_RATE] = all[QUOTA_TAKEOVER_RATE] = options->takeover_rate;
+    owner[QUOTA_CONNECTION_RATE] = options->owner_connection_rate;
     owner[QUOTA_DISK] = options->store_limit / 100 * options->owner_share; /* all together: store_pressure() */
     for (unsigned level = 0; level < QUOTA_LEVEL_COUNT; level++) {
         for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {

@@ -12,6 +12,7 @@
 #include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/state.h"
+#include "broker/takeover.h"
 
 enum { MAIL_RING_SLOTS = 4096, TEXT_BUFFERS = 4, TEXT_BYTES = 128 };
 
@@ -43,6 +44,7 @@ struct broker_options broker_options_default(void) {
         .owner_share = 50,
         .subscriptions_max = 10000,
         .matches_max = 16384,
+        .takeover_rate = 10,
         .allow_zero_length_client_id = true,
         .retained_body_bytes = 1024,
         .turn_points = 4096,
@@ -96,6 +98,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     shard->by_client = map_bytes_of(broker_random(broker));
     shard->by_id = map64_of(broker_random(broker));
     shard->awaited = map64_of(shard->map_seed);
+    shard->contests = map64_of(shard->map_seed);
     shard->durable = store_durable(broker->store);
     atomic_init(&shard->settled, UINT64_MAX);
     list_init(&shard->dirty);
@@ -106,6 +109,8 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     list_init(&shard->deep);
     list_init(&shard->overfull);
     list_init(&shard->heirs);
+    list_init(&shard->contested);
+    list_init(&shard->contests_due);
     list_init(&shard->busy);
     list_init(&shard->starved);
     list_init(&shard->works);
@@ -177,6 +182,7 @@ static void shard_destroy(struct shard *shard) {
             connection_destroy(c);
         }
     }
+    takeover_deinit(shard);
     shard_forget_sessions(shard);
     while (!list_empty(&shard->works)) { /* with the sessions gone, these are ends that were under way */
         struct work *work = container_of(shard->works.next, struct work, link);

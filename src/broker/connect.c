@@ -31,6 +31,7 @@ static uint8_t connack_return_code(uint8_t reason) {
     case REASON_SERVER_UNAVAILABLE:
     case REASON_SERVER_BUSY:
     case REASON_QUOTA_EXCEEDED:
+    case REASON_CONNECTION_RATE_EXCEEDED:
         return 3;
     case REASON_BAD_USER_NAME_OR_PASSWORD:
         return 4;
@@ -340,7 +341,13 @@ void connect_packet(struct connection *c, const struct packet_connect *p) {
         connection_mark_dirty(c);
         return;
     }
-    if (p->client_id.len > 0 && takeover_waits(c, p->client_id)) {
+    enum takeover meets = p->client_id.len > 0 ? takeover_ask(c, p->client_id) : TAKEOVER_NONE;
+    if (meets == TAKEOVER_REFUSED) {
+        connect_refuse(c, p->protocol,
+                       &(struct verdict){REASON_CONNECTION_RATE_EXCEEDED, "MQTT-4.13.2-1",
+                                         "its client identifier is taken over too often"});
+    }
+    if (meets != TAKEOVER_NONE) {
         return;
     }
     struct span id = p->client_id.len > 0 ? (struct span){NULL, 0} : assigned_id(shard, assigned);

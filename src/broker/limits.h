@@ -39,6 +39,8 @@ struct broker_options {
     uint64_t store_limit;           /* bytes that the store may have; default 0: not known */
     uint32_t owner_share;           /* percent of each sum that one owner may have; default 50 */
     uint32_t owner_connections_max; /* connections of one owner; default 0: no bound */
+    uint32_t owner_connection_rate; /* its connections a second: who accepts them holds it; default 0: no bound */
+    uint32_t takeover_rate;         /* a second, of one client id, and as many at once; default 10; 0: no bound */
     uint32_t subscribe_filters_max; /* of one SUBSCRIBE, beyond it each is refused; default 1,000. (UNSUBSCRIBE makes
                                        room: as many as fit into a packet) */
     uint32_t subscriptions_max;     /* of one session; default 10,000 */

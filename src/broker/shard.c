@@ -234,6 +234,9 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
         shard->pressure = STORE_BUSY;
     }
     shed_turn(shard);
+    if (!list_empty(&shard->contests_due)) {
+        takeover_turn(shard);
+    }
     shard_let_go(shard);
     retained_let_go(shard);
     work_run(shard);
@@ -316,6 +319,7 @@ void shard_stop(struct shard *shard) {
 void shard_tick(struct shard *shard) {
     must(shard->in_turn);
     expiry_tick(shard);
+    takeover_tick(shard);
     route_rest(shard);
 }
 
@@ -426,7 +430,8 @@ struct turn_result shard_turn_end(struct shard *shard) {
         .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left || dirty,
         .again = !list_empty(&shard->paused) || !list_empty(&shard->untried) || !list_empty(&shard->overfull) ||
                  !list_empty(&shard->starved) || !list_empty(&shard->stalled) || shard->expiring ||
-                 shard->let_go_left > 0 || shard->retained_left > 0 || shard->memory >= MEMORY_SHORT,
+                 !list_empty(&shard->contests_due) || shard->let_go_left > 0 || shard->retained_left > 0 ||
+                 shard->memory >= MEMORY_SHORT,
         .late = shard->late_count > 0};
     onward_forget(shard);
     shard->in_turn = false;

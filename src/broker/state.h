@@ -274,6 +274,9 @@ struct shard {
     struct link deep;            /* sessions whose queue is deeper than the window of memory */
     struct link heirs;           /* connections whose CONNECT has waited and goes on */
     struct map64 awaited;        /* those, until it is taken, by heir_key */
+    struct map64 contests;       /* client ids that were taken over, or will be, by heir_key: see takeover.c */
+    struct link contested;       /* all of them, in the order in which they are looked at */
+    struct link contests_due;    /* those whose old connection stays until their pace allows its end */
     struct link busy;            /* connections that were used since the last tick but one */
     struct heap due;             /* sessions whose client is away, by store time */
     struct heap connections_due; /* what connections must have said by then; they may have said it meanwhile */

@@ -17,6 +17,8 @@
     ROW(global_max_connections, COUNT, 0, 10000000, 0, "connections at once; 0: what the limit of open files allows")  \
     ROW(max_connections_per_address, COUNT, 0, 10000000, 0, "connections at once from one address; 0: half of all")    \
     ROW(max_connection_rate, COUNT, 0, 1000000, 2000, "connections a second from one address; 0: no limit")            \
+    ROW(max_takeover_rate, COUNT, 0, 1000000, 10,                                                                      \
+        "take-overs a second of one client id by new connections; 0: no limit")                                        \
     ROW(connect_timeout, TIME, 100, 3600000, 5000, "from the opening of a connection to its whole CONNECT")            \
     ROW(packet_timeout, TIME, 1000, 86400000, 120000, "from the first byte of any later packet to its last")           \
     ROW(connect_packet_size, BYTES, 64, CONFIG_MIB, 16 * CONFIG_KIB, "largest CONNECT packet")                         \

@@ -12,6 +12,7 @@
 #include "net/reclaim.h"
 #include "net/store_work.h"
 #include "net/thread.h"
+#include "quota/owner.h"
 
 #define TICK_MS 1000
 #define ACCEPTS_PER_TURN 64  /* of one listening socket */
@@ -112,6 +113,11 @@ static bool loop_welcomes(struct loop *loop, uint64_t address, const char *peer)
     struct loop_shared *shared = loop->shared;
     bool say;
     enum peers_verdict verdict = peers_enter(&shared->peers, address, loop->now, &say);
+    if (verdict != PEERS_WELCOME) {
+        char name[QUOTA_OWNER_BYTES];
+        quota_refuse_named(broker_quota(shared->broker), quota_owner_of(span_str(peer), name),
+                           verdict == PEERS_TOO_MANY ? QUOTA_CONNECTIONS : QUOTA_CONNECTION_RATE);
+    }
     if (say && verdict == PEERS_TOO_MANY) {
         log_say(shared->log, LOG_WARNING,
                 "the address of %s has %u connections, max_connections_per_address; its new ones are closed", peer,

@@ -53,6 +53,8 @@ struct broker_options options_broker(const struct config *config) {
     o.refuse_close_ms = (int64_t)config->refuse_timeout;
     o.subscriptions_max = (uint32_t)config->max_subscriptions;
     o.matches_max = (uint32_t)config->max_matches;
+    o.takeover_rate = (uint32_t)config->max_takeover_rate;
+    o.owner_connection_rate = (uint32_t)config->max_connection_rate;
     o.memory_limit = or_most(config->memory_limit, memory_there_is() / 2);
     o.owner_share = (uint32_t)config->max_owner_share;
     o.allow_zero_length_client_id = config->allow_zero_length_clientid;

@@ -18,5 +18,7 @@ struct pace {
 
 /* Whether anything may be taken now; of any size, so that nobody waits for ever. */
 bool pace_allows(const struct pace *pace, int64_t now_ms);
+/* How much of a second's worth at `rate` is taken and not yet paid for; more than `rate`: somebody took more. */
+uint64_t pace_taken(const struct pace *pace, int64_t now_ms, uint64_t rate);
 /* Takes `amount` of what is `rate` a second. */
 void pace_take(struct pace *pace, int64_t now_ms, uint64_t amount, uint64_t rate);

@@ -176,13 +176,26 @@ void quota_give(struct account *account, const struct quota_need *needs, size_t 
     path_give(account, NULL, needs, count);
 }
 
+void quota_refuse(struct account *account, enum quota_row row) {
+    for (struct account *a = account; a != NULL; a = a->parent) {
+        (void)atomic_fetch_add_explicit(&a->refused[row], 1, memory_order_relaxed);
+    }
+}
+
+void quota_refuse_named(struct quota *q, struct span name, enum quota_row row) {
+    lock_take(&q->lock);
+    struct owner *owner = map_bytes_get(&q->owners, name);
+    quota_refuse(owner != NULL ? &owner->account : &q->all, row);
+    lock_give(&q->lock);
+}
+
 bool quota_allows(struct account *account, enum quota_row row, uint64_t amount) {
     bool allowed = true;
     for (const struct account *a = account; a != NULL; a = a->parent) {
         allowed = allowed && (a->most[row] == 0 || amount <= a->most[row]);
     }
-    for (struct account *a = allowed ? NULL : account; a != NULL; a = a->parent) {
-        (void)atomic_fetch_add_explicit(&a->refused[row], 1, memory_order_relaxed);
+    if (!allowed) {
+        quota_refuse(account, row);
     }
     return allowed;
 }

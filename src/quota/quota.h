@@ -25,7 +25,10 @@
 #define QUOTA_ROWS(ROW) ACCOUNT_ROWS(QUOTA_ROW, ROW) QUOTA_SINGLE_ROWS(ROW)
 #define QUOTA_ROW(ROW, name, text) ROW(name, text)
 /* Of these nothing is taken: each single one is bounded, see quota_allows(). They come last. */
-#define QUOTA_SINGLE_ROWS(ROW) ROW(MATCHES, "matches of one publish at QoS 1 and 2")
+#define QUOTA_SINGLE_ROWS(ROW)                                                                                         \
+    ROW(MATCHES, "matches of one publish at QoS 1 and 2")                                                              \
+    ROW(TAKEOVER_RATE, "take-overs a second of one client id")                                                         \
+    ROW(CONNECTION_RATE, "connections a second of one owner")
 
 enum quota_row {
 #define QUOTA_ENUM(name, text) QUOTA_##name,
@@ -95,6 +98,10 @@ struct span quota_owner_name(const struct account *account);
 /* Whether one thing may be so large, whatever else there is: nothing is taken. Where it may not, all accounts of the
  * path count it as refused: an owner may be gone when somebody asks. */
 bool quota_allows(struct account *account, enum quota_row row, uint64_t amount);
+/* Something of a row was refused, for a reason that its caller knows: all accounts of the path count it. */
+void quota_refuse(struct account *account, enum quota_row row);
+/* The same for the owner of that name, if it has an account, and for all together. */
+void quota_refuse_named(struct quota *q, struct span name, enum quota_row row);
 /* Takes all needs on the whole path, or nothing: false, and `over` (may be NULL) says what was over. */
 bool quota_reserve(struct account *account, const struct quota_need *needs, size_t count, struct quota_over *over);
 /* The same for what is there already and cannot be refused any more: what the store brought back. */

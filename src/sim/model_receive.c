@@ -116,7 +116,8 @@ static void judge_ending(struct world *w, struct model *m, const struct mini_pac
 }
 
 static void on_connack(struct world *w, struct model *m, const struct mini_packet *p) {
-    if (p->reason != 0 && w->expect_refusal) {
+    const bool too_often = w->plan->broker.takeover_rate > 0 && p->reason == (m->plan->five ? 0x9f : 0x03);
+    if (p->reason != 0 && (w->expect_refusal || too_often)) {
         w->conns[m->conn].excused = true;
         m->again_at = w->now + 1000;
         return;

@@ -28,6 +28,7 @@ void plan_base(struct plan *p) {
     p->broker.packet_ids_max = (packet_id_t)p->ids;
     p->broker.inflight_max = 4;
     p->broker.window_messages = 16;
+    p->broker.takeover_rate = 0;
     p->store = (struct store_local_options){
         .segment_bytes = 32768, .segments_max = 16, .frame_bytes_max = 8192, .staged_bytes_busy = 1U << 20, .salt = 1};
 }

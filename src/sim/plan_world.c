@@ -126,6 +126,7 @@ static void draw_bounds(struct plan *p, struct prng *r) {
         p->broker.accounts.most[QUOTA_OWNER][QUOTA_SUBSCRIPTIONS] = ONE_OF(r, 3, 4, 8);
     }
     p->broker.refuse_close_ms = p->ends_sessions ? 3600000 : 30000;
+    p->broker.takeover_rate = ONE_OF(r, 0, 0, 1, 2);
 }
 
 static void draw_wills_client(struct plan *p, struct plan_client *c, struct prng *r) {
@@ -153,6 +154,7 @@ static void draw_wills(struct plan *p, struct prng *r) {
     p->broker.queue_messages_max = p->refusals ? ONE_OF(r, 6, 12) : 100000;
     p->broker.queue_wills_max = ONE_OF(r, 0, 1, 4);
     p->broker.queue_policy = QUEUE_REFUSE;
+    p->broker.takeover_rate = ONE_OF(r, 0, 0, 1, 2);
 }
 
 void plan_draw_world(struct plan *p, uint64_t seed, enum plan_world world) {

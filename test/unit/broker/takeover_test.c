@@ -2,6 +2,8 @@
  * that are said to an old connection while the new CONNECT waits are those that the system still had of it. */
 #include "world.h"
 
+#include "broker/state.h"
+
 struct meeting {
     struct world *w;
     struct peer old, new, watcher;
@@ -292,7 +294,10 @@ enum { MANY = 50 };
 /* Each is a connection of its own, in order: what each sent behind its CONNECT counts. */
 static void many_come_one_after_the_other(void **state) {
     (void)state;
-    struct meeting m = meeting(PROTOCOL_5, 60);
+    struct world *w = world_new();
+    w->options.takeover_rate = 0;
+    world_open(w, 1);
+    struct meeting m = meeting_in(w, PROTOCOL_5, 60);
     struct peer heirs[MANY];
     for (unsigned i = 0; i < MANY; i++) {
         join(&heirs[i], m.w, PROTOCOL_5, "p", true);
@@ -363,6 +368,158 @@ static void a_session_does_not_expire_before_the_turn_of_its_heir(void **state) 
     }
 }
 
+/* ---- too often ---- */
+
+static struct meeting contested(enum protocol protocol, uint32_t rate) {
+    struct world *w = world_new();
+    w->options.takeover_rate = rate;
+    world_open(w, 1);
+    return meeting_in(w, protocol, 60);
+}
+
+static uint64_t refused(const struct world *w) {
+    return quota_all(broker_quota(w->broker))->refused[QUOTA_TAKEOVER_RATE];
+}
+
+static void takes_over(struct meeting *m, struct peer *next) {
+    join(next, m->w, m->old.protocol, "p", true);
+    drained(m);
+    if (m->old.protocol == PROTOCOL_5) {
+        expect(&m->old, "DISCONNECT reason=0x8e");
+    }
+    expect(&m->old, "closed");
+    expect(next, "CONNACK present");
+    peer_close(&m->old);
+    m->old = *next;
+}
+
+/* One waits, and is served in its time; those that come meanwhile are refused; who is there is served until then. */
+static void a_client_id_is_taken_over_so_often_and_no_more(void **state) {
+    (void)state;
+    for (int five = 0; five <= 1; five++) {
+        struct meeting m = contested(five ? PROTOCOL_5 : PROTOCOL_311, 2);
+        struct peer next[5];
+        takes_over(&m, &next[0]);
+        takes_over(&m, &next[1]);
+        join(&next[2], m.w, m.old.protocol, "p", true);
+        for (unsigned i = 3; i <= 4; i++) {
+            join(&next[i], m.w, m.old.protocol, "p", true);
+            drained(&m);
+            expect(&next[i], five ? "CONNACK new reason=0x9f" : "CONNACK new reason=0x03");
+            expect(&next[i], "closed");
+        }
+        assert_int_equal(refused(m.w), 2);
+        later(m.w, 400);
+        expect_silence(&next[2]);
+        say_ping(&m.old);
+        expect(&m.old, "PINGRESP");
+        later(m.w, 100);
+        drained(&m);
+        expect(&next[2], "CONNACK present");
+        if (five) {
+            expect(&m.old, "DISCONNECT reason=0x8e");
+        }
+        expect(&m.old, "closed");
+        assert_int_equal(counters(m.w).sessions_taken_over, 3);
+        peer_close(&next[3]);
+        peer_close(&next[4]);
+        m.new = next[2];
+        meeting_end(&m);
+    }
+}
+
+/* As many as may have it at once wait at once, whatever they are. */
+static void those_who_come_in_one_turn_are_bounded_too(void **state) {
+    (void)state;
+    enum { RATE = 4 };
+    struct meeting m = contested(PROTOCOL_5, RATE);
+    struct peer heirs[MANY];
+    for (unsigned i = 0; i < MANY; i++) {
+        join(&heirs[i], m.w, PROTOCOL_5, "p", true);
+    }
+    drained(&m);
+    for (unsigned i = 0; i < MANY; i++) {
+        expect(&heirs[i], i >= RATE ? "CONNACK new reason=0x9f" : i == RATE - 1 ? "CONNACK present" : "closed");
+        peer_close(&heirs[i]);
+    }
+    assert_int_equal(refused(m.w), MANY - RATE);
+    assert_int_equal(counters(m.w).sessions_taken_over, RATE);
+    meeting_end(&m);
+}
+
+/* A client whose connection ends is not thrown out: it comes back as often as it likes, and who waits goes on then. */
+static void who_has_gone_is_not_taken_over(void **state) {
+    (void)state;
+    struct meeting m = contested(PROTOCOL_5, 1);
+    struct peer next;
+    takes_over(&m, &next);
+    for (unsigned i = 0; i < 20; i++) {
+        join(&next, m.w, PROTOCOL_5, "p", true);
+        assert_int_equal(wish(&m.old), CONN_READ);
+        say_disconnect(&m.old, 0);
+        drained(&m);
+        expect(&next, "CONNACK present");
+        peer_close(&m.old);
+        m.old = next;
+    }
+    assert_int_equal(refused(m.w), 0);
+    next = (struct peer){.w = m.w};
+    m.new = next;
+    meeting_end(&m);
+}
+
+/* Another client is not slowed, and a client id that is calm again is as any other. */
+static void a_contest_is_about_one_client_id(void **state) {
+    (void)state;
+    struct meeting m = contested(PROTOCOL_5, 1);
+    struct peer next, other, others_next;
+    const struct shard *shard = world_shard(m.w, 0);
+    takes_over(&m, &next);
+    joined(&other, m.w, PROTOCOL_5, "q", true);
+    durable_all(m.w);
+    join(&others_next, m.w, PROTOCOL_5, "q", true);
+    drained(&m);
+    expect(&others_next, "CONNACK present");
+    assert_int_equal(shard->contests.count, 2);
+    tick(m.w, 1000);
+    assert_int_equal(shard->contests.count, 0);
+    takes_over(&m, &next);
+    assert_int_equal(refused(m.w), 0);
+    peer_close(&other);
+    peer_close(&others_next);
+    m.new = (struct peer){.w = m.w};
+    meeting_end(&m);
+}
+
+/* Whoever waits for its time may leave, and the one it waits for as well. */
+static void those_who_wait_for_their_time_may_leave(void **state) {
+    (void)state;
+    for (unsigned leaves = 0; leaves < 3; leaves++) {
+        struct meeting m = contested(PROTOCOL_5, 1);
+        struct peer next, after;
+        takes_over(&m, &next);
+        join(&m.new, m.w, PROTOCOL_5, "p", true);
+        if (leaves != 1) {
+            peer_close(&m.new);
+        }
+        if (leaves != 0) {
+            peer_close(&m.old);
+        }
+        drained(&m);
+        join(&after, m.w, PROTOCOL_5, "p", true);
+        drained(&m);
+        if (leaves == 1) {
+            expect(&m.new, "CONNACK present");
+        }
+        later(m.w, 1000);
+        drained(&m);
+        expect(&after, "CONNACK present");
+        assert_int_equal(counters(m.w).sessions_taken_over, leaves == 2 ? 1 : 2);
+        peer_close(&after);
+        meeting_end(&m);
+    }
+}
+
 /* The broker stops, or is gone, while some wait. */
 static void those_who_wait_end_with_the_broker(void **state) {
     (void)state;
@@ -403,6 +560,11 @@ int main(void) {
         cmocka_unit_test(many_come_one_after_the_other),
         cmocka_unit_test(who_comes_before_the_heir_goes_on_is_behind_it),
         cmocka_unit_test(a_session_does_not_expire_before_the_turn_of_its_heir),
+        cmocka_unit_test(a_client_id_is_taken_over_so_often_and_no_more),
+        cmocka_unit_test(those_who_come_in_one_turn_are_bounded_too),
+        cmocka_unit_test(who_has_gone_is_not_taken_over),
+        cmocka_unit_test(a_contest_is_about_one_client_id),
+        cmocka_unit_test(those_who_wait_for_their_time_may_leave),
         cmocka_unit_test(those_who_wait_end_with_the_broker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -40,10 +40,27 @@ static void one_of_any_size(void **state) {
     assert_false(pace_allows(&pace, NOW));
 }
 
+static void what_is_taken_is_paid_for_in_time(void **state) {
+    (void)state;
+    struct pace pace = {0};
+    assert_int_equal(pace_taken(&pace, NOW, RATE), 0);
+    pace_take(&pace, NOW, 10, RATE);
+    assert_int_equal(pace_taken(&pace, NOW, RATE), 10);
+    assert_int_equal(pace_taken(&pace, NOW + 1, RATE), 9);
+    assert_int_equal(pace_taken(&pace, NOW + 10, RATE), 0);
+    pace_take(&pace, NOW + 10, 2500, RATE);
+    assert_int_equal(pace_taken(&pace, NOW + 10, RATE), 2500);
+    pace = (struct pace){0};
+    pace_take(&pace, NOW, 1, 3); /* a third of a second: what is begun counts */
+    assert_int_equal(pace_taken(&pace, NOW + 300, 3), 1);
+    assert_int_equal(pace_taken(&pace, NOW + 334, 3), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(so_much_a_second),
         cmocka_unit_test(one_of_any_size),
+        cmocka_unit_test(what_is_taken_is_paid_for_in_time),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
