@@ -24,6 +24,7 @@ enum {
     PARTS_OUTPUT = 4,
     PARTS_QUEUED = 4,
     PARTS_INFLIGHT = 4,
+    QUEUED_EACH = 64, /* bytes of the store's limit are one message that may wait: a row of the table, and its index */
     STORE_NEARLY_FULL = STORE_FILLED_ALL * 3 / 4, /* from here on who has much of it is refused first */
     STORE_LAST = STORE_FILLED_ALL * 15 / 16,      /* the rest is for those who have little: */
     STORE_LITTLE = 1024,                          /* one part in so many */
@@ -53,6 +54,9 @@ struct quota_limits admit_limits(const struct broker_options *options) {
     all[QUOTA_OUTPUT_BYTES] = part * PARTS_OUTPUT;
     all[QUOTA_QUEUED_BYTES] = part * PARTS_QUEUED;
     all[QUOTA_INFLIGHT_BYTES] = part * PARTS_INFLIGHT;
+    all[QUOTA_QUEUED] = options->queue_all_max != 0
+                            ? options->queue_all_max
+                            : (options->store_limit != 0 ? options->store_limit : options->memory_limit) / QUEUED_EACH;
     for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
         owner[row] = all[row] / 100 * options->owner_share;
     }
@@ -89,16 +93,25 @@ bool admit_store_tight(const struct broker *broker) {
 
 /* As much as is free, when the share is one half: so N who take all that they get leave one part in N + 1, whoever they
  * are, and it is for those who have less. The end is for those who have next to nothing. */
-uint64_t admit_store_part(const struct broker *broker) {
-    const uint32_t filled = store_filled(broker->store);
+static uint64_t part_of(const struct broker *broker, uint64_t limit, uint64_t filled) {
     if (__builtin_expect(filled < STORE_NEARLY_FULL, 1)) {
         return UINT64_MAX;
     }
-    const uint64_t limit = broker->options.store_limit;
     const uint32_t share = broker->options.owner_share < 99 ? broker->options.owner_share : 99;
     const uint64_t free = filled < STORE_LAST ? limit / STORE_FILLED_ALL * (STORE_LAST - filled) : 0;
     const uint64_t part = free * share / (100 - share);
     return part > limit / STORE_LITTLE ? part : limit / STORE_LITTLE;
+}
+
+uint64_t admit_store_part(const struct broker *broker) {
+    return part_of(broker, broker->options.store_limit, store_filled(broker->store));
+}
+
+uint64_t admit_queued_part(const struct broker *broker) {
+    const struct account *all = quota_all(broker->quota);
+    const uint64_t limit = all->most[QUOTA_QUEUED];
+    const uint64_t unit = limit / STORE_FILLED_ALL + 1;
+    return limit != 0 ? part_of(broker, limit, quota_taken(all, QUOTA_QUEUED) / unit) : UINT64_MAX;
 }
 
 /* ---- sessions ---- */

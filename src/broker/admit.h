@@ -31,6 +31,8 @@ bool admit_store_tight(const struct broker *broker);
 /* With how much in the store an owner may still add to it: less, the less is free. UINT64_MAX: any, as long as a
  * quarter is. */
 uint64_t admit_store_part(const struct broker *broker);
+/* The same for messages that wait in queues, of all that may. */
+uint64_t admit_queued_part(const struct broker *broker);
 
 /* What a CONNECT costs that opens a session; NULL: one that the store brought back. */
 struct session_taken admit_session_cost(struct span client_id, const struct packet_connect *p);

@@ -93,7 +93,7 @@ static struct shard *shard_create(struct broker *broker, unsigned index) {
     struct shard *shard = mem_zero(1, sizeof *shard);
     shard->broker = broker;
     shard->index = index;
-    shard->store_part = UINT64_MAX;
+    shard->store_part = shard->queued_part = UINT64_MAX;
     shard->map_seed = broker_random(broker);
     shard->by_client = map_bytes_of(broker_random(broker));
     shard->by_id = map64_of(broker_random(broker));

@@ -56,22 +56,46 @@ static bool is_within_more(const struct account *account, const struct quota_nee
     return true;
 }
 
-/* A session with less than its owner's sessions have on the average is not the one that is in the way of the store. */
-static bool is_thin(const struct inlet *inlet) {
+/* A session with less of a row than its owner's sessions have on the average is not the one that is in the way. */
+static bool is_thin(const struct inlet *inlet, enum quota_row row, uint64_t waits) {
     const struct account *owner = owner_of(inlet);
     const uint64_t sessions = quota_taken(owner, QUOTA_SESSIONS);
-    return inlet->durable && sessions > 1 && waiting_bytes(inlet) < quota_taken(owner, QUOTA_DISK) / sessions;
+    return inlet->durable && sessions > 1 && waits < quota_taken(owner, row) / sessions;
 }
 
+/* Whether a need is taken whatever the limits say. */
+static bool is_beyond_limits(const struct shard *shard, const struct inlet *inlet, const struct quota_need *need,
+                             enum inlet_part part) {
+    const bool messages = need->row == QUOTA_QUEUED;
+    return part == INLET_WILLS || (!messages && inlet->durable && !shard->store_tight) ||
+           ((part == INLET_OTHERS ||
+             is_thin(inlet, need->row, messages ? waiting_messages(inlet) : waiting_bytes(inlet))) &&
+            is_within_more(owner_of(inlet), need));
+}
+
+/* Of both needs or of none. */
 static bool charge_reserve(const struct shard *shard, struct inlet *inlet, const struct quota_need needs[NEEDS],
                            enum inlet_part part, struct quota_over *over) {
     struct account *owner = owner_of(inlet);
-    if (part == INLET_WILLS || (inlet->durable && !shard->store_tight) ||
-        ((part == INLET_OTHERS || is_thin(inlet)) && is_within_more(owner, &needs[1]))) {
-        quota_take(owner, needs, NEEDS);
-        return true;
+    for (unsigned i = 0; i < NEEDS; i++) {
+        if (is_beyond_limits(shard, inlet, &needs[i], part)) {
+            quota_take(owner, &needs[i], 1);
+        } else if (!quota_reserve(owner, &needs[i], 1, over)) {
+            quota_give(owner, needs, i);
+            return false;
+        }
     }
-    return quota_reserve(owner, needs, NEEDS, over);
+    return true;
+}
+
+static const char *over_text(const struct inlet *inlet, const struct quota_over *over) {
+    if (over->row == QUOTA_QUEUED) {
+        return over->level == QUOTA_ALL ? "may not grow, for as many messages wait as may"
+                                        : "may not grow, for its address has its share of the messages that may wait";
+    }
+    return over->level == QUOTA_ALL ? "may not grow, for the memory for queues is taken"
+           : inlet->durable         ? "may not grow, for its address has its share of the store"
+                                    : "may not grow, for its address has its share of the memory for queues";
 }
 
 /* The lock is held. Takes what is missing, with some more where there is room. */
@@ -88,9 +112,7 @@ static const char *charge_missing(const struct shard *shard, struct inlet *inlet
             return NULL;
         }
     }
-    return over.level == QUOTA_ALL ? "may not grow, for the memory for queues is taken"
-           : inlet->durable        ? "may not grow, for its address has its share of the store"
-                                   : "may not grow, for its address has its share of the memory for queues";
+    return over_text(inlet, &over);
 }
 
 static const char *charge(const struct shard *shard, struct inlet *inlet, enum inlet_part part) {
@@ -194,7 +216,8 @@ const char *inlet_full(struct shard *shard, struct inlet *inlet, size_t bytes) {
 bool inlet_has_part(const struct shard *shard, const struct inlet *inlet) {
     lock_take(&shard->broker->charges);
     const struct account *owner = owner_of(inlet);
-    const bool has = owner == NULL || quota_taken(owner, QUOTA_DISK) <= shard->store_part;
+    const bool has = owner == NULL || (quota_taken(owner, QUOTA_DISK) <= shard->store_part &&
+                                       quota_taken(owner, QUOTA_QUEUED) <= shard->queued_part);
     lock_give(&shard->broker->charges);
     return has;
 }

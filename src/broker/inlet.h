@@ -4,6 +4,7 @@
  *
  * The inlet counts each delivery; its owner is charged in portions, so that a message costs no atomic of the owner's:
  * an eighth more than waits, and while a client is there up to a few messages more. At rest it is exactly what waits.
+ * How many messages wait is bounded whatever the store has.
  * A queue that is on the disk is charged to the owner's share of it, and refused for that only when the store really
  * has so much: the bodies of one message for many sessions are one. Thread: any; portions are taken under a lock. */
 #pragma once

@@ -13,16 +13,18 @@ enum queue_policy {
 };
 
 struct broker_options {
-    struct packet_limits packet;    /* of received packets */
-    uint32_t connect_bytes_max;     /* of a CONNECT, before anything is known of the peer; default 16 KiB */
-    int64_t connect_timeout_ms;     /* from accept to a whole CONNECT; default 5,000 */
-    int64_t packet_timeout_ms;      /* from the first byte of any later packet to its last; default 120,000 */
-    uint16_t receive_maximum;       /* QoS 1 and 2 publishes in flight towards us from a 5.0 client; default 256 */
-    uint16_t inflight_max;          /* towards a client, besides its own Receive Maximum; default 1,024 */
-    uint64_t inflight_bytes_max;    /* bodies in flight to one client, in memory; default 16 MiB */
-    uint64_t queue_messages_max;    /* waiting in one session; default 1,000,000 */
-    uint64_t queue_bytes_max;       /* waiting in one durable session, on the disk; default 1 GiB */
-    uint64_t queue_memory_max;      /* waiting in one session that is not durable; default 64 MiB */
+    struct packet_limits packet; /* of received packets */
+    uint32_t connect_bytes_max;  /* of a CONNECT, before anything is known of the peer; default 16 KiB */
+    int64_t connect_timeout_ms;  /* from accept to a whole CONNECT; default 5,000 */
+    int64_t packet_timeout_ms;   /* from the first byte of any later packet to its last; default 120,000 */
+    uint16_t receive_maximum;    /* QoS 1 and 2 publishes in flight towards us from a 5.0 client; default 256 */
+    uint16_t inflight_max;       /* towards a client, besides its own Receive Maximum; default 1,024 */
+    uint64_t inflight_bytes_max; /* bodies in flight to one client, in memory; default 16 MiB */
+    uint64_t queue_messages_max; /* waiting in one session; default 1,000,000 */
+    uint64_t queue_all_max;      /* waiting in all sessions together; default 0: one for each 64 bytes of store_limit,
+                                    or of memory_limit where the store has none */
+    uint64_t queue_bytes_max;    /* waiting in one durable session, on the disk; default 1 GiB */
+    uint64_t queue_memory_max;   /* waiting in one session that is not durable; default 64 MiB */
     enum queue_policy queue_policy; /* default QUEUE_END_SESSION */
     int64_t stall_ms;               /* a client with a full queue that makes no progress for so long, or lets a
                                        publisher wait for so long, is disconnected; default 15,000 */

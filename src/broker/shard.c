@@ -179,6 +179,10 @@ void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     shard->memory = (uint8_t)admit_memory(&shard->broker->options);
     shard->store_tight = admit_store_tight(shard->broker);
     shard->store_part = admit_store_part(shard->broker);
+    shard->queued_part = admit_queued_part(shard->broker);
+    if (__builtin_expect(shard->queued_part != UINT64_MAX, 0) && shard->store_part == UINT64_MAX) {
+        shard->store_part--; /* those who add to a queue are looked at */
+    }
     if (shard->late_count + shard->own.count == 0) {
         atomic_store(&shard->settled, store_durable(shard->broker->store));
     }

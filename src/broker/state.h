@@ -256,9 +256,11 @@ struct shard {
     enum store_pressure pressure; /* as last asked */
     uint8_t memory;               /* enum memory_pressure, as last looked at */
     struct shed shed;
-    bool store_tight;    /* the store has more than one owner's share of it, as last looked at */
-    uint64_t store_part; /* of a store that is nearly full: more than one owner may add to; UINT64_MAX: it is not */
-    struct link starved; /* sessions whose deliveries wait for room in their owner's outboxes */
+    bool store_tight;     /* the store has more than one owner's share of it, as last looked at */
+    uint64_t store_part;  /* of a store that is nearly full: more than one owner may add to; UINT64_MAX: it is not, nor
+                             are the queues */
+    uint64_t queued_part; /* the same of the messages that may wait in all queues */
+    struct link starved;  /* sessions whose deliveries wait for room in their owner's outboxes */
     struct connection_slot *slots;
     uint32_t slot_count, slot_capacity, slot_free;
     struct map_bytes by_client;  /* client id -> session */

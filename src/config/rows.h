@@ -39,6 +39,8 @@
     ROW(max_inflight_bytes, BYTES, 0, 65536 * CONFIG_GIB, 16 * CONFIG_MIB,                                             \
         "bytes of QoS 1 and 2 messages in flight to one client; 0: no limit")                                          \
     ROW(max_queued_messages, COUNT, 0, 1000000000000, 1000000, "messages that wait in one session; 0: no limit")       \
+    ROW(max_queued_messages_all, COUNT, 0, 1000000000000, 0,                                                           \
+        "messages that wait in all sessions together; 0: one for each 64 bytes of store_limit")                        \
     ROW(max_queued_bytes, BYTES, 0, 1048576 * CONFIG_GIB, CONFIG_GIB,                                                  \
         "bytes of messages that wait on the disk in one durable session; 0: no limit")                                 \
     ROW(max_queued_memory, BYTES, 0, 1048576 * CONFIG_GIB, 64 * CONFIG_MIB,                                            \

@@ -35,6 +35,7 @@ struct broker_options options_broker(const struct config *config) {
     o.receive_maximum = (uint16_t)config->receive_maximum;
     o.inflight_max = (uint16_t)or_most(config->max_inflight_messages, 65535);
     o.queue_messages_max = or_most(config->max_queued_messages, without_limit);
+    o.queue_all_max = config->max_queued_messages_all;
     o.queue_bytes_max = or_most(config->max_queued_bytes, without_limit);
     o.queue_memory_max = or_most(config->max_queued_memory, without_limit);
     o.inflight_bytes_max = or_most(config->max_inflight_bytes, without_limit);

@@ -211,12 +211,94 @@ static void queues_in_memory_are_bounded(void **state) {
     world_close(w);
 }
 
+/* So many messages may wait for one owner, however small they are and whatever the store has: the session with the most
+ * of them goes, a thin one and others stay. */
+static void messages_that_wait_for_one_owner_are_bounded(void **state) {
+    (void)state;
+    for (int refuses = 0; refuses <= 1; refuses++) {
+        struct world *w = world_new();
+        struct peer p, from;
+        w->options.queue_all_max = 400;
+        w->options.queue_policy = refuses ? QUEUE_REFUSE : QUEUE_END_SESSION;
+        w->at_once = true;
+        world_open(w, 1);
+        static const char *const ids[] = {"fat", "thin", "other"};
+        for (unsigned i = 0; i < 3; i++) {
+            join_from(&p, w, i < 2 ? "10.0.0.1:1" : "10.0.0.3:1", ids[i], true);
+            expect(&p, "CONNACK");
+            subscribed(&p, ids[i], 1);
+            peer_close(&p);
+        }
+        join_from(&from, w, "10.0.0.2:1", "from", false);
+        expect(&from, "CONNACK");
+        packet_id_t id = 1;
+        for (; id <= 200; id++) {
+            publish_sized(&from, id, "fat", 1);
+            expect(&from, "PUBACK");
+        }
+        assert_int_equal(taken_by(w, "10.0.0.1", QUOTA_QUEUED), 200); /* no portion past the bound */
+        publish_sized(&from, id, "thin", 1);
+        expect(&from, "PUBACK id=201 reason=0x00");
+        publish_sized(&from, ++id, "other", 1);
+        expect(&from, "PUBACK id=202 reason=0x00");
+        publish_sized(&from, ++id, "fat", 1);
+        expect(&from, refuses ? "PUBACK id=203 reason=0x97" : "PUBACK id=203 reason=0x1"); /* nobody matches */
+        assert_int_equal(counters(w).sessions_overfull, refuses ? 0 : 1);
+        assert_non_null(strstr(w->log, "its address has its share of the messages that may wait"));
+        assert_true(quota_all(w->broker->quota)->refused[QUOTA_QUEUED] == 0);
+        publish_sized(&from, ++id, "thin", 1);
+        expect(&from, "PUBACK id=204 reason=0x00");
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
+/* However many take all that they may: before all of it is taken they are refused, and lose nothing, and who has little
+ * is served. */
+static void messages_that_wait_leave_room_for_a_small_owner(void **state) {
+    (void)state;
+    static const unsigned owners[] = {2, 5, 16, 60};
+    for (unsigned v = 0; v < sizeof owners / sizeof *owners; v++) {
+        struct world *w = world_new();
+        struct peer from;
+        w->options.queue_all_max = 4096 * 3;
+        w->at_once = true;
+        world_open(w, 1);
+        for (unsigned i = 0; i <= owners[v]; i++) {
+            absent_from(w, i);
+        }
+        join_from(&from, w, "10.1.0.1:1", "from", false);
+        expect(&from, "CONNACK");
+        w->store.store.filled = 0;
+        w->options.store_limit = 1ULL << 40;
+        unsigned rounds = 0;
+        while (each_is_sent_one(w, &from, owners[v], 1) > 0) {
+            assert_true(++rounds < 10000);
+        }
+        assert_true(taken(w, QUOTA_QUEUED) > 4096);
+        assert_true(taken(w, QUOTA_QUEUED) < 4096 * 3);
+        const uint64_t refused = counters(w).publish_refused;
+        assert_int_equal(counters(w).sessions_overfull, 0);
+        char topic[16];
+        (void)snprintf(topic, sizeof topic, "t%u", owners[v]);
+        for (packet_id_t id = 100; id < 110; id++) {
+            publish_sized(&from, id, topic, 1);
+            expect(&from, "PUBACK");
+        }
+        assert_int_equal(counters(w).publish_refused, refused);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(queues_are_charged_to_their_owner),
         cmocka_unit_test(one_owner_has_its_share_of_the_store),
         cmocka_unit_test(many_owners_leave_room_for_a_small_one),
         cmocka_unit_test(queues_in_memory_are_bounded),
+        cmocka_unit_test(messages_that_wait_for_one_owner_are_bounded),
+        cmocka_unit_test(messages_that_wait_leave_room_for_a_small_owner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
