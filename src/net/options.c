@@ -4,6 +4,10 @@
 #include "net/memory.h"
 #include "record/record.h"
 
+enum {
+    JOURNAL_SHARE = 4
+}; /* of memory_limit, for what was accepted and is not in the table yet: one part in so many */
+
 /* 0 in the configuration stands for "no limit". */
 static uint64_t or_most(uint64_t value, uint64_t most) {
     return value != 0 ? value : most;
@@ -64,11 +68,13 @@ struct broker_options options_broker(const struct config *config) {
 }
 
 struct store_local_options options_store(const struct config *config, uint64_t salt) {
+    const uint64_t most = or_most(config->memory_limit, memory_there_is() / 2);
     return (struct store_local_options){
         .segment_bytes = config->segment_size,
         .segments_max = (uint32_t)config->max_segments,
         .frame_bytes_max = config->frame_size,
         .staged_bytes_busy = config->staged_size,
+        .journal_bytes_busy = most / JOURNAL_SHARE,
         .salt = salt,
     };
 }

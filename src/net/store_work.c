@@ -61,6 +61,7 @@ static void tell_checkpoint(struct store_work *work) {
         work->told_bytes = bytes;
     }
     if (bytes - work->told_bytes >= work->options.segment_bytes / 8 || atomic_load(&work->checkpoint_idle) ||
+        store_local_asks(work->options.store) ||
         store_local_excess(work->options.store) == STORE_EXCESS_JOURNAL) { /* publishers wait for the fold */
         work->told_bytes = bytes;
         bell_ring(&work->checkpoint_bell);

@@ -123,6 +123,13 @@ static lsn_t local_stage(struct store *store, const struct record *record) {
     return lsn;
 }
 
+/* The checkpoint thread has been asked for room in the table, and what was there for the time until it looks is taken.
+ */
+static bool room_is_late(const struct local *l) {
+    return local_table_needs(l) > atomic_load_explicit(&l->table_room, memory_order_relaxed) +
+                                      atomic_load_explicit(&l->active_bytes, memory_order_relaxed);
+}
+
 /* FULL only when the reserve cannot be made larger: otherwise it is being made. A file that is made is of no use while
  * the table has no space to say so. BUSY also when the checkpoint is what
  * all wait for: the publishers then go at its speed instead of being refused. */
@@ -139,8 +146,11 @@ static enum store_pressure local_pressure(const struct store *store) {
     if (spares < SEGMENTS_SPARE_MIN && (blocked || whole || untold)) {
         return STORE_FULL;
     }
-    if (atomic_load_explicit(&l->tight, memory_order_relaxed)) {
+    if (atomic_load_explicit(&l->tight, memory_order_relaxed) || local_journal_heavy(l)) {
         return atomic_load_explicit(&l->fold_blocked, memory_order_relaxed) ? STORE_FULL : STORE_BUSY;
+    }
+    if (atomic_load_explicit(&l->table_asked, memory_order_relaxed) && room_is_late(l)) {
+        return STORE_BUSY;
     }
     if (whole && spares == SEGMENTS_SPARE_MIN && atomic_load_explicit(&l->fulls, memory_order_relaxed) > 0 &&
         !atomic_load_explicit(&l->fold_blocked, memory_order_relaxed)) {
@@ -227,8 +237,14 @@ enum store_excess store_local_excess(const struct store *store) {
     const struct local *l = container_of(store, const struct local, base);
     return atomic_load_explicit(&l->table_short, memory_order_relaxed) ? STORE_EXCESS_FULL
            : atomic_load_explicit(&l->tight, memory_order_relaxed)     ? STORE_EXCESS_JOURNAL
+           : local_journal_heavy(l)                                    ? STORE_EXCESS_JOURNAL
            : atomic_load_explicit(&l->fat, memory_order_relaxed)       ? STORE_EXCESS_FREE
                                                                        : STORE_EXCESS_NONE;
+}
+
+bool store_local_asks(const struct store *store) {
+    const struct local *l = container_of(store, const struct local, base);
+    return atomic_load_explicit(&l->table_asked, memory_order_relaxed);
 }
 
 void store_local_limit(struct store *store, uint64_t bytes) {

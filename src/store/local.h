@@ -76,12 +76,12 @@ struct commit {
 /* Checkpoint thread only. */
 struct checkpoint {
     struct segment *segment; /* under way; NULL: none */
-    uint8_t *image;          /* its frames, as read back; kept while there is one segment after the other */
+    uint8_t *image;          /* some of its frames, as read back; kept while there is one segment after the other */
     uint64_t image_capacity;
     uint64_t from; /* offset in the file where the image begins, */
-    uint64_t end;  /* and ends */
-    uint64_t read; /* bytes read so far */
-    uint64_t done; /* bytes of the image that the table has */
+    uint64_t end;  /* and that where the last frame ends */
+    uint64_t want; /* bytes that the image is to have */
+    uint64_t read; /* and those that it has */
     uint64_t most; /* that are folded in one commit, or one frame that is longer; 0: all. Less while space is short */
     lsn_t last_lsn;
     bool whole;           /* the segment is FULL: it is free afterwards */
@@ -119,6 +119,8 @@ struct local {
     _Atomic bool fold_blocked;      /* the table had no space */
     _Atomic bool table_short;       /* the table has less space reserved than folding the journal may take; or the store
                                        holds, or soon will, more than it may: */
+    _Atomic uint64_t table_room;    /* what it had reserved when that was last looked at, */
+    _Atomic bool table_asked;       /* and that is to be looked at again: by the checkpoint thread */
     _Atomic uint64_t bytes_max;     /* 0: any */
     _Atomic bool tight;             /* it leaves the table less than that, and folding helps */
     _Atomic bool fat;               /* the disk has more than it, and giving back what is free helps */
@@ -140,6 +142,12 @@ static inline uint64_t local_table_needs(const struct local *l) {
            local_table_keeps(0, atomic_load_explicit(&l->active_bytes, memory_order_relaxed));
 }
 
+/* What the table does not have yet is in memory, too, and that is all that it may take there. */
+static inline bool local_journal_heavy(const struct local *l) {
+    return l->options.journal_bytes_busy != 0 &&
+           atomic_load_explicit(&l->journal_bytes, memory_order_relaxed) > l->options.journal_bytes_busy;
+}
+
 /* Segments that are or soon will be spare. */
 static inline uint32_t local_reserve_count(const struct local *l) {
     return atomic_load_explicit(&l->spares, memory_order_relaxed) +
@@ -151,10 +159,17 @@ enum store_step local_fail(struct local *l, const struct error *error);
 /* Makes the reserve larger by one disk operation. MORE; IDLE when all segments that are allowed exist; WAIT when the
  * disk has no space; FAILED with the error. */
 enum store_step local_make_step(struct local *l, struct error *error);
+/* The file that is being made is given up, and its space is given back. False with an error. */
+bool local_make_leave(struct local *l, struct error *error);
+/* A file is cut to its first block and closed: it is ABSENT, but not missing, for that would be damage. */
+bool local_segment_cut(struct local *l, struct segment *s, struct error *error);
 /* Reserves room in the table for folding what the journal holds and will hold soon, as far as the limit leaves it;
  * false (and table_short) when the disk or the limit has none, false when that fails otherwise, and then the store with
  * it. Any thread, without the lock. */
 bool local_table_reserve(struct local *l);
+/* Commit thread: the journal has grown, or a segment has begun. To reserve takes as long as the disk likes, so it is
+ * the checkpoint thread who does, and no commit waits for it: there is room for a segment beyond what is needed. */
+void local_table_ask(struct local *l);
 /* What the limit leaves besides the table's rows and the files of the journal. Takes the lock. */
 uint64_t local_limit_room(struct local *l);
 /* A segment has all its zeros: SPARE when the table knows of its file, else MADE. The lock is held. */

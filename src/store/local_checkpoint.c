@@ -4,7 +4,9 @@
 #include "store/local.h"
 #include "store/scan.h"
 
-enum { READ_BYTES = 1 << 20 };
+/* So much is read and folded at a time, or one frame that is longer: the image of it, and the pages that the table
+ * keeps until it is committed, are all that folding takes of memory, however long a segment is. */
+enum { READ_BYTES = 1 << 20, IMAGE_BYTES = 8 << 20 };
 
 /* The oldest full segment; or, when `all`, the active one as far as it is durable. */
 static struct segment *candidate(struct local *l, bool all) {
@@ -27,6 +29,19 @@ static void image_free(struct checkpoint *cp) {
     cp->image_capacity = 0;
 }
 
+/* The image is to have so many bytes, or what there is up to the end; those that it has stay. */
+static void image_want(struct checkpoint *cp, uint64_t bytes) {
+    const uint64_t left = cp->end - cp->from;
+    if (cp->read == 0 && cp->image_capacity > IMAGE_BYTES) {
+        image_free(cp);
+    }
+    cp->want = bytes < left ? bytes : left;
+    if (cp->want > cp->image_capacity) {
+        cp->image_capacity = cp->want > IMAGE_BYTES ? cp->want : left < IMAGE_BYTES ? left : IMAGE_BYTES;
+        cp->image = mem_resize(cp->image, cp->image_capacity);
+    }
+}
+
 static bool choose(struct local *l, bool all) {
     struct checkpoint *cp = &l->checkpoint;
     lock_take(&l->lock);
@@ -36,15 +51,13 @@ static bool choose(struct local *l, bool all) {
         cp->whole = s->state == SEGMENT_FULL;
         cp->from = s->folded > 0 ? s->folded : BLOCK_BYTES;
         cp->end = s->end > cp->from ? s->end : cp->from;
-        cp->read = cp->done = 0;
+        cp->read = 0;
     }
     lock_give(&l->lock);
     if (s == NULL) {
         image_free(cp);
-    } else if (cp->end - cp->from > cp->image_capacity) {
-        image_free(cp);
-        cp->image_capacity = cp->end - cp->from;
-        cp->image = mem_alloc(cp->image_capacity);
+    } else {
+        image_want(cp, IMAGE_BYTES);
     }
     return s != NULL;
 }
@@ -52,7 +65,7 @@ static bool choose(struct local *l, bool all) {
 static enum store_step read_chunk(struct local *l) {
     struct checkpoint *cp = &l->checkpoint;
     struct error error;
-    uint64_t bytes = cp->end - cp->from - cp->read;
+    uint64_t bytes = cp->want - cp->read;
     bytes = bytes < READ_BYTES ? bytes : READ_BYTES;
     if (!l->disk->read(l->disk->user, cp->segment->file, cp->from + cp->read, cp->image + cp->read, bytes, &error)) {
         return local_fail(l, &error);
@@ -133,9 +146,24 @@ uint64_t local_fold_part(struct span frames, uint64_t most) {
     return bytes > 0 && bytes < frames.len ? bytes : frames.len;
 }
 
-/* What of the image the table does not have yet. */
-static struct span image_left(const struct checkpoint *cp) {
-    return span_of(cp->image + cp->done, cp->end - cp->from - cp->done);
+/* The whole frames of the image; when it has none, `*needs` is what it must have for the first. What is no frame is for
+ * the fold to say. */
+static struct span image_frames(const struct checkpoint *cp, uint64_t *needs) {
+    uint64_t bytes = 0;
+    struct frame_header h;
+    *needs = 0;
+    while (bytes < cp->read && frame_header_read(cp->image + bytes, &h)) {
+        const uint64_t frame = frame_bytes(h.payload_bytes);
+        if (frame > cp->read - bytes && frame <= cp->end - cp->from - bytes) {
+            *needs = bytes == 0 ? frame : 0;
+            return span_of(cp->image, bytes);
+        }
+        if (frame > cp->read - bytes) {
+            break;
+        }
+        bytes += frame;
+    }
+    return span_of(cp->image, cp->read);
 }
 
 /* Frames of `in`, until they have changed much: the table keeps each page that a transaction changes in memory, and
@@ -163,11 +191,11 @@ static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta,
     }
     struct fold fold;
     fold_init(&fold, l->table, txn, &meta->chain, true);
-    bool ok = fold_some(&fold, span_of(image_left(cp).ptr, *bytes), meta, bytes, error);
-    bool over = cp->whole && *bytes == image_left(cp).len;
+    bool ok = fold_some(&fold, span_of(cp->image, *bytes), meta, bytes, error);
+    bool over = cp->whole && cp->from + *bytes == cp->end;
     fold_deinit(&fold);
     meta->segment = cp->segment->number + (over ? 1 : 0);
-    meta->offset = over ? 0 : cp->from + cp->done + *bytes;
+    meta->offset = over ? 0 : cp->from + *bytes;
     if (!ok || !local_meta_put(l->table, txn, meta, error)) {
         l->table->ops->abort(txn);
         return false;
@@ -179,20 +207,25 @@ static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta,
 static void fold_done(struct local *l, uint64_t bytes, const struct row_meta *meta) {
     struct checkpoint *cp = &l->checkpoint;
     cp->meta = *meta;
-    cp->done += bytes;
-    bool all = image_left(cp).len == 0;
+    cp->from += bytes;
+    cp->read -= bytes;
+    if (cp->read > 0) {
+        memmove(cp->image, cp->image + bytes, cp->read);
+    }
+    bool all = cp->from == cp->end;
     lock_take(&l->lock);
     if (cp->whole && all) {
         local_segment_set(l, cp->segment, SEGMENT_SPARE);
         wake_waiting(l);
     } else {
-        cp->segment->folded = cp->from + cp->done;
+        cp->segment->folded = cp->from;
     }
     lock_give(&l->lock);
     atomic_fetch_sub_explicit(&l->journal_bytes, bytes, memory_order_relaxed);
     atomic_store_explicit(&l->base.folded, meta->chain.next_lsn - 1, memory_order_release);
     cp->most = cp->most < l->options.segment_bytes / 2 ? cp->most * 2 : 0;
     cp->segment = all ? NULL : cp->segment;
+    image_want(cp, IMAGE_BYTES);
     (void)local_table_reserve(l);
 }
 
@@ -203,14 +236,20 @@ static enum store_step fold_image(struct local *l) {
     struct error error;
     struct checkpoint *cp = &l->checkpoint;
     struct row_meta meta = cp->meta;
-    const uint64_t asked = local_fold_part(image_left(cp), cp->most);
+    uint64_t needs;
+    const struct span frames = image_frames(cp, &needs);
+    if (needs > 0) {
+        image_want(cp, needs);
+        return STORE_STEP_MORE;
+    }
+    const uint64_t asked = local_fold_part(frames, cp->most);
     uint64_t bytes = asked;
     if (fold_commit(l, &bytes, &meta, &error)) {
         atomic_store_explicit(&l->fold_blocked, false, memory_order_relaxed);
         fold_done(l, bytes, &meta);
         return store_failed(&l->base) ? STORE_STEP_FAILED : STORE_STEP_DONE;
     }
-    if (error.kind == ERROR_NO_SPACE && local_fold_part(image_left(cp), asked / 2) < asked) {
+    if (error.kind == ERROR_NO_SPACE && local_fold_part(frames, asked / 2) < asked) {
         cp->most = asked / 2;
         return STORE_STEP_MORE;
     }
@@ -231,6 +270,12 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all) {
     if (store_failed(store)) {
         return STORE_STEP_FAILED;
     }
+    if (atomic_load_explicit(&l->table_asked, memory_order_relaxed)) {
+        (void)local_table_reserve(l);
+        if (store_failed(store)) {
+            return STORE_STEP_FAILED;
+        }
+    }
     bool files_wait = atomic_load_explicit(&l->mades, memory_order_relaxed) > 0;
     if (files_wait && !atomic_load_explicit(&l->fold_blocked, memory_order_relaxed)) {
         return files_step(l);
@@ -242,7 +287,7 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all) {
         bool reserved = !atomic_load_explicit(&l->table_short, memory_order_relaxed) || local_table_reserve(l);
         return reserved ? STORE_STEP_IDLE : store_failed(store) ? STORE_STEP_FAILED : STORE_STEP_WAIT;
     }
-    return cp->read < cp->end - cp->from ? read_chunk(l) : fold_image(l);
+    return cp->read < cp->want ? read_chunk(l) : fold_image(l);
 }
 
 /* ---- at rest ---- */
@@ -271,18 +316,14 @@ static struct segment *surplus(struct local *l) {
 /* What it holds is void, and its number is behind what META says: as long as the cut is not synced a crash may bring
  * the old length back, and that is no harm. The file stays, for one that is missing is damage. */
 static bool surplus_cut(struct local *l, struct segment *s, struct error *error) {
-    bool needed = local_reserve_count(l) < SEGMENTS_SPARE_MIN;
-    uint64_t bytes = needed ? l->options.segment_bytes : BLOCK_BYTES;
-    bool ok = l->disk->cut(l->disk->user, s->file, bytes, error);
-    if (ok && !needed) {
-        l->disk->close(l->disk->user, s->file);
-        s->file = NULL;
+    if (local_reserve_count(l) >= SEGMENTS_SPARE_MIN) {
+        return local_segment_cut(l, s, error);
     }
+    bool ok = l->disk->cut(l->disk->user, s->file, l->options.segment_bytes, error);
     lock_take(&l->lock);
     s->bytes = l->options.segment_bytes;
-    s->made = needed ? bytes : 0;
-    s->synced = s->made;
-    local_segment_set(l, s, needed ? SEGMENT_SPARE : SEGMENT_ABSENT);
+    s->made = s->synced = s->bytes;
+    local_segment_set(l, s, SEGMENT_SPARE);
     lock_give(&l->lock);
     return ok;
 }

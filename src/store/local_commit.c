@@ -22,6 +22,10 @@ static enum store_step frame_durable(struct local *l) {
     c->frame = NULL;
     atomic_fetch_add_explicit(&l->journal_bytes, bytes, memory_order_relaxed);
     atomic_fetch_add_explicit(&l->written_bytes, bytes, memory_order_relaxed);
+    if (local_table_needs(l) > atomic_load_explicit(&l->table_room, memory_order_relaxed) &&
+        l->table->ops->reserve != NULL) {
+        local_table_ask(l);
+    }
     c->make_next = local_reserve_count(l) < SEGMENTS_SPARE_MIN;
     must(durable >= atomic_load_explicit(&l->base.durable, memory_order_relaxed));
     atomic_store_explicit(&l->base.durable, durable, memory_order_release);
@@ -99,7 +103,7 @@ static bool frame_place(struct local *l, uint64_t bytes) {
         segment_grow(l, s, BLOCK_BYTES + bytes);
     }
     lock_give(&l->lock);
-    (void)local_table_reserve(l);
+    local_table_ask(l);
     return c->segment != NULL;
 }
 
@@ -130,11 +134,22 @@ static struct span frame_complete(struct local *l) {
     return span_of(c->frame->memory, BLOCK_BYTES + frame_bytes(c->header.payload_bytes));
 }
 
+/* The reserve is large enough without the file that is being made. It is finished, for half of one is of no use to
+ * anybody, and at rest what is beyond the reserve is given back; on a full disk that is now. */
+static enum store_step making_end(struct local *l) {
+    struct error error;
+    enum store_step step = l->commit.making != NULL ? local_make_step(l, &error) : STORE_STEP_IDLE;
+    if (step == STORE_STEP_WAIT) {
+        step = local_make_leave(l, &error) ? STORE_STEP_MORE : STORE_STEP_FAILED;
+    }
+    return step == STORE_STEP_FAILED ? local_fail(l, &error) : step;
+}
+
 /* Makes the reserve larger when it is too small. IDLE when there is nothing to do. After a step that found no space,
  * the disk is not asked again before the caller has waited. */
 static enum store_step reserve_step(struct local *l) {
     if (local_reserve_count(l) >= SEGMENTS_SPARE_MIN && !l->commit.growing) {
-        return STORE_STEP_IDLE;
+        return making_end(l);
     }
     if (atomic_load_explicit(&l->reserve_blocked, memory_order_relaxed) && !l->commit.waited) {
         return STORE_STEP_WAIT;

@@ -34,6 +34,7 @@ void local_segment_made(struct local *l, struct segment *s) {
 
 bool local_table_reserve(struct local *l) {
     struct error error;
+    atomic_store_explicit(&l->table_asked, false, memory_order_relaxed);
     uint64_t journal = atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
     uint64_t active = atomic_load_explicit(&l->active_bytes, memory_order_relaxed);
     uint64_t bytes = local_table_keeps(journal, active);
@@ -44,9 +45,18 @@ bool local_table_reserve(struct local *l) {
         (void)local_fail(l, &error);
     }
     ok = ok && room >= local_table_needs(l);
+    atomic_store_explicit(&l->table_room, tight ? room : bytes, memory_order_relaxed);
     atomic_store_explicit(&l->tight, tight, memory_order_relaxed);
     atomic_store_explicit(&l->table_short, !ok, memory_order_relaxed);
     return ok;
+}
+
+void local_table_ask(struct local *l) {
+    if (l->table->ops->reserve == NULL) {
+        (void)local_table_reserve(l); /* to look is all there is to it */
+    } else {
+        atomic_store_explicit(&l->table_asked, true, memory_order_relaxed);
+    }
 }
 
 /* A segment that is being made, or can be; NULL when all exist. */
@@ -143,4 +153,25 @@ enum store_step local_make_step(struct local *l, struct error *error) {
     bool blocked = !ok && error->kind == ERROR_NO_SPACE;
     atomic_store_explicit(&l->reserve_blocked, blocked, memory_order_relaxed);
     return ok ? STORE_STEP_MORE : blocked ? STORE_STEP_WAIT : STORE_STEP_FAILED;
+}
+
+bool local_segment_cut(struct local *l, struct segment *s, struct error *error) {
+    bool ok = l->disk->cut(l->disk->user, s->file, BLOCK_BYTES, error);
+    l->disk->close(l->disk->user, s->file);
+    s->file = NULL;
+    lock_take(&l->lock);
+    s->bytes = l->options.segment_bytes;
+    s->made = s->synced = 0;
+    local_segment_set(l, s, SEGMENT_ABSENT);
+    lock_give(&l->lock);
+    return ok;
+}
+
+bool local_make_leave(struct local *l, struct error *error) {
+    struct segment *s = l->commit.making;
+    l->commit.making = NULL;
+    mem_free(l->commit.zeros);
+    l->commit.zeros = NULL;
+    atomic_store_explicit(&l->reserve_blocked, false, memory_order_relaxed);
+    return s->file == NULL || local_segment_cut(l, s, error);
 }

@@ -16,14 +16,15 @@
 #include "store/table.h"
 
 struct store_local_options {
-    uint64_t segment_bytes;     /* of one journal file; a multiple of 4096; default 32 MiB */
-    uint64_t segment_bytes_max; /* to which files grow for a record that is longer, and under load, until the store is
-                                   opened again; default segment_bytes: they do not */
-    uint32_t segments_max;      /* journal files at most, the reserve included; default 16 */
-    uint64_t frame_bytes_max;   /* what one commit takes at most; default 4 MiB; a larger single record still fits
-                                   when segment_bytes_max allows */
-    uint64_t staged_bytes_busy; /* STORE_BUSY beyond this; default 4 MiB */
-    uint64_t salt;              /* random: makes generations different */
+    uint64_t segment_bytes;      /* of one journal file; a multiple of 4096; default 32 MiB */
+    uint64_t segment_bytes_max;  /* to which files grow for a record that is longer, and under load, until the store is
+                                    opened again; default segment_bytes: they do not */
+    uint32_t segments_max;       /* journal files at most, the reserve included; default 16 */
+    uint64_t frame_bytes_max;    /* what one commit takes at most; default 4 MiB; a larger single record still fits
+                                    when segment_bytes_max allows */
+    uint64_t staged_bytes_busy;  /* STORE_BUSY beyond this; default 4 MiB */
+    uint64_t journal_bytes_busy; /* the same, of what the table does not have yet; 0: any */
+    uint64_t salt;               /* random: makes generations different */
     bool mutant_rest; /* MUTANT_REST: at rest a segment that is not folded is cut. Only the simulator sets it */
 };
 
@@ -66,6 +67,8 @@ enum store_excess {
     STORE_EXCESS_FULL,    /* what it holds */
 };
 enum store_excess store_local_excess(const struct store *store);
+/* True when a checkpoint step is wanted soon, whether there is something to fold or not. Any thread. */
+bool store_local_asks(const struct store *store);
 /* Bytes that journal and table take on the disk. Any thread. */
 uint64_t store_local_disk_bytes(const struct store *store);
 /* True when something is staged that no commit has taken. Any thread. */

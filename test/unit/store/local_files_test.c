@@ -312,7 +312,7 @@ static void a_crash_while_files_are_removed(void **state) {
     (void)state;
     for (uint64_t at = 1;; at++) {
         struct run r;
-        make_journal(&r, 604, true);
+        make_journal(&r, 601, true);
         assert_true(meta_of(&r).files >= 5);
         r.options.segments_max = 3;
         r.disk.fault = FAULT_CRASH;

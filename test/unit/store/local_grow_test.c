@@ -123,6 +123,8 @@ static void the_table_reserves_room_for_long_files(void **state) {
     r.table->ops = &ops;
     stage_long(&r);
     run_commit(&r);
+    assert_true(store_local_asks(r.store));
+    assert_int_not_equal(store_local_checkpoint_step(r.store, false), STORE_STEP_FAILED);
     assert_true(reserved >= 3ULL * (LONG + SMALL));
     run_deinit(&r);
 }
