@@ -42,3 +42,8 @@ bool ring_pop(struct ring *r, void *value) {
 bool ring_empty(const struct ring *r) {
     return atomic_load_explicit(&r->head, memory_order_acquire) == atomic_load_explicit(&r->tail, memory_order_acquire);
 }
+
+size_t ring_count(const struct ring *r) {
+    size_t tail = atomic_load_explicit(&r->tail, memory_order_relaxed);
+    return tail - atomic_load_explicit(&r->head, memory_order_acquire);
+}

@@ -24,3 +24,5 @@ bool ring_push(struct ring *r, const void *value);
 bool ring_pop(struct ring *r, void *value);
 /* Either side: a guess that was true a moment ago. */
 bool ring_empty(const struct ring *r);
+/* Producer: how many values are in it, or fewer by now. */
+size_t ring_count(const struct ring *r);

@@ -9,6 +9,7 @@
 #include "broker/ending.h"
 #include "broker/onward.h"
 #include "broker/own.h"
+#include "broker/post.h"
 #include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/state.h"
@@ -191,11 +192,7 @@ static void shard_destroy(struct shard *shard) {
     }
     heap_deinit(&shard->due);
     heap_deinit(&shard->connections_due);
-    for (size_t i = 0; i < shard->late_count; i++) {
-        message_unref(shard->late[shard->late_first + i].message);
-    }
-    mem_free(shard->late);
-    mem_free(shard->late_to);
+    post_forget(shard);
     own_forget(shard);
     onward_forget(shard);
     mem_free(shard->mutant_held);

@@ -3,7 +3,7 @@
 #include "base/mem.h"
 #include "broker/connection.h"
 #include "broker/inlet.h"
-#include "broker/route.h"
+#include "broker/post.h"
 #include "broker/session.h"
 #include "broker/sieve.h"
 
@@ -67,7 +67,7 @@ bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, struct
     uint32_t need = bytes < UINT32_MAX ? (uint32_t)bytes : UINT32_MAX;
     if ((said & OVERFULL_ASKED) == 0 && inlet->shard != shard->index) {
         struct mail mail = {.session_id = inlet->session_id, .target = need, .kind = MAIL_OVERFULL};
-        route_send_mail(shard, inlet->shard, &mail);
+        post_send(shard, inlet->shard, &mail);
     } else if ((said & OVERFULL_ASKED) == 0 && inlet->session != NULL) {
         inlet->session->overfull_bytes = need;
         list_push_back(&shard->overfull, &inlet->session->overfull_link);

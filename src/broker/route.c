@@ -6,6 +6,7 @@
 #include "broker/inlet.h"
 #include "broker/overfull.h"
 #include "broker/own.h"
+#include "broker/post.h"
 #include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/will.h"
@@ -260,75 +261,6 @@ static void route_retain(struct route *r, struct message *m) {
 
 /* ---- mail ---- */
 
-enum { LATE_CAPACITY_MIN = 64, LATE_CAPACITY_KEPT = 4096 };
-
-/* The beginning of the late mail moves to that of its memory. */
-static void late_pack(struct shard *shard) {
-    memmove(shard->late, shard->late + shard->late_first, shard->late_count * sizeof *shard->late);
-    memmove(shard->late_to, shard->late_to + shard->late_first, shard->late_count);
-    shard->late_first = 0;
-}
-
-/* Grows only when half of the memory is in use: so each mail is moved once or twice, however much there is. */
-static void late_make_room(struct shard *shard) {
-    if (shard->late_first > shard->late_capacity / 2) {
-        late_pack(shard);
-        return;
-    }
-    shard->late_capacity = shard->late_capacity > 0 ? shard->late_capacity * 2 : LATE_CAPACITY_MIN;
-    shard->late = mem_resize(shard->late, shard->late_capacity * sizeof *shard->late);
-    shard->late_to = mem_resize(shard->late_to, shard->late_capacity);
-}
-
-static void late_push(struct shard *shard, unsigned to, const struct mail *mail) {
-    size_t at = shard->late_first + shard->late_count;
-    if (at == shard->late_capacity) {
-        late_make_room(shard);
-        at = shard->late_first + shard->late_count;
-    }
-    shard->late[at] = *mail;
-    shard->late_to[at] = (uint8_t)to;
-    shard->late_count++;
-}
-
-static struct ring *ring_between(const struct broker *broker, unsigned from, unsigned to) {
-    return &broker->rings[from * broker->shard_count + to];
-}
-
-/* Late mail goes first, so that mail from one shard to another keeps its order. */
-void route_send_mail(struct shard *shard, unsigned to, const struct mail *mail) {
-    if (shard->late_count > 0 || !ring_push(ring_between(shard->broker, shard->index, to), mail)) {
-        late_push(shard, to, mail);
-        return;
-    }
-    shard->wake_set |= 1ULL << to;
-}
-
-/* What was much is given back when it has gone. */
-static void late_rest(struct shard *shard) {
-    shard->late_first = 0;
-    if (shard->late_capacity > LATE_CAPACITY_KEPT) {
-        mem_free(shard->late);
-        mem_free(shard->late_to);
-        shard->late = NULL;
-        shard->late_to = NULL;
-        shard->late_capacity = 0;
-    }
-}
-
-void route_send_late(struct shard *shard) {
-    while (shard->late_count > 0) {
-        unsigned to = shard->late_to[shard->late_first];
-        if (!ring_push(ring_between(shard->broker, shard->index, to), &shard->late[shard->late_first])) {
-            return;
-        }
-        shard->wake_set |= 1ULL << to;
-        shard->late_first++;
-        shard->late_count--;
-    }
-    late_rest(shard);
-}
-
 void route_mail(struct shard *shard, struct mail *mail) {
     struct session *session = map64_get(&shard->by_id, mail->session_id);
     if (mail->kind == MAIL_OVERFULL) {
@@ -411,7 +343,7 @@ static void route_deliver(struct route *r, struct message *m) {
             shard->counters.qos0_dropped++;
         } else if (t->inlet->shard != shard->index) {
             struct mail mail = route_mail_of(shard, t, m);
-            route_send_mail(shard, t->inlet->shard, &mail);
+            post_send(shard, t->inlet->shard, &mail);
         } else if (t->inlet->session != NULL && own_waits(t->inlet->session, many)) {
             struct mail mail = route_mail_of(shard, t, m);
             own_push(t->inlet->session, &mail);

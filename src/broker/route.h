@@ -31,8 +31,5 @@ struct route_result {
 struct route_result route_message(struct shard *shard, const struct route_request *request);
 /* It is a quiet moment: what a publish to very many needed is given back. */
 void route_rest(struct shard *shard);
-/* Mail that found its ring full is tried again. */
-void route_send_late(struct shard *shard);
-void route_send_mail(struct shard *shard, unsigned to, const struct mail *mail);
 /* A mail has come. */
 void route_mail(struct shard *shard, struct mail *mail);

@@ -11,6 +11,7 @@
 #include "broker/onward.h"
 #include "broker/overfull.h"
 #include "broker/own.h"
+#include "broker/post.h"
 #include "broker/publish.h"
 #include "broker/retained.h"
 #include "broker/route.h"
@@ -231,7 +232,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
         mutant_hold_now(shard);
     }
     if (shard->late_count > 0) {
-        route_send_late(shard);
+        post_late(shard);
     }
     /* A shard that does not take its mail slows those who publish to it. */
     if (shard->late_count > LATE_MAIL_BUSY && shard->pressure == STORE_EASY) {

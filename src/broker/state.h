@@ -302,9 +302,8 @@ struct shard {
     mono_ms_t retained_at; /* when it began */
     _Atomic lsn_t settled; /* mail for all records that this shard staged up to here has been sent */
     uint64_t wake_set;
-    struct mail *late; /* mail that found a ring full, in order */
-    uint8_t *late_to;  /* the shard that each is for */
-    size_t late_first, late_count, late_capacity;
+    struct late *late;     /* mail that found a ring full, for each other shard: see post.h; NULL: none did yet */
+    size_t late_count;     /* in all of them */
     struct onward onward;
     struct mail_queue own; /* deliveries to its own sessions that did not fit into a turn: see own.h */
     bool input_left;       /* a connection has more than this turn could take */

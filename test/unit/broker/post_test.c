@@ -1,0 +1,170 @@
+/* Mail between shards when there is more of it than rings have room for: who writes to few does not wait for the
+ * fan-outs of others, and what comes from one shard to one session keeps its order. */
+#include "world.h"
+
+#include "broker/connect.h"
+#include "broker/state.h"
+
+enum { LEVELS = 12, FILTERS = 1 << LEVELS, RING = 4096 };
+static const char topic[] = "a/a/a/a/a/a/a/a/a/a/a/a";
+
+/* A client of shard `shard`. */
+static void join_on(struct peer *p, struct world *w, unsigned shard, const char *name) {
+    char id[24];
+    unsigned n = 0;
+    do {
+        (void)snprintf(id, sizeof id, "%s%u", name, n++);
+    } while (connect_owner(w->broker, span_str(id)) != shard);
+    joined(p, w, PROTOCOL_311, id, false);
+    assert_int_equal(p->shard, shard);
+}
+
+/* The client gets each message on the topic for each of its filters. */
+static void subscribe_much(struct peer *to) {
+    for (unsigned set = 0; set < FILTERS; set++) {
+        char filter[sizeof topic];
+        memcpy(filter, topic, sizeof topic);
+        for (unsigned i = 0; i < LEVELS; i++) {
+            filter[i * 2] = (set >> i & 1) != 0 ? '+' : 'a';
+        }
+        say_subscribe(to, 1, filter, 0);
+        if (set % 10 == 0) {
+            turn(to->w);
+            peer_read(to, SIZE_MAX);
+            to->received.len = 0;
+        }
+    }
+    turn(to->w);
+    peer_read(to, SIZE_MAX);
+    to->received.len = 0;
+}
+
+static void publish(struct peer *from, const char *on, const char *payload) {
+    say_publish(from, &(struct publishing){.topic = on, .payload = payload});
+}
+
+/* A shard takes what is in its ring. */
+static size_t take(struct world *w, unsigned shard, unsigned from) {
+    turn_begin(w, shard);
+    return shard_mail(world_shard(w, shard), from, SIZE_MAX);
+}
+
+struct fans {
+    struct world *w;
+    struct peer source, from, many, few; /* the publishers on shard 0, the subscribers on shard 1 */
+};
+
+static struct fans fans_begin(void) {
+    struct fans f = {.w = world_new()};
+    f.w->at_once = true;
+    f.w->options.turn_points = 1 << 20;
+    f.w->options.outbox_bytes_max = 1 << 24;
+    world_open(f.w, 2);
+    join_on(&f.source, f.w, 0, "source");
+    join_on(&f.from, f.w, 0, "from");
+    join_on(&f.many, f.w, 1, "many");
+    join_on(&f.few, f.w, 1, "few");
+    subscribe_much(&f.many);
+    subscribed(&f.few, "few", 0);
+    return f;
+}
+
+static void fans_end(struct fans *f) {
+    for (unsigned i = 0; i < 20 && world_shard(f->w, 0)->late_count > 0; i++) {
+        turn(f->w);
+    }
+    assert_int_equal(world_shard(f->w, 0)->late_count, 0);
+    peer_close(&f->source);
+    peer_close(&f->from);
+    peer_close(&f->few);
+    buf_deinit(&f->many.received); /* it goes with the broker: its filters make more garbage than the world can hold */
+    world_close(f->w);
+}
+
+static void who_writes_to_few_does_not_wait_for_the_fan_outs_of_others(void **state) {
+    (void)state;
+    struct fans f = fans_begin();
+    for (unsigned i = 0; i < 5; i++) {
+        publish(&f.source, topic, "many");
+    }
+    assert_in_range(world_shard(f.w, 0)->late_count, 4 * FILTERS, 5 * FILTERS);
+    publish(&f.from, "few", "1");
+    assert_in_range(take(f.w, 1, 0), 1, RING / 2 + 1);
+    expect(&f.few, "PUBLISH qos=0 topic=\"few\"");
+    turn_begin(f.w, 0);
+    publish(&f.from, "few", "2");
+    (void)take(f.w, 1, 0);
+    expect(&f.few, "PUBLISH qos=0 topic=\"few\"");
+    expect_silence(&f.few);
+    fans_end(&f);
+}
+
+/* How many of the PUBLISH packets that the client has got have this topic. */
+static unsigned count_of(struct peer *p, struct span on, bool *last) {
+    struct packet_frame frame;
+    struct verdict verdict;
+    struct packet packet;
+    unsigned count = 0;
+    size_t at = 0;
+    peer_read(p, SIZE_MAX);
+    while (packet_frame(span_skip(buf_span(&p->received), at), PACKET_FROM_SERVER, p->protocol, &p->w->options.packet,
+                        &frame, &verdict) == PACKET_WHOLE) {
+        assert_true(packet_decode(&frame, p->protocol, &p->w->options.packet, &packet, &verdict));
+        *last = span_equal(packet.publish.topic, on);
+        count += *last;
+        at += frame.bytes;
+    }
+    return count;
+}
+
+/* What goes to the same session alone comes behind the fan-out that stands before it. */
+static void mail_to_one_session_keeps_its_order(void **state) {
+    (void)state;
+    struct fans f = fans_begin();
+    bool last = false;
+    say_subscribe(&f.many, 1, "one", 0);
+    turn(f.w);
+    expect(&f.many, "SUBACK id=1");
+    for (unsigned i = 0; i < 3; i++) {
+        publish(&f.source, topic, "many");
+    }
+    publish(&f.source, "one", "behind");
+    assert_true(world_shard(f.w, 0)->late_count > 2 * FILTERS);
+    unsigned rounds = 0;
+    while (count_of(&f.many, span_str("one"), &last) == 0) {
+        assert_true(rounds++ < 20);
+        turn_begin(f.w, 0);
+        (void)take(f.w, 1, 0);
+    }
+    assert_true(last);
+    assert_int_equal(count_of(&f.many, span_str(topic), &last), 3 * FILTERS);
+    publish(&f.source, "one", "at once"); /* and nothing stands before it any more */
+    (void)take(f.w, 1, 0);
+    assert_int_equal(count_of(&f.many, span_str("one"), &last), 2);
+    fans_end(&f);
+}
+
+/* The broker goes while mail is late. */
+static void late_mail_is_freed_with_the_broker(void **state) {
+    (void)state;
+    struct fans f = fans_begin();
+    for (unsigned i = 0; i < 3; i++) {
+        publish(&f.source, topic, "many");
+    }
+    for (unsigned i = 0; i < 2 * RING; i++) {
+        publish(&f.from, "few", "few");
+    }
+    assert_true(world_shard(f.w, 0)->late_count > 2 * FILTERS + RING);
+    peer_close(&f.few);
+    buf_deinit(&f.many.received);
+    world_close(f.w);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(who_writes_to_few_does_not_wait_for_the_fan_outs_of_others),
+        cmocka_unit_test(mail_to_one_session_keeps_its_order),
+        cmocka_unit_test(late_mail_is_freed_with_the_broker),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
