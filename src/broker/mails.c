@@ -10,10 +10,10 @@ static void mails_grow(struct mail_queue *q) {
     size_t capacity = q->capacity > 0 ? q->capacity * 2 : CAPACITY_MIN;
     struct mail *items = mem_alloc(capacity * sizeof *items);
     for (size_t i = 0; i < q->count; i++) {
-        items[i] = q->items[(q->first + i) & (q->capacity - 1)];
+        items[(q->first + i) & (capacity - 1)] = q->items[(q->first + i) & (q->capacity - 1)];
     }
     mem_free(q->items);
-    *q = (struct mail_queue){items, 0, q->count, capacity};
+    *q = (struct mail_queue){items, q->first, q->count, capacity};
 }
 
 void mails_push(struct mail_queue *q, const struct mail *mail) {
@@ -35,7 +35,7 @@ struct mail mails_pop(struct mail_queue *q) {
     q->count--;
     if (q->count == 0) {
         mem_free(q->items);
-        *q = (struct mail_queue){NULL, 0, 0, 0};
+        *q = (struct mail_queue){NULL, q->first, 0, 0};
     }
     return mail;
 }

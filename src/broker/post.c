@@ -73,15 +73,20 @@ static void late_push(struct shard *shard, unsigned to, const struct mail *mail,
     shard->late_count++;
 }
 
+static void late_gone(struct shard *shard) {
+    shard->late_count--;
+    shard->late_sent++;
+}
+
 static void late_go_on(struct shard *shard, unsigned to, struct late *late) {
     while (late->few.count > 0 && post_now(shard, to, mails_first(&late->few), false)) {
         (void)mails_pop(&late->few);
-        shard->late_count--;
+        late_gone(shard);
     }
     while (late->few.count == 0 && late->many.count > 0 && post_now(shard, to, mails_first(&late->many), true)) {
         struct mail mail = mails_pop(&late->many);
         behind_less(late, mail.session_id);
-        shard->late_count--;
+        late_gone(shard);
     }
 }
 

@@ -8,15 +8,15 @@
  * for the fan-outs of others. Mail from one shard to one session keeps its order all the same: as long as something for
  * the session is among the many, all that follows it is.
  *
- * Limits: much late mail makes the shard's publishers wait (strain.h); a fan-out is bounded by what one PUBLISH matches.
- * Durability: what is here has its MESSAGE record. */
+ * Limits: much late mail makes the shard's publishers wait (strain.h); a fan-out is bounded by what one PUBLISH
+ * matches. Durability: what is here has its MESSAGE record. */
 #pragma once
 
 #include "broker/state.h"
 
 /* Sends one; its reference goes with it. */
 void post_send(struct shard *shard, unsigned to, const struct mail *mail);
-/* Late mail is tried again. */
+/* Late mail is tried again: at the beginning of a turn. Who takes mail of this shard wakes it when some is late. */
 void post_late(struct shard *shard);
 /* Drops all: the shard is destroyed. */
 void post_forget(struct shard *shard);

@@ -215,7 +215,7 @@ static struct route_result publish_route(struct connection *c, const struct pack
 
 void publish_packet(struct connection *c, const struct packet_publish *p) {
     struct shard *shard = c->shard;
-    if (shard->own.count > OWN_MAX && !strain_share_left(c)) {
+    if (strain_deliveries(shard) && !strain_share_left(c)) {
         input_pause(c, PAUSE_WORK);
         return;
     }

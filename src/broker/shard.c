@@ -23,7 +23,6 @@
 enum {
     RETRY_REFUSED_MS = 10,
     LOG_LINE_BYTES = 1024,
-    LATE_MAIL_BUSY = 8192,
     LET_GO_SLICE = 256,
     FEED_SLICE = 512,
     RESUME_POINTS = 256,
@@ -63,7 +62,7 @@ static unsigned shard_pause_over(const struct shard *shard, const struct connect
     if ((c->pause & PAUSE_REFUSED) != 0 && retry) {
         over |= PAUSE_REFUSED;
     }
-    if ((c->pause & PAUSE_WORK) != 0 && shard->own.count <= OWN_MAX) {
+    if ((c->pause & PAUSE_WORK) != 0 && (!strain_deliveries(shard) || strain_share_left(c))) {
         over |= PAUSE_WORK;
     }
     if ((c->pause & PAUSE_BRING) != 0 && (c->session == NULL || c->session->bringing == NULL)) {
@@ -176,7 +175,6 @@ void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     shard->now = now;
     shard->wall = time;
     shard->pressure = store_pressure(shard->broker->store);
-    strain_turn(shard);
     shard->memory = (uint8_t)admit_memory(&shard->broker->options);
     shard->store_tight = admit_store_tight(shard->broker);
     shard->store_part = admit_store_part(shard->broker);
@@ -225,18 +223,12 @@ static void shard_feed_starved(struct shard *shard) {
 void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t durable) {
     must(!shard->in_turn);
     shard->in_turn = true;
+    post_late(shard);
     shard_clock(shard, now, time);
     shard->points = shard->broker->options.turn_points;
     shard->heirs_left = HEIRS_PER_TURN;
     if (shard->mutant_held_count > 0) {
         mutant_hold_now(shard);
-    }
-    if (shard->late_count > 0) {
-        post_late(shard);
-    }
-    /* A shard that does not take its mail slows those who publish to it. */
-    if (shard->late_count > LATE_MAIL_BUSY && shard->pressure == STORE_EASY) {
-        shard->pressure = STORE_BUSY;
     }
     shed_turn(shard);
     if (!list_empty(&shard->contests_due)) {
@@ -245,6 +237,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     shard_let_go(shard);
     retained_let_go(shard);
     work_run(shard);
+    strain_turn(shard);
     shard->input_left = false;
     (void)overfull_work(shard);
     expiry_go_on(shard);
@@ -273,6 +266,9 @@ size_t shard_mail(struct shard *shard, unsigned from, size_t max) {
     while (count < max && ring_pop(ring, &mail)) {
         route_mail(shard, &mail);
         count++;
+    }
+    if (count > 0 && atomic_load_explicit(&broker->shards[from]->late_waits, memory_order_relaxed)) {
+        shard->wake_set |= 1ULL << from;
     }
     return count;
 }
@@ -439,6 +435,9 @@ struct turn_result shard_turn_end(struct shard *shard) {
                  shard->memory >= MEMORY_SHORT,
         .late = shard->late_count > 0};
     onward_forget(shard);
+    if (atomic_load_explicit(&shard->late_waits, memory_order_relaxed) != result.late) {
+        atomic_store(&shard->late_waits, result.late);
+    }
     shard->in_turn = false;
     shard->wake_set = 0;
     if (shard->late_count + shard->own.count == 0) {

@@ -185,7 +185,7 @@ struct connection {
     uint32_t looked;         /* PAUSE_REFUSED, _WORK, _BRING: of `in`, what nothing may be taken out of any more */
     struct qos_in counted;   /* 5.0: QoS 2 ids that use the receive maximum of this connection; with acks all that do */
     struct overfull_waits *waits; /* the queues that its refused PUBLISH waits for; NULL: see overfull.h */
-    uint32_t strain;              /* of its shard, in which it has sent strain_spent: see strain.h */
+    uint32_t strain;              /* of its shard, in which it has spent strain_spent: see strain.h */
     uint32_t strain_spent;
     struct ack_waits *acks; /* PUBACKs that wait for the disk; NULL: none did yet */
     struct link gated_link; /* in shard.gated: its outbox waits for the disk */
@@ -220,7 +220,8 @@ struct mail {
 /* A growable ring of mails, in order. */
 struct mail_queue {
     struct mail *items;
-    size_t first, count, capacity;
+    size_t first; /* so many have been taken since the start */
+    size_t count, capacity;
 };
 
 struct connection_slot {
@@ -302,13 +303,16 @@ struct shard {
     mono_ms_t retained_at; /* when it began */
     _Atomic lsn_t settled; /* mail for all records that this shard staged up to here has been sent */
     uint64_t wake_set;
-    struct late *late;     /* mail that found a ring full, for each other shard: see post.h; NULL: none did yet */
-    size_t late_count;     /* in all of them */
+    struct late *late;       /* mail that found a ring full, for each other shard: see post.h; NULL: none did yet */
+    size_t late_count;       /* in all of them */
+    uint64_t late_sent;      /* mail that was late, since the start */
+    _Atomic bool late_waits; /* it has late mail: who takes mail of it wakes it */
     struct onward onward;
     struct mail_queue own; /* deliveries to its own sessions that did not fit into a turn: see own.h */
     bool input_left;       /* a connection has more than this turn could take */
-    uint64_t strain_spent; /* what came while it was strained, by all: see strain.h */
-    uint32_t strains;      /* how often it was */
+    uint64_t strain_spent; /* what came while it is strained, by all: see strain.h */
+    uint64_t strain_until; /* deliveries that were put off: these counts are forgotten when so many were made */
+    uint32_t strains;      /* how often it was counted anew */
     uint64_t volatile_ids; /* for sessions that are not durable */
     uint64_t map_seed;     /* of the maps of its sessions */
     struct topic_matches matches;
