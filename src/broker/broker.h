@@ -113,6 +113,8 @@ enum conn_wish shard_wish(const struct shard *shard, struct conn_handle conn);
 int shard_output(const struct shard *shard, struct conn_handle conn, struct iovec *iov, int max);
 /* So many bytes of it were taken by the socket. */
 void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes);
+/* The address that it was opened with: the socket may not know it any more. Valid while the connection is. */
+const char *shard_peer(const struct shard *shard, struct conn_handle conn);
 /* Bytes in its outbox, those that wait for the disk included. */
 size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn);
 /* After CONN_CLOSE: its outbox is empty, and what its end says to its client is durable (B10). */

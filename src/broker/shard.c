@@ -400,6 +400,12 @@ void shard_sent(struct shard *shard, struct conn_handle conn, size_t bytes) {
     }
 }
 
+const char *shard_peer(const struct shard *shard, struct conn_handle conn) {
+    const struct connection *c = connection_find(shard, conn);
+    must(c != NULL);
+    return c->peer;
+}
+
 size_t shard_output_bytes(const struct shard *shard, struct conn_handle conn) {
     const struct connection *c = connection_find(shard, conn);
     return c != NULL ? outbox_bytes(&c->out) : 0;

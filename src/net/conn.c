@@ -1,6 +1,7 @@
 #include "net/conn.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -10,7 +11,6 @@
 #define END_AFTER_MS 1000             /* for the rest of an outbox, and for the peer's side to be closed */
 #define IOVECS_MAX 128                /* in one sendmsg */
 #define SEND_BYTES_MAX (1024U * 1024) /* on one connection in one turn */
-#define READS_AFTER_FAILURE 64        /* what a socket with an error still holds is less */
 #define DRAIN_BYTES_MAX (8U << 20)    /* of an old connection whose client is back: more than the system keeps */
 
 static struct loop *loop_of(const struct conn *c) {
@@ -195,19 +195,44 @@ static bool conn_may_read(const struct conn *c) {
     return lingering(c) || conn_wishes(c, CONN_READ) || conn_wishes(c, CONN_DRAIN);
 }
 
-/* The socket has an error; what came before it may still be there, and may be a DISCONNECT. */
-static void conn_read_rest(struct conn *c) {
-    for (int i = 0; i < READS_AFTER_FAILURE && conn_may_read(c); i++) {
-        if (!conn_read(c)) {
-            break;
-        }
+/* Hands the connection to the shard that owns its session. */
+static void conn_move(struct conn *c) {
+    struct loop *loop = loop_of(c);
+    struct moved *moved = mem_zero(1, sizeof *moved);
+    moved->fd = c->fd;
+    moved->origin = conn_origin(c);
+    (void)snprintf(moved->peer, sizeof moved->peer, "%s", shard_peer(loop->shard, c->handle));
+    unsigned target = shard_move(loop->shard, c->handle, &moved->bytes);
+    must(target < loop->shared->shards);
+    conn_detach(c);
+    struct loop *to = &loop->shared->loops[target];
+    if (inbox_put(&to->inbox, moved)) {
+        waker_wake(&to->waker);
+        return;
     }
-    conn_gone(c);
+    conn_uncount(loop->shared, moved->origin);
+    moved_destroy(moved);
+}
+
+/* The socket has an error; what came before it may still be there, and may be a DISCONNECT. It is read as all else is,
+ * a slice in each turn: who has sent much is paused meanwhile. */
+static bool conn_has_rest(struct conn *c) {
+    struct loop *loop = loop_of(c);
+    if (!c->failed || loop->now >= c->over_at) {
+        return false;
+    }
+    if (!conn_may_read(c)) {
+        return conn_wishes(c, CONN_PAUSE);
+    }
+    loop->more = true;
+    return conn_receive(c) > 0;
 }
 
 void conn_bury(struct conn *c) {
-    if (c->failed) {
-        conn_read_rest(c);
+    if (conn_has_rest(c)) {
+        list_push_back(&loop_of(c)->over, &c->turn_link);
+    } else if (conn_wishes(c, CONN_MOVE)) {
+        conn_move(c);
     } else {
         conn_gone(c);
     }
@@ -221,6 +246,8 @@ static void conn_over(struct conn *c) {
         return;
     }
     conn_interest(c, 0);
+    c->over_at = loop_of(c)->now + END_AFTER_MS;
+    list_remove(&c->turn_link);
     list_push_back(&loop_of(c)->over, &c->turn_link);
 }
 
@@ -271,28 +298,6 @@ static bool conn_send(struct conn *c) {
     } while (result == SENDING_DONE && bytes > before && shard_output_bytes(loop_of(c)->shard, c->handle) > 0);
     c->blocked = result == SENDING_BLOCKED;
     return result != SENDING_FAILED;
-}
-
-/* Hands the connection to the shard that owns its session. */
-static void conn_move(struct conn *c) {
-    struct loop *loop = loop_of(c);
-    struct moved *moved = mem_zero(1, sizeof *moved);
-    moved->fd = c->fd;
-    moved->origin = conn_origin(c);
-    struct sockaddr_storage address = {0};
-    socklen_t length = sizeof address;
-    (void)getpeername(c->fd, (struct sockaddr *)&address, &length);
-    peer_print(c->fd, (struct sockaddr *)&address, moved->peer, sizeof moved->peer);
-    unsigned target = shard_move(loop->shard, c->handle, &moved->bytes);
-    must(target < loop->shared->shards);
-    conn_detach(c);
-    struct loop *to = &loop->shared->loops[target];
-    if (inbox_put(&to->inbox, moved)) {
-        waker_wake(&to->waker);
-        return;
-    }
-    conn_uncount(loop->shared, moved->origin);
-    moved_destroy(moved);
 }
 
 /* What libuv is to watch while the connection is open. A peer that hung up while we do not read is not watched for
@@ -363,6 +368,10 @@ static bool conn_drain(struct conn *c) {
 }
 
 void conn_output(struct conn *c) {
+    if (c->failed) { /* it is among those who are over, or will be */
+        loop_of(c)->more |= !conn_wishes(c, CONN_PAUSE);
+        return;
+    }
     if (conn_wishes(c, CONN_DRAIN) && !conn_drain(c)) {
         return;
     }
@@ -370,7 +379,8 @@ void conn_output(struct conn *c) {
     bool send = wish != CONN_ABORT && wish != CONN_MOVE && !c->blocked;
     if (send && !conn_send(c)) {
         c->failed = true;
-        conn_read_rest(c);
+        conn_over(c);
+        loop_of(c)->more = true;
         return;
     }
     conn_settle(c);

@@ -14,6 +14,7 @@ struct conn {
     struct link turn_link;     /* in loop->ready, ->left, ->over, ->writable or ->draining */
     struct link end_link;      /* in loop->ending */
     mono_ms_t end_at;          /* while in loop->ending */
+    mono_ms_t over_at;         /* while in loop->over: what it has sent is waited for until then */
     struct conn_handle handle; /* {0,0}: LINGERING */
     int fd;
     uint32_t drained; /* bytes that were read since the broker wished CONN_DRAIN */
@@ -33,7 +34,7 @@ struct conn {
 void conn_open(struct loop *loop, int fd, struct conn_origin origin, const char *peer, struct span bytes);
 /* Does what the events since the last turn ask for, but sending. */
 void conn_events(struct conn *c);
-/* Ends one of loop->over. */
+/* One of loop->over: ends it, or goes on with what it has sent. */
 void conn_bury(struct conn *c);
 /* Sends what may leave and does what the broker wishes. The connection may be gone afterwards. */
 void conn_output(struct conn *c);

@@ -329,17 +329,22 @@ static void loop_read(struct loop *loop) {
     loop->read_bytes = loop_share(ready);
 }
 
-/* Some of those whose peers are gone. */
+/* Some of those whose peers are gone, each once. */
 static void loop_bury(struct loop *loop) {
+    struct link over;
     struct link *l;
-    const uint64_t began_ns = list_empty(&loop->over) ? 0 : uv_hrtime();
-    while ((l = list_pop_front(&loop->over)) != NULL) {
-        conn_bury(container_of(l, struct conn, turn_link));
-        if (uv_hrtime() - began_ns > OVER_MOST_NS) {
-            break;
-        }
+    if (list_empty(&loop->over)) {
+        return;
     }
-    loop->more |= !list_empty(&loop->over);
+    list_init(&over);
+    list_splice(&over, &loop->over);
+    const uint64_t began_ns = uv_hrtime();
+    while (uv_hrtime() - began_ns <= OVER_MOST_NS && (l = list_pop_front(&over)) != NULL) {
+        conn_bury(container_of(l, struct conn, turn_link));
+    }
+    loop->more |= !list_empty(&over);
+    list_splice(&over, &loop->over);
+    list_splice(&loop->over, &over);
 }
 
 static void loop_tick(struct loop *loop) {

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 
+import codec
 from cases import QUARTET, Skip, case, check, folder, own_broker, serves, until
 from peer import Peer
 
@@ -160,6 +161,19 @@ def ctl_socket_is_the_owners():
             check((got > 0) == bool(answered), f'{user}: {done}')
     with own_broker('ctl_socket none') as broker:
         check(not os.path.exists(f'{broker.data}/ctl'))
+
+
+@case
+def ctl_knows_whose_session_it_is_when_the_peer_is_gone():
+    """A client that resets its connection behind its CONNECT, which belongs to another shard: it is held against its
+    address all the same."""
+    with own_broker('shards 2') as broker:
+        for i in range(1000):
+            with Peer(broker.port, 5) as p:
+                p.send(codec.connect(f'gone{i}', clean=False, props={'session_expiry': 1000}))
+                p.close(reset=True)
+        serves(broker.port)
+        check({r['owner'] for r in ctl_json(broker, 'sessions', '--rows', '1000')} == {'127.0.0.1'})
 
 
 @case
