@@ -8,6 +8,7 @@
 #define CALM_ROUNDS_MAX 3000 /* and so many for each message of a retained set: */
 #define CALM_ROUNDS_OF_A_SET 40
 #define CALM_IDLE_MAX 80 /* rounds in which nothing moved but the clock */
+#define CALM_FOLDS 32    /* commits of the table in each of them */
 #define CALM_STILL 8     /* the first of them without it */
 
 static bool calm_conn(struct world *w, int at) {
@@ -176,9 +177,9 @@ static void calm_tick(struct world *w) {
     }
 }
 
+/* To fold one segment may take many commits of the table. */
 static void calm_checkpoints(struct world *w) {
-    if (w->node.up) {
-        node_checkpoint(w, false);
+    for (unsigned i = 0; i < CALM_FOLDS && w->node.up && node_checkpoint(w, false); i++) {
     }
     for (unsigned i = 0; i < w->client_count; i++) {
         if (world_is_real(w, (int)i) && w->peers[i].client != NULL) {

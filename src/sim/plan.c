@@ -242,6 +242,12 @@ static void draw(struct plan *p, uint64_t seed, bool models) {
     p->store.staged_bytes_busy = ONE_OF(r, 200, 2000, 65535, 65535);
 }
 
+/* How much a commit of the table takes: some rows, or all that it is given. Drawn apart. */
+static void draw_commits(struct plan *p, uint64_t seed) {
+    struct prng random = prng_of(seed * 2 + 0x7ab1e);
+    p->store.changed_bytes_max = ONE_OF(&random, 1, 100, 2000, 0);
+}
+
 /* Most seeds draw an ordinary world. Drawn apart, as the kinds are. */
 static enum plan_world draw_which(uint64_t seed) {
     static const unsigned shares[] = {0,
@@ -262,6 +268,7 @@ void plan_draw(struct plan *p, uint64_t seed, struct plan_variant variant) {
     const enum plan_world world = variant.world != PLAN_WORLD_DRAWN ? variant.world : draw_which(seed);
     draw(p, seed, world != PLAN_WORLD_DRAWN);
     plan_draw_world(p, seed, world);
+    draw_commits(p, seed);
     plan_leave_out(p, variant);
 }
 

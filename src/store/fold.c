@@ -5,7 +5,10 @@
 #include "store/bytes.h"
 #include "store/clock.h"
 
-enum { OVERLAY_ENTRIES_MAX = 1 << 17 }; /* beyond it the overlay is flushed: some 12 MiB, which a cache can hold */
+enum {
+    OVERLAY_ENTRIES_MAX = 1 << 17, /* beyond it the overlay is flushed: some 12 MiB, which a cache can hold */
+    PAGE_BYTES = 4096,             /* what a row that is changed may take, when it is alone on its page */
+};
 
 /* The values of f->sessions. */
 static char session_there;
@@ -20,7 +23,10 @@ void fold_init(struct fold *f, struct table *table, struct table_txn *txn, const
     f->clock_moved = false;
     row_clock_get(table, txn, &f->clock);
     f->whole = whole;
+    f->changed_max = 0;
     f->spilled = false;
+    f->trimmed = NULL;
+    f->giant = false;
 }
 
 void fold_deinit(struct fold *f) {
@@ -286,12 +292,26 @@ static void row_release(struct fold *f, enum table_tree tree, struct span key, s
     }
 }
 
-static bool fold_spill(struct fold *f, lsn_t lsn, struct error *error) {
-    f->spilled = true;
-    return overlay_flush(&f->overlay, lsn, error);
+static bool fold_is_large(const struct fold *f) {
+    const struct overlay *o = &f->overlay;
+    return f->changed_max != 0 && o->table->ops->changed != NULL && o->table->ops->changed(o->txn) > f->changed_max;
 }
 
-static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t session, struct error *error) {
+/* The overlay has more changes than it should have, or than the transaction could take if each is on another page. */
+static bool fold_must_spill(const struct fold *f) {
+    const uint64_t most = f->changed_max != 0 ? f->changed_max / PAGE_BYTES + 1 : OVERLAY_ENTRIES_MAX;
+    return f->overlay.count > (most < OVERLAY_ENTRIES_MAX ? most : OVERLAY_ENTRIES_MAX);
+}
+
+static bool fold_spill(struct fold *f, lsn_t lsn, struct error *error) {
+    const bool ok = overlay_flush(&f->overlay, lsn, error);
+    f->spilled = f->spilled || f->changed_max == 0 || fold_is_large(f);
+    return ok;
+}
+
+/* `*all` is false when it has stopped because the transaction is large, which it does when it may. */
+static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t session, bool may_stop, bool *all,
+                        struct error *error) {
     struct overlay *o = &f->overlay;
     struct row_key prefix;
     struct span key;
@@ -301,6 +321,10 @@ static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t sessi
     while (o->table->ops->seek(o->txn, tree, row_key_span(&prefix), &key, &value) &&
            row_key_session_read(key, &owner) && owner == session) {
         struct row_key copy;
+        if (may_stop && fold_is_large(f)) {
+            *all = false;
+            return true;
+        }
         if (!row_key_copy(&copy, key)) {
             f->overlay.damaged = true;
             break;
@@ -309,30 +333,48 @@ static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t sessi
         if (!o->table->ops->remove(o->txn, tree, row_key_span(&copy), error)) {
             return false;
         }
-        if (o->count > OVERLAY_ENTRIES_MAX && !fold_spill(f, o->flushed, error)) {
+        if (fold_must_spill(f) && !fold_spill(f, o->flushed, error)) {
             return false;
         }
     }
     return o->table->ops->sound(o->txn, error);
 }
 
+/* Those of which there may be many. */
+static bool rows_remove_many(struct fold *f, session_id_t session, bool may_stop, bool *all, struct error *error) {
+    static const enum table_tree trees[] = {TABLE_SUBSCRIPTIONS, TABLE_HELD, TABLE_FLIGHTS, TABLE_QUEUE};
+    *all = true;
+    for (size_t i = 0; i < sizeof trees / sizeof trees[0] && *all; i++) {
+        if (!rows_remove(f, trees[i], session, may_stop, all, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+bool fold_trim(struct fold *f, session_id_t session, bool *all, struct error *error) {
+    return rows_remove_many(f, session, true, all, error) && fold_flush(f, error);
+}
+
 /* All rows of the session must be in the transaction before they can be found there. */
 static bool session_remove(struct fold *f, session_id_t session, lsn_t lsn, struct error *error) {
-    static const enum table_tree trees[] = {TABLE_SUBSCRIPTIONS, TABLE_HELD,      TABLE_FLIGHTS, TABLE_QUEUE,
-                                            TABLE_WILLS,         TABLE_POSITIONS, TABLE_SESSIONS};
+    static const enum table_tree trees[] = {TABLE_WILLS, TABLE_POSITIONS, TABLE_SESSIONS};
     if (!session_exists(f, session)) {
         return true;
     }
-    if (!overlay_flush(&f->overlay, lsn, error)) {
+    bool may_stop = f->trimmed == NULL || map64_get(f->trimmed, session) == NULL;
+    bool all = true;
+    if (!overlay_flush(&f->overlay, lsn, error) || !rows_remove_many(f, session, may_stop, &all, error)) {
         return false;
     }
-    for (size_t i = 0; i < sizeof trees / sizeof trees[0]; i++) {
-        if (!rows_remove(f, trees[i], session, error)) {
+    for (size_t i = 0; i < sizeof trees / sizeof trees[0] && all; i++) {
+        if (!rows_remove(f, trees[i], session, false, &all, error)) {
             return false;
         }
     }
     map64_put(&f->sessions, session, &session_gone);
-    return true;
+    f->giant = !all;
+    return all || error_set(error, ERROR_NO_SPACE, 0, "there is too much of a session for one commit");
 }
 
 /* ---- one function for each field of the union; `encoded` is the record itself ---- */
@@ -531,7 +573,7 @@ bool fold_record(struct fold *f, lsn_t lsn, struct span encoded, struct error *e
     must(lsn > f->last_lsn);
     f->last_lsn = lsn;
     f->records++;
-    if (f->overlay.count > OVERLAY_ENTRIES_MAX && !fold_spill(f, lsn - 1, error)) {
+    if (fold_must_spill(f) && !fold_spill(f, lsn - 1, error)) {
         return false;
     }
     struct step s = {f, lsn, r.kind, encoded, error};
@@ -579,6 +621,22 @@ bool fold_frames(struct fold *f, struct span in, struct chain *chain, struct err
         in = span_skip(in, frame_bytes(h.payload_bytes));
     }
     return true;
+}
+
+bool fold_some(struct fold *f, struct span in, struct chain *chain, uint64_t *bytes, struct error *error) {
+    struct frame_header h;
+    *bytes = 0;
+    while (*bytes < in.len && !f->spilled) {
+        const struct span left = span_skip(in, *bytes);
+        const bool is_one = frame_header_read(left.ptr, &h) && frame_bytes(h.payload_bytes) < left.len;
+        const uint64_t frame = is_one ? frame_bytes(h.payload_bytes) : left.len;
+        if (!fold_frames(f, span_of(left.ptr, frame), chain, error)) {
+            return false;
+        }
+        *bytes += frame;
+        f->spilled = f->spilled || fold_is_large(f);
+    }
+    return fold_flush(f, error);
 }
 
 bool fold_flush(struct fold *f, struct error *error) {

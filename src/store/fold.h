@@ -18,9 +18,12 @@ struct fold {
     lsn_t last_lsn;        /* folded last */
     uint64_t records;      /* folded, for those who count */
     struct record_clock clock;
-    bool clock_moved; /* it is not in the table yet */
-    bool whole;       /* no record is missing from the log */
-    bool spilled;     /* there were more changes than are kept outside the transaction: it is large enough */
+    bool clock_moved;            /* it is not in the table yet */
+    bool whole;                  /* no record is missing from the log */
+    uint64_t changed_max;        /* bytes of memory that the transaction's changes may take, about; 0: any */
+    bool spilled;                /* they do, or may: it is time to commit */
+    const struct map64 *trimmed; /* sessions whose ends are never too much; NULL: none */
+    bool giant;                  /* the fold has failed for this alone: a session's end is too much; see trim.h */
 };
 
 /* `after`: where the journal goes on after what the table holds; its salt, which nobody outside knows, is the seed of
@@ -34,5 +37,11 @@ bool fold_record(struct fold *f, lsn_t lsn, struct span encoded, struct error *e
 bool fold_payload(struct fold *f, lsn_t first_lsn, uint32_t count, struct span payload, struct error *error);
 /* Folds all frames of `in`, which continue `*chain`; moves the chain on. ERROR_DAMAGED unless `in` is whole frames. */
 bool fold_frames(struct fold *f, struct span in, struct chain *chain, struct error *error);
+/* The same for as many of the frames, from the first on, as make the transaction large; says how many bytes they were.
+ * On failure `*bytes` is where the frame begins that did it. */
+bool fold_some(struct fold *f, struct span in, struct chain *chain, uint64_t *bytes, struct error *error);
+/* Removes the rows of a session, but for those that say that it exists, until the transaction is large: `*all` says
+ * whether nothing is left. */
+bool fold_trim(struct fold *f, session_id_t session, bool *all, struct error *error);
 /* Brings all changes into the transaction. */
 bool fold_flush(struct fold *f, struct error *error);

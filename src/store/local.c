@@ -12,6 +12,7 @@ enum {
     SEGMENTS_MIN = 3,
     FRAME_BYTES_DEFAULT = 4 << 20,
     STAGED_BYTES_BUSY_DEFAULT = 4 << 20,
+    CHANGED_BYTES_DEFAULT = 32 << 20,
 };
 
 static bool options_complete(struct store_local_options *o, struct error *error) {
@@ -20,6 +21,7 @@ static bool options_complete(struct store_local_options *o, struct error *error)
     o->segments_max = o->segments_max > 0 ? o->segments_max : SEGMENTS_DEFAULT;
     o->frame_bytes_max = o->frame_bytes_max > 0 ? o->frame_bytes_max : FRAME_BYTES_DEFAULT;
     o->staged_bytes_busy = o->staged_bytes_busy > 0 ? o->staged_bytes_busy : STAGED_BYTES_BUSY_DEFAULT;
+    o->changed_bytes_max = o->changed_bytes_max > 0 ? o->changed_bytes_max : CHANGED_BYTES_DEFAULT;
     if (o->segment_bytes % BLOCK_BYTES != 0 || o->segment_bytes < SEGMENT_BYTES_MIN ||
         o->segment_bytes_max % BLOCK_BYTES != 0 || o->segment_bytes_max < o->segment_bytes ||
         o->segment_bytes_max > SEGMENT_BYTES_MAX) {
@@ -54,6 +56,7 @@ struct store *store_local_open(const struct disk *disk, struct table *table, con
     }
     l->commit.make_bytes = complete.segment_bytes;
     atomic_store(&l->active_bytes, complete.segment_bytes);
+    trim_init(&l->checkpoint.trim);
     lock_init(&l->lock);
     bool ok = local_recover(l, error);
     if (ok && !local_table_reserve(l) && store_failed(&l->base)) {
@@ -87,6 +90,7 @@ void store_local_close(struct store *store) {
     mem_free(l->segments);
     mem_free(l->commit.zeros);
     mem_free(l->checkpoint.image);
+    trim_deinit(&l->checkpoint.trim);
     lock_deinit(&l->lock);
     mem_free(l);
 }

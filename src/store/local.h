@@ -15,6 +15,7 @@
 #include "store/fold.h"
 #include "store/staging.h"
 #include "store/store_local.h"
+#include "store/trim.h"
 
 /* A journal file and what it is used for. Files are never deleted while the store is open: they go round.
  *
@@ -84,6 +85,7 @@ struct checkpoint {
     uint64_t read; /* and those that it has */
     uint64_t most; /* that are folded in one commit, or one frame that is longer; 0: all. Less while space is short */
     lsn_t last_lsn;
+    struct trim trim;     /* to be done before the image can be folded */
     bool whole;           /* the segment is FULL: it is free afterwards */
     struct row_meta meta; /* as in the table */
 };

@@ -166,32 +166,22 @@ static struct span image_frames(const struct checkpoint *cp, uint64_t *needs) {
     return span_of(cp->image, cp->read);
 }
 
-/* Frames of `in`, until they have changed much: the table keeps each page that a transaction changes in memory, and
- * deliveries to many sessions are on as many pages. `bytes`: what was folded. */
-static bool fold_some(struct fold *fold, struct span in, struct row_meta *meta, uint64_t *bytes, struct error *error) {
-    *bytes = 0;
-    while (*bytes < in.len && !fold->spilled) {
-        const struct span left = span_skip(in, *bytes);
-        const uint64_t frame = local_fold_part(left, 1);
-        if (!fold_frames(fold, span_of(left.ptr, frame), &meta->chain, error)) {
-            return false;
-        }
-        *bytes += frame;
-    }
-    return fold_flush(fold, error);
-}
-
 /* Folds at most these bytes of the image, says how many they were, and commits them together with where the journal
  * goes on; `meta` then says so. */
 static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta, struct error *error) {
-    const struct checkpoint *cp = &l->checkpoint;
+    struct checkpoint *cp = &l->checkpoint;
     struct table_txn *txn = l->table->ops->begin(l->table, true, error);
     if (txn == NULL) {
         return false;
     }
     struct fold fold;
     fold_init(&fold, l->table, txn, &meta->chain, true);
-    bool ok = fold_some(&fold, span_of(cp->image, *bytes), meta, bytes, error);
+    fold.changed_max = l->options.changed_bytes_max;
+    fold.trimmed = &cp->trim.sessions;
+    bool ok = fold_some(&fold, span_of(cp->image, *bytes), &meta->chain, bytes, error);
+    if (fold.giant) {
+        trim_begin(&cp->trim, span_of(cp->image + *bytes, cp->read - *bytes), meta->chain.salt);
+    }
     bool over = cp->whole && cp->from + *bytes == cp->end;
     fold_deinit(&fold);
     meta->segment = cp->segment->number + (over ? 1 : 0);
@@ -207,6 +197,7 @@ static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta,
 static void fold_done(struct local *l, uint64_t bytes, const struct row_meta *meta) {
     struct checkpoint *cp = &l->checkpoint;
     cp->meta = *meta;
+    trim_end(&cp->trim);
     cp->from += bytes;
     cp->read -= bytes;
     if (cp->read > 0) {
@@ -249,6 +240,9 @@ static enum store_step fold_image(struct local *l) {
         fold_done(l, bytes, &meta);
         return store_failed(&l->base) ? STORE_STEP_FAILED : STORE_STEP_DONE;
     }
+    if (trim_due(&cp->trim)) {
+        return STORE_STEP_MORE;
+    }
     if (error.kind == ERROR_NO_SPACE && local_fold_part(frames, asked / 2) < asked) {
         cp->most = asked / 2;
         return STORE_STEP_MORE;
@@ -262,6 +256,20 @@ static enum store_step fold_image(struct local *l) {
     segment_name(name, (uint32_t)(l->checkpoint.segment - l->segments));
     error_set(&named, error.kind, error.system, "folding %s: %.300s", name, error.text);
     return local_fail(l, &named);
+}
+
+/* A session that has ended had so much that one commit cannot take it: first what waits for it goes, in several. */
+static enum store_step trim_ended(struct local *l) {
+    struct checkpoint *cp = &l->checkpoint;
+    struct error error;
+    if (trim_step(&cp->trim, l->table, &cp->meta.chain, l->options.changed_bytes_max, &error)) {
+        return STORE_STEP_MORE;
+    }
+    if (error.kind != ERROR_NO_SPACE) {
+        return local_fail(l, &error);
+    }
+    atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);
+    return STORE_STEP_WAIT;
 }
 
 enum store_step store_local_checkpoint_step(struct store *store, bool all) {
@@ -286,6 +294,9 @@ enum store_step store_local_checkpoint_step(struct store *store, bool all) {
         }
         bool reserved = !atomic_load_explicit(&l->table_short, memory_order_relaxed) || local_table_reserve(l);
         return reserved ? STORE_STEP_IDLE : store_failed(store) ? STORE_STEP_FAILED : STORE_STEP_WAIT;
+    }
+    if (trim_due(&cp->trim)) {
+        return trim_ended(l);
     }
     return cp->read < cp->want ? read_chunk(l) : fold_image(l);
 }

@@ -29,34 +29,43 @@ static bool part_bytes(struct scan *scan, const struct scan_part *part, uint64_t
     return image != NULL;
 }
 
-/* Folds one part; `chain` is then what follows it. */
-static bool fold_part(struct local *l, struct scan *scan, const struct scan_part *part, struct table_txn *txn,
-                      struct chain *chain, struct error *error) {
+/* Folds so much of a part as one commit takes, and says where that ends; `chain` is then what follows it. */
+static bool fold_part(struct local *l, struct scan *scan, struct scan_part *part, struct table_txn *txn,
+                      struct trim *trim, struct chain *chain, struct error *error) {
+    uint64_t bytes;
     const uint8_t *image = scan_read(scan, part->file, part->from, part->end, error);
     if (image == NULL) {
         return false;
     }
     struct fold fold;
     fold_init(&fold, l->table, txn, &part->chain, true);
+    fold.changed_max = l->options.changed_bytes_max;
+    fold.trimmed = &trim->sessions;
     *chain = part->chain;
-    bool ok = fold_frames(&fold, span_of(image, part->end - part->from), chain, error) && fold_flush(&fold, error);
+    bool ok = fold_some(&fold, span_of(image, part->end - part->from), chain, &bytes, error);
+    if (fold.giant) {
+        trim_begin(trim, span_of(image + bytes, part->end - part->from - bytes), part->chain.salt);
+    }
+    part->end = ok ? part->from + bytes : part->end;
     fold_deinit(&fold);
     return ok;
 }
 
-/* Folds one part (NULL: none) and commits it with `meta`; or, when `meta` is NULL, with the place where the part ends,
- * as a checkpoint does. `chain` is then what follows it. */
-static bool part_commit(struct local *l, struct scan *scan, const struct scan_part *part, const struct row_meta *old,
-                        const struct row_meta *meta, struct chain *chain, struct error *error) {
+/* Folds one part (NULL: none), or the beginning of it, and says so in `part`; commits it with `meta`, when all was
+ * folded and there is one, or with the place where it ends, as a checkpoint does. `chain` is then what follows it. */
+static bool part_commit(struct local *l, struct scan *scan, struct scan_part *part, const struct row_meta *old,
+                        const struct row_meta *meta, struct trim *trim, struct chain *chain, struct error *error) {
+    const uint64_t end = part != NULL ? part->end : 0;
     struct row_meta after = *old;
     struct table_txn *txn = l->table->ops->begin(l->table, true, error);
     if (txn == NULL) {
         return false;
     }
-    bool ok = part == NULL || fold_part(l, scan, part, txn, &after.chain, error);
+    bool ok = part == NULL || fold_part(l, scan, part, txn, trim, &after.chain, error);
     if (part != NULL) {
         after.segment = part->segment;
         after.offset = part->end;
+        meta = part->end == end ? meta : NULL;
     }
     *chain = after.chain;
     if (!ok || !local_meta_put(l->table, txn, meta != NULL ? meta : &after, error)) {
@@ -122,17 +131,35 @@ static bool make_room(struct scan *scan, struct error *error) {
            disk->sync(disk->user, f->file, error);
 }
 
-/* Folds so many bytes of a part, and commits: the first of them, or all; NULL: none is left. The last commit is the
- * switch to the new generation. */
-static bool fold_some(struct local *l, struct scan *scan, struct scan_part *part, uint64_t bytes,
-                      const struct row_meta *old, const struct row_meta *last, struct error *error) {
+/* Only the rows of sessions that end have gone when this fails. */
+static bool trim_all(struct local *l, const struct chain *chain, struct trim *trim, struct error *error) {
+    while (trim_due(trim)) {
+        if (!trim_step(trim, l->table, chain, l->options.changed_bytes_max, error)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* Folds so many bytes of a part at most, and commits: the first of them, or all; NULL: none is left. The last commit is
+ * the switch to the new generation. */
+static bool commit_some(struct local *l, struct scan *scan, struct scan_part *part, uint64_t bytes,
+                        const struct row_meta *old, const struct row_meta *last, struct error *error) {
     struct chain chain;
     if (part == NULL) {
-        return part_commit(l, scan, NULL, old, last, &chain, error);
+        return part_commit(l, scan, NULL, old, last, NULL, &chain, error);
     }
+    struct trim trim;
+    trim_init(&trim);
     struct scan_part first = *part;
     first.end = part->from + bytes;
-    if (!part_commit(l, scan, &first, old, first.end == part->end ? last : NULL, &chain, error)) {
+    last = first.end == part->end ? last : NULL;
+    bool ok;
+    while (!(ok = part_commit(l, scan, &first, old, last, &trim, &chain, error)) && trim_due(&trim) &&
+           trim_all(l, &part->chain, &trim, error)) {
+    }
+    trim_deinit(&trim);
+    if (!ok) {
         return false;
     }
     part->from = first.end;
@@ -154,7 +181,7 @@ static bool generation_commit(struct local *l, struct scan *scan, const struct r
         if (part != NULL && !part_bytes(scan, part, most, &bytes, error)) {
             return false;
         }
-        if (fold_some(l, scan, part, bytes, old, last ? meta : NULL, error)) {
+        if (commit_some(l, scan, part, bytes, old, last ? meta : NULL, error)) {
             bool all = part == NULL || part->from == part->end;
             if (all && last) {
                 return true;

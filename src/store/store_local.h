@@ -24,6 +24,7 @@ struct store_local_options {
                                     when segment_bytes_max allows */
     uint64_t staged_bytes_busy;  /* STORE_BUSY beyond this; default 4 MiB */
     uint64_t journal_bytes_busy; /* the same, of what the table does not have yet; 0: any */
+    uint64_t changed_bytes_max;  /* of memory that a commit of the table takes, about; default 32 MiB */
     uint64_t salt;               /* random: makes generations different */
     bool mutant_rest; /* MUTANT_REST: at rest a segment that is not folded is cut. Only the simulator sets it */
 };

@@ -42,6 +42,8 @@ struct table_ops {
      * read or change of the transaction has failed. */
     bool (*commit)(struct table_txn *txn, struct error *error);
     void (*abort)(struct table_txn *txn);
+    /* Memory that the changes of a write transaction take until it ends, about. NULL: not known. */
+    uint64_t (*changed)(const struct table_txn *txn);
     /* False with an error when a read of this transaction has failed: then "absent" was perhaps not true. */
     bool (*sound)(struct table_txn *txn, struct error *error);
     /* True when found; `value` is valid until the next change or the end of the transaction. */

@@ -18,7 +18,7 @@
 #define FILE_NAME "table.mdb"
 #define MAKING_NAME "table.making" /* while it is made */
 
-enum { READERS_MAX = 512, KEY_MAX = 511, STAT_BLOCK = 512 };
+enum { READERS_MAX = 512, KEY_MAX = 511, STAT_BLOCK = 512, PAGE_BYTES = 4096 };
 #define WHOLE_BYTES_MAX (1ULL << 30) /* of a table: the start looks at all of its pages up to this size */
 #define HEADROOM_BYTES (4ULL << 30)  /* of the map, at most, */
 #define HEADROOM_TIMES 64            /* and at most so many times what the table may hold */
@@ -55,7 +55,9 @@ struct table_txn {
     MDB_txn *txn;
     int failure; /* the first failure of a read or change; 0: none */
     MDB_cursor *cursors[TABLE_TREES];
-    struct tail *tails; /* TABLE_TREES of them in a write transaction, else NULL */
+    struct tail *tails;          /* TABLE_TREES of them in a write transaction, else NULL */
+    uint64_t changed;            /* bytes of the pages that it has changed: LMDB has a copy of each until the end */
+    uintptr_t page[TABLE_TREES]; /* a place on the page that was changed last */
 };
 
 struct table_cursor {
@@ -240,6 +242,22 @@ static bool beyond_tail(struct table_txn *x, enum table_tree tree, MDB_cursor *c
     return true;
 }
 
+/* A row there was changed. Rows that are changed in the order of their keys are on few pages, and then each of these is
+ * counted once. `bytes`: of a value that is new. */
+static void count_page(struct table_txn *x, enum table_tree tree, const void *at, size_t bytes) {
+    const uintptr_t place = (uintptr_t)at;
+    const uintptr_t last = x->page[tree];
+    if ((place > last ? place - last : last - place) >= PAGE_BYTES) {
+        x->changed += PAGE_BYTES;
+        x->page[tree] = place;
+    }
+    x->changed += bytes > PAGE_BYTES / 2 ? bytes : 0; /* it has pages of its own */
+}
+
+static uint64_t lmdb_changed(const struct table_txn *x) {
+    return x->changed;
+}
+
 static bool lmdb_put(struct table_txn *x, enum table_tree tree, struct span key, struct span value,
                      struct error *error) {
     must(key.len > 0 && key.len <= KEY_MAX);
@@ -250,14 +268,21 @@ static bool lmdb_put(struct table_txn *x, enum table_tree tree, struct span key,
     MDB_val k = value_of(key);
     MDB_val v = value_of(value);
     unsigned flags = beyond_tail(x, tree, cursor, key) ? MDB_APPEND : 0;
-    return noted(x, mdb_cursor_put(cursor, &k, &v, flags)) || lmdb_sound(x, error);
+    if (!noted(x, mdb_cursor_put(cursor, &k, &v, flags))) {
+        return lmdb_sound(x, error);
+    }
+    if (noted(x, mdb_cursor_get(cursor, &k, &v, MDB_GET_CURRENT))) {
+        count_page(x, tree, k.mv_data, value.len);
+    }
+    return lmdb_sound(x, error);
 }
 
 static bool lmdb_remove(struct table_txn *x, enum table_tree tree, struct span key, struct error *error) {
     MDB_cursor *cursor = cursor_of(x, tree);
     MDB_val k = value_of(key);
     MDB_val v;
-    if (cursor != NULL && noted(x, mdb_cursor_get(cursor, &k, &v, MDB_SET))) {
+    if (cursor != NULL && noted(x, mdb_cursor_get(cursor, &k, &v, MDB_SET_KEY))) {
+        count_page(x, tree, k.mv_data, 0);
         noted(x, mdb_cursor_del(cursor, 0));
     }
     return lmdb_sound(x, error);
@@ -417,6 +442,7 @@ static const struct table_ops lmdb_ops = {
     .begin = lmdb_begin,
     .commit = lmdb_commit,
     .abort = lmdb_abort,
+    .changed = lmdb_changed,
     .sound = lmdb_sound,
     .get = lmdb_get,
     .put = lmdb_put,

@@ -36,6 +36,7 @@ struct table_txn {
     bool copied[TABLE_TREES];
     struct tree trees[TABLE_TREES]; /* views of the committed trees, or copies */
     struct tree replaced;           /* committed entries that are not in the copies any more */
+    uint64_t changed;
 };
 
 struct table_cursor {
@@ -185,10 +186,15 @@ static bool memory_get(struct table_txn *x, enum table_tree tree, struct span ke
     return found;
 }
 
+static uint64_t memory_changed(const struct table_txn *x) {
+    return x->changed;
+}
+
 static bool memory_put(struct table_txn *x, enum table_tree tree, struct span key, struct span value,
                        struct error *error) {
     (void)error;
     struct tree *t = tree_to_change(x, tree);
+    x->changed += key.len + value.len;
     struct entry *e = mem_alloc(sizeof *e + key.len + value.len);
     *e = (struct entry){x->memory->txn, key.len, value.len};
     memcpy(e->bytes, key.ptr, key.len);
@@ -212,6 +218,7 @@ static bool memory_remove(struct table_txn *x, enum table_tree tree, struct span
     size_t place = place_of(&x->trees[tree], key, &found);
     if (found) {
         struct tree *t = tree_to_change(x, tree);
+        x->changed += key.len;
         entry_drop(x, t->at[place]);
         t->count--;
         memmove(t->at + place, t->at + place + 1, (t->count - place) * sizeof(struct entry *));
@@ -258,6 +265,7 @@ static const struct table_ops memory_ops = {
     .begin = memory_begin,
     .commit = memory_commit,
     .abort = memory_abort,
+    .changed = memory_changed,
     .sound = memory_sound,
     .get = memory_get,
     .put = memory_put,

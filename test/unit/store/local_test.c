@@ -267,6 +267,7 @@ static void what_changes_much_is_folded_in_several_commits(void **state) {
     run_init(&r, 18);
     r.options.segment_bytes = 8 << 20;
     r.options.frame_bytes_max = 65536;
+    r.options.changed_bytes_max = 2 << 20;
     assert_true(run_open(&r));
     struct record session = {.kind = RECORD_SESSION, .session = {.client_id = SPAN("s"), .protocol = 5}};
     const session_id_t id = store_stage(r.store, &session);

@@ -101,6 +101,36 @@ static void a_full_map_is_no_space_and_changes_nothing(void **state) {
     temporary_remove(temporary);
 }
 
+/* LMDB has a copy of each page that was changed until the commit: how much that is, is known about. */
+static void what_changes_take_is_counted(void **state) {
+    (void)state;
+    enum { COUNT = 4000, VALUE = 1000, PAGE = 4096 };
+    static uint8_t value[60000];
+    struct error error;
+    struct table *t = table_lmdb_open(temporary_make(), 1ULL << 28, &error);
+    assert_non_null(t);
+    struct table_txn *x = t->ops->begin(t, true, &error);
+    assert_int_equal(t->ops->changed(x), 0);
+    for (uint16_t i = 0; i < COUNT; i++) { /* in order: on as few pages as there are */
+        uint8_t key[2] = {(uint8_t)(i >> 8), (uint8_t)i};
+        assert_true(t->ops->put(x, TABLE_QUEUE, span_of(key, 2), span_of(value, VALUE), &error));
+    }
+    assert_in_range(t->ops->changed(x), COUNT * VALUE / 2, COUNT * VALUE * 2);
+    assert_true(t->ops->commit(x, &error));
+    x = t->ops->begin(t, true, &error);
+    for (uint16_t i = 0; i < COUNT; i += 16) { /* each on a page of its own */
+        uint8_t key[2] = {(uint8_t)(i >> 8), (uint8_t)i};
+        assert_true(t->ops->remove(x, TABLE_QUEUE, span_of(key, 2), &error));
+    }
+    assert_in_range(t->ops->changed(x), COUNT / 16 * PAGE / 2, COUNT / 16 * PAGE * 2);
+    const uint64_t before = t->ops->changed(x);
+    assert_true(t->ops->put(x, TABLE_MESSAGES, SPAN("long"), span_of(value, sizeof value), &error));
+    assert_in_range(t->ops->changed(x), before + sizeof value, before + sizeof value + 2 * PAGE);
+    t->ops->abort(x);
+    t->ops->close(t);
+    temporary_remove(temporary);
+}
+
 /* ---- space ---- */
 
 enum { ROW_BYTES = 100000, ROWS = 400 };
@@ -358,6 +388,7 @@ int main(void) {
         cmocka_unit_test(random_transactions),
         cmocka_unit_test(rows_in_order_are_appended),
         cmocka_unit_test(a_full_map_is_no_space_and_changes_nothing),
+        cmocka_unit_test(what_changes_take_is_counted),
         cmocka_unit_test(what_is_free_is_given_back),
         cmocka_unit_test(what_is_reserved_beyond_need_is_given_back),
         cmocka_unit_test(room_is_reserved_in_steps_whatever_holes_there_are),
