@@ -18,6 +18,7 @@ enum {
     DROP_SLICE = 4000,      /* expired deliveries at once */
     WINDOW_BYTES = 1 << 20, /* of a queue that is in memory, about */
     WINDOW_AWAY = 16,       /* messages of the queue of a client that is away */
+    DEEP_WINDOWS = 256,     /* of all queues in memory, beyond what each of them keeps */
     READER_MS = 100,        /* a client that took bytes so long ago reads as fast as it can */
     READER_OUTBOXES = 16,   /* so many times the outbox's bound may wait for it at QoS 0 */
 };
@@ -448,10 +449,17 @@ void session_pump(struct session *s) {
     }
 }
 
-/* Its memory may be let go of when it is deeper than the window. */
+/* Its memory may be let go of when it is deeper than the window; and when there is much such memory in all queues, not
+ * only when a file of the journal is full, which may be millions of deliveries later. */
 static void session_note_deep(struct session *s) {
-    if (s->flows->queue.head.count + s->flows->queue.tail.count > session_window(s)) {
-        session_deepen(s);
+    struct shard *shard = s->shard;
+    if (s->flows->queue.head.count + s->flows->queue.tail.count <= session_window(s)) {
+        return;
+    }
+    session_deepen(s);
+    if (s->durable && ++shard->deep_kept / DEEP_WINDOWS >= shard->broker->options.window_messages) {
+        shard->deep_kept = 0;
+        store_want_fold(shard->broker->store);
     }
 }
 

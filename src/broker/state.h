@@ -275,6 +275,7 @@ struct shard {
     struct link paused;          /* connections that are not read from */
     struct link untried;         /* the same, whose refused publish this round of tries has not reached */
     struct link deep;            /* sessions whose queue is deeper than the window of memory */
+    uint64_t deep_kept;          /* deliveries that these have got since the table was last asked to take some */
     struct link heirs;           /* connections whose CONNECT has waited and goes on */
     struct map64 awaited;        /* those, until it is taken, by heir_key */
     struct map64 contests;       /* client ids that were taken over, or will be, by heir_key: see takeover.c */

@@ -61,7 +61,7 @@ static void tell_checkpoint(struct store_work *work) {
         work->told_bytes = bytes;
     }
     if (bytes - work->told_bytes >= work->options.segment_bytes / 8 || atomic_load(&work->checkpoint_idle) ||
-        store_local_asks(work->options.store) ||
+        store_local_asks(work->options.store) || atomic_load(&work->options.store->fold_wanted) ||
         store_local_excess(work->options.store) == STORE_EXCESS_JOURNAL) { /* publishers wait for the fold */
         work->told_bytes = bytes;
         bell_ring(&work->checkpoint_bell);
@@ -151,10 +151,11 @@ static void *commit_main(void *argument) {
     return NULL;
 }
 
-/* Folds until there is nothing to fold; true when there is no space to go on. */
-static bool fold(struct store_work *work, bool all) {
+/* Folds until there is nothing to fold; true when there is no space to go on. `to`: records up to this one also from a
+ * file that is not full. */
+static bool fold(struct store_work *work, lsn_t to) {
     for (;;) {
-        switch (store_local_checkpoint_step(work->options.store, all)) {
+        switch (store_local_checkpoint_step(work->options.store, store_folded(work->options.store) < to)) {
         case STORE_STEP_IDLE:
             return false;
         case STORE_STEP_MORE:
@@ -241,7 +242,9 @@ static void *checkpoint_main(void *argument) {
         bool short_of_room = store_pressure(work->options.store) == STORE_FULL;
         enum store_excess excess = store_local_excess(work->options.store);
         bool calm = is_calm(work);
-        bool full = fold(work, quiet == QUIET_FOLDS || short_of_room || excess == STORE_EXCESS_JOURNAL || calm);
+        bool all = quiet == QUIET_FOLDS || short_of_room || excess == STORE_EXCESS_JOURNAL || calm;
+        bool wanted = atomic_exchange(&work->options.store->fold_wanted, false);
+        bool full = fold(work, all ? UINT64_MAX : wanted ? store_durable(work->options.store) : 0);
         say_full(work, short_of_room);
         if (quiet == QUIET_RESTS || quiet == QUIET_AFTER || short_of_room || excess == STORE_EXCESS_FREE || calm) {
             rest(work);
@@ -251,7 +254,7 @@ static void *checkpoint_main(void *argument) {
         quiet = durable != seen ? 0 : quiet <= QUIET_AFTER ? quiet + 1 : quiet;
         seen = durable;
     }
-    if (!fold(work, true)) {
+    if (!fold(work, UINT64_MAX)) {
         (void)give_back(work);
     }
     return NULL;

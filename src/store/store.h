@@ -79,6 +79,7 @@ struct store {
     _Atomic lsn_t durable;     /* written by the engine alone */
     _Atomic lsn_t folded;      /* written by the engine alone */
     _Atomic bool failed;       /* written by the engine alone, once */
+    _Atomic bool fold_wanted;  /* see store_want_fold() */
     struct error error;        /* why; valid once failed is seen true */
     _Atomic uint32_t filled;   /* how much of its limit it has, of STORE_FILLED_ALL; 0: not known, or no limit */
     uint64_t record_bytes_max; /* of a record that the engine can hold, by record_bytes_max(); 0: any. Constant */
@@ -111,6 +112,11 @@ static inline uint32_t store_filled(const struct store *store) {
 /* True when the store has stopped for good; store->error says why. */
 static inline bool store_failed(const struct store *store) {
     return atomic_load_explicit(&store->failed, memory_order_acquire);
+}
+/* Memory keeps much only because the table does not have it yet: what is durable is folded soon, though its journal
+ * file is not full. Any thread. */
+static inline void store_want_fold(struct store *store) {
+    atomic_store_explicit(&store->fold_wanted, true, memory_order_relaxed);
 }
 static inline enum store_pressure store_pressure(const struct store *store) {
     return store->ops->pressure(store);

@@ -81,9 +81,42 @@ static void a_flood_is_given_back_under_traffic(void **state) {
     temporary_remove(temporary);
 }
 
+/* Memory waits for the table, and the file of the journal is far from full. */
+static void what_memory_waits_for_is_folded_at_once(void **state) {
+    (void)state;
+    struct error error;
+    struct local_store s = {0};
+    struct store_local_options options = {.segment_bytes = SEGMENT, .segments_max = 8, .salt = 3};
+    assert_true(local_store_open(&s, temporary_make(), 1 << 30, &options, &error));
+    struct store_work_options with = {.store = s.store,
+                                      .segment_bytes = SEGMENT,
+                                      .committed = heard,
+                                      .folded = heard,
+                                      .failed = failed,
+                                      .warned = warned};
+    struct store_work *work = store_work_start(&with);
+    assert_non_null(work);
+    lsn_t last = 0;
+    int tries = 0;
+    for (; tries < TRIES && (last == 0 || store_folded(s.store) < last); tries++) {
+        lsn_t lsn = retain(s.store, tries, NULL, 0); /* it is never quiet */
+        if (tries == 10) {
+            assert_int_equal(store_folded(s.store), 0);
+            last = lsn;
+            store_want_fold(s.store);
+        }
+        pause_ms(5);
+    }
+    assert_in_range(tries, 11, TRIES - 1);
+    store_work_finish(work);
+    local_store_close(&s);
+    temporary_remove(temporary);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flood_is_given_back_under_traffic),
+        cmocka_unit_test(what_memory_waits_for_is_folded_at_once),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
