@@ -3,6 +3,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "broker/admit.h"
+#include "broker/deep.h"
 #include "broker/inlet.h"
 #include "broker/overfull.h"
 #include "broker/own.h"
@@ -392,6 +393,13 @@ static bool route_admit(struct route *r) {
         r->waits = true;
         r->what = "memory";
         r->why = "is short";
+        return false;
+    }
+    if (__builtin_expect(r->durable_count > MANY_TARGETS && deep_crowded(shard), 0)) {
+        store_want_fold(shard->broker->store);
+        r->waits = true;
+        r->what = "the table";
+        r->why = "has to take what waits in memory first";
         return false;
     }
     if (!r->set_retained || parts->payload.len == 0) {

@@ -5,6 +5,7 @@
 #include "broker/admit.h"
 #include "broker/bring.h"
 #include "broker/connection.h"
+#include "broker/deep.h"
 #include "broker/ending.h"
 #include "broker/expiry.h"
 #include "broker/inlet.h"
@@ -18,7 +19,6 @@ enum {
     DROP_SLICE = 4000,      /* expired deliveries at once */
     WINDOW_BYTES = 1 << 20, /* of a queue that is in memory, about */
     WINDOW_AWAY = 16,       /* messages of the queue of a client that is away */
-    DEEP_WINDOWS = 256,     /* of all queues in memory, beyond what each of them keeps */
     READER_MS = 100,        /* a client that took bytes so long ago reads as fast as it can */
     READER_OUTBOXES = 16,   /* so many times the outbox's bound may wait for it at QoS 0 */
 };
@@ -185,13 +185,6 @@ lsn_t session_stage_state(struct session *s) {
     return session_stage(s, &record);
 }
 
-/* Looked at when the table has more: what it has is let go of memory. */
-static void session_deepen(struct session *s) {
-    if (s->durable && !link_linked(&s->deep_link)) {
-        list_push_back(&s->shard->deep, &s->deep_link);
-    }
-}
-
 void session_disconnected(struct session *s, bool graceful) {
     s->disconnected_at = s->shard->wall;
     atomic_store_explicit(&s->inlet->away, true, memory_order_relaxed);
@@ -210,8 +203,7 @@ void session_disconnected(struct session *s, bool graceful) {
     } else {
         (void)session_stage_state(s);
         expiry_arm(s);
-        session_deepen(s);
-        s->shard->let_go_soon = true; /* the table has most of it already */
+        deep_note_away(s);
     }
 }
 
@@ -449,20 +441,6 @@ void session_pump(struct session *s) {
     }
 }
 
-/* Its memory may be let go of when it is deeper than the window; and when there is much such memory in all queues, not
- * only when a file of the journal is full, which may be millions of deliveries later. */
-static void session_note_deep(struct session *s) {
-    struct shard *shard = s->shard;
-    if (s->flows->queue.head.count + s->flows->queue.tail.count <= session_window(s)) {
-        return;
-    }
-    session_deepen(s);
-    if (s->durable && ++shard->deep_kept / DEEP_WINDOWS >= shard->broker->options.window_messages) {
-        shard->deep_kept = 0;
-        store_want_fold(shard->broker->store);
-    }
-}
-
 void session_take_retained(struct session *s, const struct delivery *d) {
     if (d->qos == 0) {
         struct packet_publish_head head = {.qos = 0, .retain = true};
@@ -474,7 +452,7 @@ void session_take_retained(struct session *s, const struct delivery *d) {
     s->shard->counters.queued++;
     sieve_queued(s, d->message);
     queue_push(&session_flows(s)->queue, d);
-    session_note_deep(s);
+    deep_note(s);
 }
 
 void session_join_behind(struct session *s) {
@@ -483,7 +461,7 @@ void session_join_behind(struct session *s) {
     }
     sieve_unknown(s);
     queue_append(&s->flows->queue, &s->flows->behind);
-    session_note_deep(s);
+    deep_note(s);
 }
 
 void session_deliver(struct session *s, struct message *m, uint8_t qos, bool retain, uint32_t target) {
@@ -509,7 +487,7 @@ void session_deliver(struct session *s, struct message *m, uint8_t qos, bool ret
     }
     sieve_queued(s, m);
     queue_push(&flows->queue, &d);
-    session_note_deep(s);
+    deep_note(s);
 }
 
 /* Owed PUBRELs in the order of their PUBRECs [MQTT-4.6.0-4], before anything else. */

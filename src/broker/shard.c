@@ -6,6 +6,7 @@
 #include "broker/admit.h"
 #include "broker/bring.h"
 #include "broker/connection.h"
+#include "broker/deep.h"
 #include "broker/expiry.h"
 #include "broker/input.h"
 #include "broker/onward.h"
@@ -20,14 +21,7 @@
 #include "broker/strain.h"
 #include "broker/takeover.h"
 
-enum {
-    RETRY_REFUSED_MS = 10,
-    LOG_LINE_BYTES = 1024,
-    LET_GO_SLICE = 256,
-    FEED_SLICE = 512,
-    RESUME_POINTS = 256,
-    HEIRS_PER_TURN = 32
-};
+enum { RETRY_REFUSED_MS = 10, LOG_LINE_BYTES = 1024, FEED_SLICE = 512, RESUME_POINTS = 256, HEIRS_PER_TURN = 32 };
 
 void shard_log(const struct shard *shard, enum log_level level, const char *format, ...) {
     const struct broker_outside *outside = &shard->broker->outside;
@@ -120,57 +114,6 @@ static void shard_resume_paused(struct shard *shard) {
     shard->input_left = more;
 }
 
-/* What the table has by now is let go of memory. Only records whose mail has arrived everywhere count: the fold is
- * looked at first, then what each shard has sent, then the mail is taken (by the caller, before or after: a later look
- * only sees more). */
-static bool shard_let_go_begin(struct shard *shard) {
-    const struct broker *broker = shard->broker;
-    lsn_t settled = store_folded(broker->store);
-    if ((settled == shard->folded && !shard->let_go_soon) || list_empty(&shard->deep) || shard->own.count > 0) {
-        return false;
-    }
-    for (unsigned i = 0; i < broker->shard_count; i++) {
-        lsn_t other = atomic_load(&broker->shards[i]->settled);
-        settled = i != shard->index && other < settled ? other : settled;
-    }
-    for (unsigned i = 0; i < broker->shard_count; i++) {
-        while (shard_mail(shard, i, SIZE_MAX) > 0) {
-        }
-    }
-    shard->let_go_soon = false;
-    shard->folded = shard->let_go_settled = settled;
-    for (struct link *l = shard->deep.next; l != &shard->deep; l = l->next) {
-        shard->let_go_left++;
-    }
-    return true;
-}
-
-/* A round over all such sessions, some in each turn. */
-static void shard_let_go(struct shard *shard) {
-    if (shard->let_go_left == 0 && !shard_let_go_begin(shard)) {
-        return;
-    }
-    for (unsigned i = 0; i < LET_GO_SLICE && shard->let_go_left > 0 && !list_empty(&shard->deep); i++) {
-        struct session *s = container_of(list_pop_front(&shard->deep), struct session, deep_link);
-        shard->let_go_left--;
-        if (s->flows == NULL) {
-            continue;
-        }
-        if (s->connection == NULL) {
-            qos_out_let_go(&s->flows->out, shard->let_go_settled);
-            admit_inflight(s, true);
-        }
-        if (s->bringing != NULL || /* its queue grows in front of what came since */
-            queue_let_go(&s->flows->queue, session_window(s), shard->let_go_settled) ||
-            (s->connection == NULL && s->flows->out.body_bytes > 0)) {
-            list_push_back(&shard->deep, &s->deep_link);
-        }
-    }
-    if (list_empty(&shard->deep)) {
-        shard->let_go_left = 0;
-    }
-}
-
 void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     shard->now = now;
     shard->wall = time;
@@ -234,7 +177,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     if (!list_empty(&shard->contests_due)) {
         takeover_turn(shard);
     }
-    shard_let_go(shard);
+    deep_turn(shard);
     retained_let_go(shard);
     work_run(shard);
     strain_turn(shard);

@@ -275,7 +275,8 @@ struct shard {
     struct link paused;          /* connections that are not read from */
     struct link untried;         /* the same, whose refused publish this round of tries has not reached */
     struct link deep;            /* sessions whose queue is deeper than the window of memory */
-    uint64_t deep_kept;          /* deliveries that these have got since the table was last asked to take some */
+    _Atomic uint64_t deep_kept;  /* deliveries that these have in memory beyond it, or had: see deep.h */
+    uint64_t deep_unasked;       /* those that came since the table was last asked to take some */
     struct link heirs;           /* connections whose CONNECT has waited and goes on */
     struct map64 awaited;        /* those, until it is taken, by heir_key */
     struct map64 contests;       /* client ids that were taken over, or will be, by heir_key: see takeover.c */
@@ -288,21 +289,24 @@ struct shard {
     struct link overfull;        /* sessions whose full queue this shard's own publishers have met */
     uint64_t *overfull_ended;    /* hashes of client ids whose sessions were ended for that, a ring; NULL: none yet */
     uint32_t overfull_ended_at;
-    struct link works;     /* struct work that can go on */
-    struct link stalled;   /* struct work that waits for the store */
-    int64_t points;        /* what is left of this turn */
-    mono_ms_t retried_at;  /* when refused publishes were tried last */
-    lsn_t ended_lsn;       /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
-    lsn_t will_lsn;        /* of the last will: who caused it by coming back is not answered before it is durable */
-    size_t wills_kept;     /* sessions that only keep a will */
-    bool let_go_soon;      /* sessions have become absent: look at them also when nothing was folded */
-    size_t let_go_left;    /* of `deep`, how many this round has not looked at yet */
-    lsn_t let_go_settled;  /* what this round lets go */
-    lsn_t folded;          /* as last looked at */
-    size_t retained_left;  /* of the large retained messages, how many this round has not looked at yet */
-    lsn_t retained_folded; /* what this round lets go */
-    mono_ms_t retained_at; /* when it began */
-    _Atomic lsn_t settled; /* mail for all records that this shard staged up to here has been sent */
+    struct link works;      /* struct work that can go on */
+    struct link stalled;    /* struct work that waits for the store */
+    int64_t points;         /* what is left of this turn */
+    mono_ms_t retried_at;   /* when refused publishes were tried last */
+    lsn_t ended_lsn;        /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
+    lsn_t will_lsn;         /* of the last will: who caused it by coming back is not answered before it is durable */
+    size_t wills_kept;      /* sessions that only keep a will */
+    bool let_go_soon;       /* sessions have become absent: look at them also when nothing was folded */
+    size_t let_go_left;     /* of `deep`, how many this round has not looked at yet */
+    lsn_t let_go_settled;   /* what this round lets go */
+    mono_ms_t let_go_at;    /* when it began, */
+    uint64_t let_go_before; /* with so many in deep_kept; */
+    uint64_t let_go_kept;   /* and what is left of them, as far as it has come */
+    lsn_t folded;           /* as last looked at */
+    size_t retained_left;   /* of the large retained messages, how many this round has not looked at yet */
+    lsn_t retained_folded;  /* what this round lets go */
+    mono_ms_t retained_at;  /* when it began */
+    _Atomic lsn_t settled;  /* mail for all records that this shard staged up to here has been sent */
     uint64_t wake_set;
     struct late *late;       /* mail that found a ring full, for each other shard: see post.h; NULL: none did yet */
     size_t late_count;       /* in all of them */

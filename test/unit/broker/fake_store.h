@@ -12,7 +12,7 @@
 #include "record/record.h"
 #include "store/store.h"
 
-enum { FAKE_RECORDS_MAX = 60000, FAKE_TARGETS_MAX = 8 };
+enum { FAKE_RECORDS_MAX = 60000 };
 
 /* One retained message that a subscription brings: hangs at the SUBSCRIBED record. */
 struct fake_retained {
@@ -25,8 +25,8 @@ struct fake_retained {
 struct fake_record {
     struct buf bytes; /* encoded; decode with fake_record_of() */
     struct message *message;
-    struct record_target targets[FAKE_TARGETS_MAX];
-    lsn_t taken[FAKE_TARGETS_MAX]; /* the SENT or DROPPED that took the target out of its queue; 0: still there */
+    struct record_target *targets;
+    lsn_t *taken; /* the SENT or DROPPED that took the target out of its queue; 0: still there */
     uint32_t target_count;
     struct fake_retained *retained; /* by index */
     uint32_t retained_count;
@@ -88,10 +88,11 @@ static inline lsn_t fake_stage(struct store *store, const struct record *record)
     struct fake_record *r = &fake->records[lsn];
     record_encode(&r->bytes, record);
     if (record->kind == RECORD_MESSAGE) {
-        assert_true(record->message.target_count <= FAKE_TARGETS_MAX);
         r->message = message_create(&record->message.parts);
         r->message->lsn = lsn;
         r->target_count = record->message.target_count;
+        r->targets = mem_alloc((r->target_count + 1) * sizeof *r->targets);
+        r->taken = mem_zero(r->target_count + 1, sizeof *r->taken);
         for (uint32_t i = 0; i < r->target_count; i++) {
             r->targets[i] = record->message.targets[i];
         }
@@ -167,6 +168,8 @@ static inline void fake_deinit(struct fake_store *fake) {
         buf_deinit(&fake->records[lsn].bytes);
         message_unref(fake->records[lsn].message);
         mem_free(fake->records[lsn].retained);
+        mem_free(fake->records[lsn].targets);
+        mem_free(fake->records[lsn].taken);
     }
     mem_free(fake->records);
 }

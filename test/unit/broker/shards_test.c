@@ -238,34 +238,6 @@ static void a_deep_queue_comes_back_from_the_table(void **state) {
     }
 }
 
-/* Deliveries that only wait for the table are counted in all queues together: the table is asked to take them long
- * before one queue is deep. */
-static void what_memory_keeps_for_the_absent_is_wanted_in_the_table(void **state) {
-    (void)state;
-    enum { SESSIONS = 4, MOST = 256 * 4 };
-    struct world *w = world_with(1, 4, 3);
-    struct peer from, to[SESSIONS];
-    join_on(&from, w, 0, SESSIONS, PROTOCOL_311, false);
-    for (unsigned i = 0; i < SESSIONS; i++) {
-        join_on(&to[i], w, 0, i, PROTOCOL_311, true);
-        subscribed(&to[i], "t", 1);
-        peer_close(&to[i]);
-    }
-    for (unsigned round = 0; round < 3; round++) {
-        unsigned sent = 0;
-        for (; !atomic_load(&w->store.store.fold_wanted); sent++) {
-            assert_true(sent * SESSIONS <= MOST + 8 * SESSIONS);
-            publish_number(&from, 1, 1, 1);
-            turn(w);
-        }
-        assert_true((sent + 1) * SESSIONS >= MOST);
-        atomic_store(&w->store.store.fold_wanted, false);
-        fold_all(w);
-    }
-    peer_close(&from);
-    world_close(w);
-}
-
 /* The publisher's shard has mail that its ring had no room for, while the table has all: what the receiver's shard has
  * in memory stays there until that mail has come. */
 static void late_mail_finds_its_place(void **state) {
@@ -456,7 +428,6 @@ int main(void) {
         cmocka_unit_test(a_full_ring_loses_nothing),
         cmocka_unit_test(mail_for_a_session_that_ended_goes_nowhere),
         cmocka_unit_test(a_deep_queue_comes_back_from_the_table),
-        cmocka_unit_test(what_memory_keeps_for_the_absent_is_wanted_in_the_table),
         cmocka_unit_test(late_mail_finds_its_place),
         cmocka_unit_test(what_overtook_late_mail_is_not_sent_twice),
         cmocka_unit_test(a_queue_is_full_for_every_shard),
