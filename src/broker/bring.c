@@ -38,6 +38,17 @@ static void bring_filter_add(struct bringing *b, const struct bring_filter *filt
     b->brings[b->bring_count++] = *filter;
 }
 
+/* An earlier filter of the same packet is this one, and what it brings has not all come: then this one asks for nothing
+ * that is not on its way, and a crash would lose that if the subscription counted as brought. */
+static bool bring_is_under_way(const struct bringing *b, struct span filter) {
+    for (uint32_t i = b->bring_next; i < b->bring_count; i++) {
+        if (span_equal(b->brings[i].filter, filter)) {
+            return true;
+        }
+    }
+    return false;
+}
+
 /* The record, the trie and what is retained until then, under one lock: a retained publish is seen once. */
 static void bring_enter(struct bringing *b, const struct packet_filter *f) {
     struct session *session = b->session;
@@ -45,11 +56,13 @@ static void bring_enter(struct bringing *b, const struct packet_filter *f) {
     uint32_t options = subscription_options(f);
     const struct subscription *old = session_subscription(session, f->filter);
     bool unbrought = old == NULL || (old->options & SUBSCRIPTION_UNBROUGHT) != 0;
+    bool under_way = old != NULL && unbrought && bring_is_under_way(b, f->filter);
+    unbrought = unbrought && !under_way;
     bool asks = f->retain_handling == 0 || (f->retain_handling == 1 && unbrought);
     struct bring_filter filter = {.filter = f->filter, .qos = f->qos};
     lock_take(&broker->lock);
     bool brings = asks && topic_retained_count(broker->retained) > 0;
-    uint32_t kept = options | (brings ? SUBSCRIPTION_UNBROUGHT : 0U);
+    uint32_t kept = options | (brings || under_way ? SUBSCRIPTION_UNBROUGHT : 0U);
     bool is_new = session_subscribe(session, f->filter, kept);
     struct record record = {.kind = RECORD_SUBSCRIBED, .subscribed = {session->id, f->filter, kept, 0}};
     filter.subscribed_lsn = session_stage(session, &record);

@@ -349,6 +349,36 @@ static void until_all_is_recorded_a_subscription_is_new(void **state) {
     }
 }
 
+/* A filter that stands twice in one SUBSCRIBE: what the first one brings is brought once, and the subscription is new
+ * until all is recorded, whatever the second one asks for. */
+static void a_filter_that_stands_twice_brings_once(void **state) {
+    (void)state;
+    for (uint8_t handling = 1; handling <= 2; handling++) {
+        struct peer from, p;
+        struct hearing h = {0};
+        const struct packet_filter filters[] = {{.filter = SPAN("r/#"), .qos = 1},
+                                                {.filter = SPAN("r/#"), .qos = 1, .retain_handling = handling}};
+        struct world *w = world_retaining(&from, 40, 3);
+        joined(&p, w, PROTOCOL_5, "p", true);
+        lsn_t before = w->store.last;
+        struct buf b = {NULL, 0, 0};
+        packet_encode_subscribe(&b, PROTOCOL_5, 1, &(struct properties){.present = 0}, filters, 2);
+        say_buf(&p, &b);
+        hear_all(&p, &h);
+        assert_int_equal(h.subacks, 1);
+        assert_int_equal(h.retained, 40);
+        lsn_t last_brought = fake_newest(&w->store, RECORD_RETAINED);
+        assert_true(last_brought > before);
+        for (lsn_t lsn = before + 1; lsn <= last_brought; lsn++) {
+            assert_true(recorded_unbrought(w, lsn));
+        }
+        assert_false(recorded_unbrought(w, w->store.last));
+        peer_close(&p);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* A set deeper than the window of memory comes back from the table with the bodies of other records. */
 static void a_set_is_read_back_from_the_table(void **state) {
     (void)state;
@@ -536,6 +566,7 @@ int main(void) {
         cmocka_unit_test(who_waits_for_it_costs_nothing),
         cmocka_unit_test(who_waits_for_it_keeps_alive),
         cmocka_unit_test(what_is_queued_leaves_while_the_store_is_full),
+        cmocka_unit_test(a_filter_that_stands_twice_brings_once),
         cmocka_unit_test(a_set_leaves_room_in_a_queue_in_memory),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
