@@ -249,13 +249,18 @@ static uint32_t slot_after(uint32_t slot, uint32_t mask) {
     return bits_reversed(bits_reversed(slot | ~mask) + 1);
 }
 
+/* The bits of a hash that lead to a part, and to a slot of it: together they name a slot of all. */
+static uint32_t slot_mask(const struct topic_branches *table) {
+    return (table->capacity << table->shift) - 1;
+}
+
 /* The first child behind the last one among those that belong to one slot of the table. */
 static const struct topic_node *slot_next(struct search *search, const struct walk *walk,
-                                          const struct topic_branches *branches, uint32_t slot) {
+                                          const struct topic_branches *table, uint32_t slot) {
     const struct topic_node *first = NULL;
-    uint32_t mask = branches->capacity - 1;
-    for (uint32_t i = slot, tries = branches->capacity; tries > 0; i++, tries--) {
-        const struct topic_node *node = topic_link_get(&branches->slots[i & mask]);
+    uint32_t mask = slot_mask(table);
+    for (uint32_t i = slot >> table->shift, tries = table->capacity; tries > 0; i++, tries--) {
+        const struct topic_node *node = topic_link_get(&table->slots[i & (table->capacity - 1)]);
         search->looked++;
         if (node == NULL) {
             break;
@@ -293,11 +298,12 @@ static bool walk_next(struct search *search, struct walk *walk, struct place *ch
         return walk_next_inside(search, walk, child);
     }
     const struct topic_branches *branches = topic_node_branches(walk->place.node);
-    uint32_t mask = branches->capacity - 1;
-    uint32_t slot = walk->begun ? walk->last.hash & mask : 0;
+    const uint32_t hash = walk->begun ? walk->last.hash : 0;
+    const struct topic_branches *table = topic_branches_table(branches, hash);
+    uint32_t slot = hash & slot_mask(table);
     do {
         const struct topic_node *node;
-        while ((node = slot_next(search, walk, branches, slot)) != NULL) {
+        while ((node = slot_next(search, walk, table, slot)) != NULL) {
             walk->last = node_key(node);
             walk->begun = true;
             if (!walk_passes_over(search, walk, node)) {
@@ -305,7 +311,8 @@ static bool walk_next(struct search *search, struct walk *walk, struct place *ch
                 return true;
             }
         }
-        slot = slot_after(slot, mask);
+        slot = slot_after(slot, slot_mask(table));
+        table = topic_branches_table(branches, slot);
     } while (slot != 0);
     return false;
 }

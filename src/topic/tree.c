@@ -4,9 +4,12 @@
 #include "base/must.h"
 
 enum {
-    SHRINK_PART = 8,         /* of a table */
-    SHRINK_PART_LARGE = 256, /* of one with more than */
-    SHRINK_MOVES = 4096,     /* children: to move them takes some milliseconds */
+    SHRINK_PART = 8,          /* of a table: with less it is replaced by a smaller one */
+    CAPACITY_MAX = 4096,      /* of a table: beyond it there are parts, */
+    DIRECTORY_MIN = 8,        /* so many at first; */
+    SHIFT_MAX = 20,           /* what leads to a part and to a slot of it are bits of one hash */
+    DIRECTORY_LIVE = 512,     /* with less, one table again, */
+    GATHERED_CAPACITY = 2048, /* of which a quarter is in use then */
 };
 
 const struct topic_node topic_node_removed = {NULL, NULL, 0, 0, 0, {}};
@@ -34,6 +37,8 @@ static struct topic_branches *branches_create(uint32_t capacity) {
     branches->capacity = capacity;
     branches->used = 0;
     branches->live = 0;
+    branches->shift = 0;
+    branches->parted = false;
     for (uint32_t i = 0; i < capacity; i++) {
         atomic_init(&branches->slots[i], NULL);
     }
@@ -69,6 +74,35 @@ static void list_push(struct topic_node **list, struct topic_node *node, const s
     }
 }
 
+static void list_push_table(struct topic_node **list, struct topic_branches *table, const struct release *release) {
+    for (uint32_t i = 0; i < table->capacity; i++) {
+        list_push(list, topic_slot_node(&table->slots[i]), release);
+    }
+    mem_free(table);
+}
+
+/* Whether a part stands at no lower place of its directory. */
+static bool part_is_first(const struct topic_branches *part, uint32_t place) {
+    return place >> part->shift == 0;
+}
+
+static void list_push_branches(struct topic_node **list, struct topic_branches *branches,
+                               const struct release *release) {
+    list_push(list, topic_link_get(&branches->any), release);
+    list_push(list, topic_link_get(&branches->rest), release);
+    if (!branches->parted) {
+        list_push_table(list, branches, release);
+        return;
+    }
+    for (uint32_t i = branches->capacity; i-- > 0;) {
+        struct topic_branches *part = topic_branches_table(branches, i);
+        if (part_is_first(part, i)) {
+            list_push_table(list, part, release);
+        }
+    }
+    mem_free(branches);
+}
+
 void topic_tree_deinit(struct topic_tree *tree, void (*release)(void *user, void *value), void *user) {
     const struct release how = {release, user};
     struct topic_node *list = NULL;
@@ -79,12 +113,7 @@ void topic_tree_deinit(struct topic_tree *tree, void (*release)(void *user, void
         list = atomic_load_explicit(&node->value, memory_order_relaxed);
         struct topic_branches *branches = topic_node_branches(node);
         if (branches != NULL) {
-            list_push(&list, topic_link_get(&branches->any), &how);
-            list_push(&list, topic_link_get(&branches->rest), &how);
-            for (uint32_t i = 0; i < branches->capacity; i++) {
-                list_push(&list, topic_slot_node(&branches->slots[i]), &how);
-            }
-            mem_free(branches);
+            list_push_branches(&list, branches, &how);
         }
         mem_free(node);
     }
@@ -154,77 +183,199 @@ static uint32_t table_limit(uint32_t capacity) {
 
 /* Where a node with this hash, which the table does not hold, may be put: a removed slot or a free one; NULL when the
  * table is full. */
-static topic_link *table_place(struct topic_branches *branches, uint32_t hash) {
-    uint32_t mask = branches->capacity - 1;
-    for (uint32_t i = hash, tries = branches->capacity; tries > 0; i++, tries--) {
-        topic_link *slot = &branches->slots[i & mask];
+static topic_link *table_place(struct topic_branches *table, uint32_t hash) {
+    uint32_t mask = table->capacity - 1;
+    for (uint32_t i = hash >> table->shift, tries = table->capacity; tries > 0; i++, tries--) {
+        topic_link *slot = &table->slots[i & mask];
         struct topic_node *node = topic_link_get(slot);
         if (node == &topic_node_removed) {
             return slot;
         }
         if (node == NULL) {
-            return branches->used < table_limit(branches->capacity) ? slot : NULL;
+            return table->used < table_limit(table->capacity) ? slot : NULL;
         }
     }
     return NULL;
 }
 
-static void table_put(struct topic_branches *branches, topic_link *slot, struct topic_node *node) {
-    must(branches != NULL && slot != NULL);
-    branches->used += topic_link_get(slot) == NULL;
-    branches->live++;
+static void table_put(struct topic_branches *table, topic_link *slot, struct topic_node *node) {
+    must(table != NULL && slot != NULL);
+    table->used += topic_link_get(slot) == NULL;
+    table->live++;
     atomic_store_explicit(slot, node, memory_order_release);
 }
 
-/* Gives a node a table of this capacity, with all that was in the old one. */
-static struct topic_branches *table_resize(struct topic_tree *tree, struct topic_node *parent, uint32_t capacity) {
+/* Puts all nodes of a table into others, which have room. */
+static void table_pour(const struct topic_branches *table, const struct topic_branches *to) {
+    for (uint32_t i = 0; i < table->capacity; i++) {
+        struct topic_node *node = topic_slot_node(&table->slots[i]);
+        if (node != NULL) {
+            struct topic_branches *other = topic_branches_table(to, node->hash);
+            table_put(other, table_place(other, node->hash), node);
+        }
+    }
+}
+
+/* A copy of a table or a part with another capacity. */
+static struct topic_branches *table_copy(const struct topic_branches *table, uint32_t capacity) {
+    struct topic_branches *copy = branches_create(capacity);
+    copy->shift = table->shift;
+    table_pour(table, copy);
+    return copy;
+}
+
+/* A table that is full of removed slots is copied at its size. */
+static bool table_is_crowded(const struct topic_branches *table) {
+    return table->live + 1 > table_limit(table->capacity) / 2;
+}
+
+/* ---- parts ---- */
+
+/* Puts a part at all its places in the directory; `hash` leads to it. */
+static void part_set(struct topic_branches *directory, uint32_t hash, struct topic_branches *part) {
+    const uint32_t step = 1U << part->shift;
+    for (uint32_t i = hash & (step - 1); i < directory->capacity; i += step) {
+        atomic_store_explicit(&directory->slots[i], (struct topic_node *)(void *)part, memory_order_release);
+    }
+}
+
+static struct topic_branches *directory_create(uint32_t capacity, uint32_t live) {
+    struct topic_branches *directory = branches_create(capacity);
+    directory->parted = true;
+    directory->live = live;
+    return directory;
+}
+
+/* What a table has, in parts. */
+static struct topic_branches *directory_of(const struct topic_branches *table) {
+    struct topic_branches *directory = directory_create(DIRECTORY_MIN, table->live);
+    for (uint32_t i = 0; i < DIRECTORY_MIN; i++) {
+        struct topic_branches *part = branches_create(CAPACITY_MAX);
+        part->shift = (uint8_t)__builtin_ctz(DIRECTORY_MIN);
+        part_set(directory, i, part);
+    }
+    table_pour(table, directory);
+    return directory;
+}
+
+/* The parts of a directory in one table. */
+static struct topic_branches *directory_gathered(const struct topic_branches *directory) {
+    struct topic_branches *table = branches_create(GATHERED_CAPACITY);
+    for (uint32_t i = 0; i < directory->capacity; i++) {
+        const struct topic_branches *part = topic_branches_table(directory, i);
+        if (part_is_first(part, i)) {
+            table_pour(part, table);
+        }
+    }
+    return table;
+}
+
+static void parts_reclaim(struct topic_tree *tree, const struct topic_branches *directory) {
+    for (uint32_t i = directory->capacity; i-- > 0;) {
+        struct topic_branches *part = topic_branches_table(directory, i);
+        if (part_is_first(part, i)) {
+            tree_reclaim(tree, part);
+        }
+    }
+}
+
+/* A parent has other branches, with the same wildcards. What it had is reclaimed when nobody finds it any more: a
+ * directory that is replaced by another shares its parts with that. */
+static void branches_replace(struct topic_tree *tree, struct topic_node *parent, struct topic_branches *branches) {
     struct topic_branches *old = topic_node_branches(parent);
-    struct topic_branches *branches = branches_create(capacity);
     if (old != NULL) {
         atomic_init(&branches->any, topic_link_get(&old->any));
         atomic_init(&branches->rest, topic_link_get(&old->rest));
-        for (uint32_t i = 0; i < old->capacity; i++) {
-            struct topic_node *node = topic_slot_node(&old->slots[i]);
-            if (node != NULL) {
-                table_put(branches, table_place(branches, node->hash), node);
-            }
-        }
     }
     atomic_store_explicit(&parent->branches, branches, memory_order_release);
+    if (old != NULL && old->parted && !branches->parted) {
+        parts_reclaim(tree, old);
+    }
     if (old != NULL) {
         tree_reclaim(tree, old);
     }
-    return branches;
 }
 
-/* Doubles a table that holds many nodes; copies one that is full of removed slots at its size. */
-static struct topic_branches *table_grow(struct topic_tree *tree, struct topic_node *parent) {
+static struct topic_branches *directory_double(struct topic_tree *tree, struct topic_node *parent) {
     struct topic_branches *old = topic_node_branches(parent);
-    if (old == NULL) {
-        return table_resize(tree, parent, 1);
+    struct topic_branches *directory = directory_create(2 * old->capacity, old->live);
+    for (uint32_t i = 0; i < directory->capacity; i++) {
+        atomic_init(&directory->slots[i], topic_link_get(&old->slots[i & (old->capacity - 1)]));
     }
-    bool crowded = old->live + 1 > table_limit(old->capacity) / 2;
-    return table_resize(tree, parent, crowded ? old->capacity * 2 : old->capacity);
+    branches_replace(tree, parent, directory);
+    return directory;
+}
+
+static void part_split(struct topic_tree *tree, struct topic_node *parent, struct topic_branches *part, uint32_t hash) {
+    struct topic_branches *directory = topic_node_branches(parent);
+    const uint32_t bit = 1U << part->shift;
+    struct topic_branches *halves[] = {branches_create(CAPACITY_MAX), branches_create(CAPACITY_MAX)};
+    halves[0]->shift = halves[1]->shift = (uint8_t)(part->shift + 1);
+    for (uint32_t i = 0; i < part->capacity; i++) {
+        struct topic_node *node = topic_slot_node(&part->slots[i]);
+        if (node != NULL) {
+            struct topic_branches *half = halves[(node->hash & bit) != 0];
+            table_put(half, table_place(half, node->hash), node);
+        }
+    }
+    directory = bit == directory->capacity ? directory_double(tree, parent) : directory;
+    part_set(directory, hash & ~bit, halves[0]);
+    part_set(directory, hash | bit, halves[1]);
+    tree_reclaim(tree, part);
+}
+
+static void part_resize(struct topic_tree *tree, struct topic_branches *directory, struct topic_branches *part,
+                        uint32_t hash, uint32_t capacity) {
+    part_set(directory, hash, table_copy(part, capacity));
+    tree_reclaim(tree, part);
+}
+
+/* ---- children ---- */
+
+/* The table for this hash, which is full, gets room: it is copied, doubled, or split. */
+static void branches_grow(struct topic_tree *tree, struct topic_node *parent, uint32_t hash) {
+    struct topic_branches *branches = topic_node_branches(parent);
+    struct topic_branches *table = topic_branches_table(branches, hash);
+    const bool crowded = table_is_crowded(table);
+    const bool splits = crowded && table->capacity >= CAPACITY_MAX && table->shift < SHIFT_MAX;
+    const uint32_t capacity = crowded ? table->capacity * 2 : table->capacity;
+    if (branches->parted && splits) {
+        part_split(tree, parent, table, hash);
+    } else if (branches->parted) {
+        part_resize(tree, branches, table, hash, capacity);
+    } else {
+        branches_replace(tree, parent, splits ? directory_of(table) : table_copy(table, capacity));
+    }
+}
+
+static void child_put_hashed(struct topic_tree *tree, struct topic_node *parent, struct topic_node *node) {
+    struct topic_branches *branches, *table;
+    topic_link *slot;
+    for (;;) {
+        branches = topic_node_branches(parent);
+        table = topic_branches_table(branches, node->hash);
+        slot = table_place(table, node->hash);
+        if (slot != NULL) {
+            break;
+        }
+        branches_grow(tree, parent, node->hash);
+    }
+    table_put(table, slot, node);
+    branches->live += branches->parted;
 }
 
 /* Hangs a new node below a parent, which has no child with the same first level. */
 static void child_put(struct topic_tree *tree, struct topic_node *parent, struct topic_node *node) {
     atomic_fetch_add_explicit(&tree->nodes, 1, memory_order_relaxed);
-    struct topic_branches *branches = topic_node_branches(parent);
-    if (branches == NULL) {
-        branches = table_grow(tree, parent);
+    if (topic_node_branches(parent) == NULL) {
+        branches_replace(tree, parent, branches_create(1));
     }
-    topic_link *wildcard = wildcard_link(branches, topic_level_at(topic_node_text(node), 0));
+    topic_link *wildcard = wildcard_link(topic_node_branches(parent), topic_level_at(topic_node_text(node), 0));
     if (wildcard != NULL) {
         atomic_store_explicit(wildcard, node, memory_order_release);
-        return;
+    } else {
+        child_put_hashed(tree, parent, node);
     }
-    topic_link *slot = table_place(branches, node->hash);
-    if (slot == NULL) {
-        branches = table_grow(tree, parent);
-        slot = table_place(branches, node->hash);
-    }
-    table_put(branches, slot, node);
 }
 
 /* Where a child hangs. */
@@ -235,12 +386,13 @@ static topic_link *child_link(struct topic_node *parent, const struct topic_node
     if (wildcard != NULL) {
         return wildcard;
     }
-    uint32_t mask = branches->capacity - 1;
-    uint32_t i = node->hash;
-    while (topic_link_get(&branches->slots[i & mask]) != node) {
+    struct topic_branches *table = topic_branches_table(branches, node->hash);
+    uint32_t mask = table->capacity - 1;
+    uint32_t i = node->hash >> table->shift;
+    while (topic_link_get(&table->slots[i & mask]) != node) {
         i++;
     }
-    return &branches->slots[i & mask];
+    return &table->slots[i & mask];
 }
 
 /* The new node takes over branches and value of an old one, which readers may still be in: both are then the same. */
@@ -282,10 +434,9 @@ static bool branches_empty(const struct topic_branches *branches) {
     return branches->live == 0 && topic_link_get(&branches->any) == NULL && topic_link_get(&branches->rest) == NULL;
 }
 
-/* When less than an eighth is in use; so that few are moved at once, a large table waits until these are few. */
-static bool table_must_shrink(const struct topic_branches *branches) {
-    return branches->capacity > TOPIC_TABLE_SMALL && branches->live < branches->capacity / SHRINK_PART &&
-           (branches->live <= SHRINK_MOVES || branches->live < branches->capacity / SHRINK_PART_LARGE);
+/* When less than an eighth is in use. */
+static bool table_must_shrink(const struct topic_branches *table) {
+    return table->capacity > TOPIC_TABLE_SMALL && table->live < table->capacity / SHRINK_PART;
 }
 
 /* A quarter of it, or nearly, is in use then. */
@@ -297,6 +448,28 @@ static uint32_t table_shrunk(const struct topic_branches *branches) {
     return capacity;
 }
 
+/* After a child with this hash has gone: branches with few are made smaller. */
+static void branches_shrink(struct topic_tree *tree, struct topic_node *parent, uint32_t hash) {
+    struct topic_branches *branches = topic_node_branches(parent);
+    struct topic_branches *table = topic_branches_table(branches, hash);
+    if (branches->parted && branches->live < DIRECTORY_LIVE) {
+        branches_replace(tree, parent, directory_gathered(branches));
+    } else if (table_must_shrink(table) && branches->parted) {
+        part_resize(tree, branches, table, hash, table_shrunk(table));
+    } else if (table_must_shrink(table)) {
+        branches_replace(tree, parent, table_copy(table, table_shrunk(table)));
+    }
+}
+
+static void branches_remove(struct topic_tree *tree, struct topic_node *parent) {
+    struct topic_branches *branches = topic_node_branches(parent);
+    atomic_store_explicit(&parent->branches, NULL, memory_order_release);
+    if (branches->parted) {
+        parts_reclaim(tree, branches);
+    }
+    tree_reclaim(tree, branches);
+}
+
 /* Takes a child out of its parent's branches; branches that are empty then go as well. */
 static void child_unlink(struct topic_tree *tree, struct topic_node *parent, const struct topic_node *node) {
     struct topic_branches *branches = topic_node_branches(parent);
@@ -305,13 +478,13 @@ static void child_unlink(struct topic_tree *tree, struct topic_node *parent, con
         atomic_store_explicit(child_link(parent, node), NULL, memory_order_release);
     } else {
         atomic_store_explicit(child_link(parent, node), (struct topic_node *)&topic_node_removed, memory_order_release);
-        branches->live--;
+        topic_branches_table(branches, node->hash)->live--;
+        branches->live -= branches->parted;
     }
     if (branches_empty(branches)) {
-        atomic_store_explicit(&parent->branches, NULL, memory_order_release);
-        tree_reclaim(tree, branches);
-    } else if (table_must_shrink(branches)) {
-        table_resize(tree, parent, table_shrunk(branches));
+        branches_remove(tree, parent);
+    } else {
+        branches_shrink(tree, parent, node->hash);
     }
 }
 

@@ -11,6 +11,14 @@
  * a copy; a node that is cut in two, or joined with its child, by one or two that share its branches and value. The
  * wildcards have places of their own when they are a first level.
  *
+ * Many children are in many tables, so that no change moves more than some thousands of them:
+ *
+ *     hash ── its lowest bits ──> directory ──> part: all whose `shift` lowest bits are the same ── the next bits ──>
+ * slot
+ *
+ * A part that is full is split by one bit more; the directory, in which a part stands once or several times, doubles
+ * when a part stands there once.
+ *
  * Thread: one writer at a time; readers load links with acquire order and may be inside at any time. What the writer
  * takes out goes through the reclaim callback. Nothing is recursive. */
 #pragma once
@@ -34,11 +42,13 @@ struct topic_node {
 };
 
 struct topic_branches {
-    topic_link any;    /* the child "+" */
-    topic_link rest;   /* the child "#" */
+    topic_link any;    /* the child "+"; not in a part */
+    topic_link rest;   /* the child "#"; not in a part */
     uint32_t capacity; /* slots, a power of two, fixed */
     uint32_t used;     /* for the writer: slots that are not free, removed ones included */
-    uint32_t live;     /* for the writer: slots that hold a node */
+    uint32_t live;     /* for the writer: slots that hold a node; of a directory: of all its parts */
+    uint8_t shift;     /* of a part: so many bits of the hashes have led to it; else 0 */
+    bool parted;       /* a directory: what is in the slots are parts, and it is larger than TOPIC_TABLE_SMALL */
     topic_link slots[];
 };
 
@@ -84,11 +94,20 @@ static inline struct topic_node *topic_slot_node(const topic_link *slot) {
     return node == &topic_node_removed ? NULL : node;
 }
 
+/* Reader: the table that has the nodes with this hash, if there are any. */
+static inline struct topic_branches *topic_branches_table(const struct topic_branches *branches, uint32_t hash) {
+    if (!branches->parted) {
+        return (struct topic_branches *)(uintptr_t)branches;
+    }
+    return (struct topic_branches *)(void *)topic_link_get(&branches->slots[hash & (branches->capacity - 1)]);
+}
+
 /* Reader: the child whose first level is `key`, taken literally, or NULL. */
 static inline struct topic_node *topic_branches_find(const struct topic_branches *branches, struct topic_key key) {
-    uint32_t mask = branches->capacity - 1;
-    for (uint32_t i = key.hash, tries = branches->capacity; tries > 0; i++, tries--) {
-        struct topic_node *node = topic_link_get(&branches->slots[i & mask]);
+    const struct topic_branches *table = topic_branches_table(branches, key.hash);
+    uint32_t mask = table->capacity - 1;
+    for (uint32_t i = key.hash >> table->shift, tries = table->capacity; tries > 0; i++, tries--) {
+        struct topic_node *node = topic_link_get(&table->slots[i & mask]);
         if (node == NULL) {
             return NULL;
         }

@@ -323,6 +323,45 @@ static void a_slice_is_bounded(void **state) {
     topic_retained_destroy(retained, release_nothing);
 }
 
+/* The same with so many names side by side that they come to lie in parts, are split, and are few again: forward and
+ * back, while the search is under way. */
+static void a_search_goes_on_while_many_come_and_go(void **state) {
+    (void)state;
+    enum { MANY = 30000, STAY = 400 };
+    static struct named names[MANY];
+    for (uint64_t seed = 1; seed <= 8; seed++) {
+        struct walking w = {.prng = prng_of(seed)};
+        struct topic_retained *retained = topic_retained_create(prng_next(&w.prng));
+        struct topic_retained_cursor cursor = {.filter = span_str(seed % 2 == 0 ? "#" : "x/+")};
+        const size_t step = seed * 1000;
+        size_t there = 0;
+        bool grows = true;
+        for (size_t i = 0; i < MANY; i++) {
+            names[i] = (struct named){.matches = true};
+            (void)snprintf(names[i].name.text, sizeof names[i].name.text, "x/%zu", i);
+        }
+        while (!cursor.ended) {
+            const size_t to = grows ? there + step : there > step ? there - step : STAY;
+            for (; there < to && there < MANY; there++) {
+                names[there].there = true;
+                (void)topic_retained_set(retained, random_topic_span(&names[there].name), &names[there]);
+            }
+            for (; there > to && there > STAY; there--) {
+                names[there - 1].there = false;
+                (void)topic_retained_set(retained, random_topic_span(&names[there - 1].name), NULL);
+            }
+            grows = there <= STAY || (grows && there < MANY);
+            (void)topic_retained_walk(retained, &cursor, 300, take_sometimes, &w);
+        }
+        for (size_t i = 0; i < MANY; i++) {
+            assert_true(names[i].given <= 1);
+            assert_true(i >= STAY || names[i].given == 1);
+        }
+        topic_retained_cursor_deinit(&cursor);
+        topic_retained_destroy(retained, release_nothing);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matches_what_one_by_one_search_matches),
@@ -330,6 +369,7 @@ int main(void) {
         cmocka_unit_test(destroy_releases_what_is_left),
         cmocka_unit_test(deepest_names_are_found),
         cmocka_unit_test(a_search_goes_on_while_the_index_changes),
+        cmocka_unit_test(a_search_goes_on_while_many_come_and_go),
         cmocka_unit_test(a_slice_is_bounded),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

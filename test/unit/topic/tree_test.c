@@ -168,32 +168,96 @@ static void paths_are_cut_and_joined(void **state) {
     }
 }
 
-/* However many a table has held: a removal moves few of them to a smaller one, or a part that is small. */
-static void a_removal_moves_few(void **state) {
+enum { TABLE_MOST = 4096 };
+
+/* What was reclaimed must not be found by who begins to look now; and what replaced it was not too much to be moved. */
+static void not_reachable(void *user, void *memory, void (*free_function)(void *memory)) {
+    const struct topic_tree *tree = user;
+    const struct topic_branches *branches = topic_node_branches(tree->root);
+    for (uint32_t i = 0; branches != NULL && branches->parted && i < branches->capacity; i++) {
+        assert_ptr_not_equal(topic_branches_table(branches, i), memory);
+    }
+    assert_ptr_not_equal(branches, memory);
+    free_function(memory);
+}
+
+/* Every table is small, its nodes belong to it, and all of them together are all that there are. */
+static void check_parts(const struct topic_tree *tree, uint32_t count) {
+    const struct topic_branches *branches = topic_node_branches(tree->root);
+    uint32_t live = 0;
+    for (uint32_t i = 0; i < (branches->parted ? branches->capacity : 1); i++) {
+        const struct topic_branches *table = topic_branches_table(branches, i);
+        const uint32_t mask = (1U << table->shift) - 1;
+        assert_true(table->capacity <= TABLE_MOST);
+        if (i > mask) { /* was looked at, at a lower place */
+            assert_ptr_equal(table, topic_branches_table(branches, i & mask));
+            continue;
+        }
+        live += table->live;
+        for (uint32_t k = 0; k < table->capacity; k++) {
+            const struct topic_node *node = topic_slot_node(&table->slots[k]);
+            assert_true(node == NULL || (node->hash & mask) == i);
+        }
+    }
+    assert_int_equal(live, count);
+    assert_int_equal(branches->live, count);
+}
+
+static void find_all(const struct topic_tree *tree, unsigned from, unsigned to) {
+    char text[16];
+    for (unsigned i = from; i < to; i++) {
+        assert_non_null(topic_tree_find(tree, number_level(text, sizeof text, i)));
+    }
+}
+
+/* However many children there are: no change moves more than one small table has, and they are found. */
+static void many_children_are_in_parts(void **state) {
     (void)state;
     static const unsigned counts[] = {3000, 50000, 200000};
     for (unsigned v = 0; v < sizeof counts / sizeof *counts; v++) {
         struct topic_tree tree;
-        topic_tree_init(&tree, SEED + v, free_at_once, NULL);
+        topic_tree_init(&tree, SEED + v, not_reachable, &tree);
+        put_topic(&tree, "+");
         for (unsigned i = 0; i < counts[v]; i++) {
             put(&tree, i);
+            if ((i & (i + 1)) == 0) {
+                check_parts(&tree, i + 1);
+                find_all(&tree, 0, i + 1);
+            }
         }
-        for (unsigned i = 0; i + 1 < counts[v]; i++) {
-            const uint32_t before = root_capacity(&tree);
+        put_topic(&tree, "#");
+        check_parts(&tree, counts[v]);
+        for (unsigned i = 0; i < counts[v]; i++) { /* as many come and go */
             take(&tree, i);
-            const uint32_t live = counts[v] - 1 - i;
-            assert_true(root_capacity(&tree) == before || live <= 4096 || live < before / 256);
-            assert_true(root_capacity(&tree) <= 8 * live || live > 4096 || live < 2);
+            put(&tree, counts[v] + i);
+        }
+        check_parts(&tree, counts[v]);
+        find_all(&tree, counts[v], 2 * counts[v]);
+        for (unsigned i = counts[v]; i + 1 < 2 * counts[v]; i++) {
+            const uint32_t left = 2 * counts[v] - 1 - i;
+            take(&tree, i);
+            if ((left & (left - 1)) == 0) {
+                check_parts(&tree, left);
+                find_all(&tree, i + 1, 2 * counts[v]);
+            }
         }
         assert_true(root_capacity(&tree) <= 8);
+        assert_non_null(topic_tree_find(&tree, SPAN("+")));
+        assert_non_null(topic_tree_find(&tree, SPAN("#")));
         topic_tree_deinit(&tree, release_nothing, NULL);
     }
+    struct topic_tree tree;
+    topic_tree_init(&tree, SEED, free_at_once, NULL);
+    for (unsigned i = 0; i < 50000; i++) {
+        put(&tree, i);
+    }
+    topic_tree_deinit(&tree, release_nothing, NULL); /* whole */
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(tables_grow_and_shrink_with_the_nodes),
-        cmocka_unit_test(a_removal_moves_few),
+        cmocka_unit_test(many_children_are_in_parts),
         cmocka_unit_test(churn_does_not_grow_a_table),
         cmocka_unit_test(old_tables_keep_what_stays),
         cmocka_unit_test(a_leaf_below_a_kept_value_is_pruned_alone),
