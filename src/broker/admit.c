@@ -98,7 +98,8 @@ static uint64_t part_of(const struct broker *broker, uint64_t limit, uint64_t fi
         return UINT64_MAX;
     }
     const uint32_t share = broker->options.owner_share < 99 ? broker->options.owner_share : 99;
-    const uint64_t free = filled < STORE_LAST ? limit / STORE_FILLED_ALL * (STORE_LAST - filled) : 0;
+    const uint64_t left = filled < STORE_LAST ? STORE_LAST - filled : 0;
+    const uint64_t free = limit / STORE_FILLED_ALL * left + limit % STORE_FILLED_ALL * left / STORE_FILLED_ALL;
     const uint64_t part = free * share / (100 - share);
     return part > limit / STORE_LITTLE ? part : limit / STORE_LITTLE;
 }
@@ -110,8 +111,7 @@ uint64_t admit_store_part(const struct broker *broker) {
 uint64_t admit_queued_part(const struct broker *broker) {
     const struct account *all = quota_all(broker->quota);
     const uint64_t limit = all->most[QUOTA_QUEUED];
-    const uint64_t unit = limit / STORE_FILLED_ALL + 1;
-    return limit != 0 ? part_of(broker, limit, quota_taken(all, QUOTA_QUEUED) / unit) : UINT64_MAX;
+    return limit != 0 ? part_of(broker, limit, quota_taken(all, QUOTA_QUEUED) * STORE_FILLED_ALL / limit) : UINT64_MAX;
 }
 
 /* ---- sessions ---- */

@@ -1,5 +1,7 @@
 #include "broker/inlet.h"
 
+#include "broker/overfull.h"
+
 enum {
     OTHERS_PART = 4,        /* of a limit: as much again is for other owners */
     SLACK = 8,              /* charged is one part in so many more than what waits */
@@ -60,25 +62,24 @@ static bool is_within_more(const struct account *account, const struct quota_nee
 static bool is_thin(const struct inlet *inlet, enum quota_row row, uint64_t waits) {
     const struct account *owner = owner_of(inlet);
     const uint64_t sessions = quota_taken(owner, QUOTA_SESSIONS);
-    return inlet->durable && sessions > 1 && waits < quota_taken(owner, row) / sessions;
+    return inlet->durable && sessions > 1 && waits < (quota_taken(owner, row) + sessions - 1) / sessions;
 }
 
-/* Whether a need is taken whatever the limits say. */
+/* Whether a need is taken whatever the limits say; so much waits there with it. */
 static bool is_beyond_limits(const struct shard *shard, const struct inlet *inlet, const struct quota_need *need,
-                             enum inlet_part part) {
+                             enum inlet_part part, uint64_t waits) {
     const bool messages = need->row == QUOTA_QUEUED;
     return part == INLET_WILLS || (!messages && inlet->durable && !shard->store_tight) ||
-           ((part == INLET_OTHERS ||
-             is_thin(inlet, need->row, messages ? waiting_messages(inlet) : waiting_bytes(inlet))) &&
-            is_within_more(owner_of(inlet), need));
+           ((part == INLET_OTHERS || is_thin(inlet, need->row, waits)) && is_within_more(owner_of(inlet), need));
 }
 
 /* Of both needs or of none. */
 static bool charge_reserve(const struct shard *shard, struct inlet *inlet, const struct quota_need needs[NEEDS],
                            enum inlet_part part, struct quota_over *over) {
     struct account *owner = owner_of(inlet);
+    const uint64_t waits[NEEDS] = {waiting_messages(inlet), waiting_bytes(inlet)};
     for (unsigned i = 0; i < NEEDS; i++) {
-        if (is_beyond_limits(shard, inlet, &needs[i], part)) {
+        if (is_beyond_limits(shard, inlet, &needs[i], part, waits[i])) {
             quota_take(owner, &needs[i], 1);
         } else if (!quota_reserve(owner, &needs[i], 1, over)) {
             quota_give(owner, needs, i);
@@ -198,6 +199,9 @@ const char *inlet_reserve(struct shard *shard, struct inlet *inlet, size_t bytes
         why = "is full";
     } else if (!is_charged(inlet, messages, sum)) {
         why = charge(shard, inlet, part);
+        if (why != NULL) {
+            (void)atomic_fetch_or_explicit(&inlet->overfull, OVERFULL_SHARE, memory_order_relaxed);
+        }
     }
     if (why != NULL) {
         inlet_release(shard, inlet, bytes);
@@ -210,6 +214,34 @@ const char *inlet_full(struct shard *shard, struct inlet *inlet, size_t bytes) {
     if (why == NULL) {
         inlet_release(shard, inlet, bytes);
     }
+    return why;
+}
+
+/* The lock is held. */
+static const char *share_full(const struct shard *shard, const struct inlet *inlet, const struct quota_need *need,
+                              uint64_t waits) {
+    if (is_beyond_limits(shard, inlet, need, INLET_LIMITS, waits + need->amount)) {
+        return NULL;
+    }
+    for (const struct account *a = owner_of(inlet); a != NULL; a = a->parent) {
+        const uint64_t most = a->most[need->row];
+        if (most != 0 && quota_taken(a, need->row) + quota_taken(a, QUOTA_SESSIONS) * need->amount > most) {
+            return over_text(inlet, &(struct quota_over){need->row, a->level});
+        }
+    }
+    return NULL;
+}
+
+const char *inlet_share_full(const struct shard *shard, struct inlet *inlet, size_t bytes) {
+    struct quota_need needs[NEEDS];
+    const char *why = NULL;
+    inlet_needs(inlet, 1, bytes, needs);
+    lock_take(&shard->broker->charges);
+    const uint64_t waits[NEEDS] = {waiting_messages(inlet), waiting_bytes(inlet)};
+    for (unsigned i = 0; i < NEEDS && owner_of(inlet) != NULL && why == NULL; i++) {
+        why = share_full(shard, inlet, &needs[i], waits[i]);
+    }
+    lock_give(&shard->broker->charges);
     return why;
 }
 

@@ -32,6 +32,9 @@ void inlet_release(struct shard *shard, struct inlet *inlet, size_t bytes);
 const char *inlet_full(struct shard *shard, struct inlet *inlet, size_t bytes);
 /* So much came back from the store. */
 void inlet_restore(struct broker *broker, struct inlet *inlet, uint64_t messages, uint64_t bytes);
+/* Why one such delivery to each session that has a part of its owner's share, or of everybody's, has no room there;
+ * NULL: it has, or this session is not the one that is in the way. */
+const char *inlet_share_full(const struct shard *shard, struct inlet *inlet, size_t bytes);
 /* It is a quiet moment: the owner is charged for exactly what waits. */
 void inlet_rest(struct broker *broker, struct inlet *inlet);
 /* Another owner is charged from now on; NULL: nobody, the session has ended. */

@@ -9,12 +9,6 @@
 
 enum { ENDED_IDS = 1024, LOG_AGAIN_MS = 60000, PAST_BYTES_PER_S = 256 << 10 };
 
-/* What publishers have said of an inlet. */
-enum overfull {
-    OVERFULL_ASKED = 1,  /* its owner knows, or will: it need not be told again */
-    OVERFULL_WAITED = 2, /* one has waited for as long as a publisher is to wait */
-};
-
 /* ---- publishers ---- */
 
 struct overfull_waits *overfull_waits_create(void) {
@@ -60,6 +54,14 @@ void overfull_past(const struct shard *shard, struct account *owner, size_t byte
     pace_take(&owner->past, shard->now, bytes, PAST_BYTES_PER_S);
 }
 
+static void overfull_later(struct shard *shard, session_id_t session_id, size_t bytes) {
+    struct session *s = map64_get(&shard->by_id, session_id);
+    if (s != NULL && !link_linked(&s->overfull_link)) {
+        s->overfull_bytes = (uint32_t)bytes;
+        list_push_back(&shard->overfull, &s->overfull_link);
+    }
+}
+
 bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, struct overfull_waits *waits) {
     bool waited = waits != NULL && overfull_waited(shard, waits, inlet->session_id);
     uint8_t says = waited ? OVERFULL_ASKED | OVERFULL_WAITED : OVERFULL_ASKED;
@@ -68,9 +70,8 @@ bool overfull_ask(struct shard *shard, struct inlet *inlet, size_t bytes, struct
     if ((said & OVERFULL_ASKED) == 0 && inlet->shard != shard->index) {
         struct mail mail = {.session_id = inlet->session_id, .target = need, .kind = MAIL_OVERFULL};
         post_send(shard, inlet->shard, &mail);
-    } else if ((said & OVERFULL_ASKED) == 0 && inlet->session != NULL) {
-        inlet->session->overfull_bytes = need;
-        list_push_back(&shard->overfull, &inlet->session->overfull_link);
+    } else if ((said & OVERFULL_ASKED) == 0) {
+        overfull_later(shard, inlet->session_id, need);
     }
     return shard->broker->options.queue_policy == QUEUE_END_SESSION ||
            !atomic_load_explicit(&inlet->away, memory_order_relaxed) || sieve_may_help(shard, inlet);
@@ -145,9 +146,13 @@ static bool overfull_look(struct shard *shard, session_id_t session_id, size_t b
     if (s == NULL) {
         return false;
     }
-    bool waited = (atomic_exchange(&s->inlet->overfull, 0) & OVERFULL_WAITED) != 0;
+    const uint8_t said = atomic_exchange(&s->inlet->overfull, 0);
+    const bool waited = (said & OVERFULL_WAITED) != 0;
     session_drop_expired(s);
     const char *why = inlet_full(shard, s->inlet, bytes);
+    if (why == NULL && (said & OVERFULL_SHARE) != 0) {
+        why = inlet_share_full(shard, s->inlet, bytes);
+    }
     if (why == NULL) {
         return false;
     }
@@ -174,21 +179,29 @@ static bool overfull_look(struct shard *shard, session_id_t session_id, size_t b
 }
 
 void overfull_heard(struct shard *shard, session_id_t session_id, size_t bytes) {
-    (void)overfull_look(shard, session_id, bytes);
+    if (shard->looks_left > 0) {
+        shard->looks_left--;
+        (void)overfull_look(shard, session_id, bytes);
+    } else {
+        overfull_later(shard, session_id, bytes);
+    }
 }
 
 /* Each is looked at once, though a will that is published then may ask again. */
 bool overfull_work(struct shard *shard) {
-    struct link asked;
+    struct link asked, *l;
     bool ended = false;
     if (list_empty(&shard->overfull)) {
         return false;
     }
     list_init(&asked);
     list_splice(&asked, &shard->overfull);
-    for (struct link *l; (l = list_pop_front(&asked)) != NULL;) {
+    for (; shard->looks_left > 0 && (l = list_pop_front(&asked)) != NULL; shard->looks_left--) {
         const struct session *s = container_of(l, struct session, overfull_link);
         ended = overfull_look(shard, s->id, s->overfull_bytes) || ended;
     }
+    ended = ended && list_empty(&asked); /* who waits for those that are left tries in vain */
+    list_splice(&asked, &shard->overfull);
+    list_splice(&shard->overfull, &asked);
     return ended;
 }

@@ -35,6 +35,15 @@ struct overfull_waits {
     } of[OVERFULL_WAITS_MAX];
 };
 
+/* What publishers have said of an inlet. */
+enum overfull {
+    OVERFULL_ASKED = 1,  /* its owner knows, or will: it need not be told again */
+    OVERFULL_WAITED = 2, /* one has waited for as long as a publisher is to wait */
+    OVERFULL_SHARE = 4,  /* a share that many sessions have together was taken, maybe by one message for them all */
+};
+
+enum { OVERFULL_LOOKS = 128 }; /* in one turn: each may end a session */
+
 struct overfull_waits *overfull_waits_create(void);
 /* A try is over: what was not in its way is not waited for any more. NULL is allowed. */
 void overfull_waits_tried(struct overfull_waits *waits);
@@ -48,8 +57,8 @@ bool overfull_lets_past(const struct shard *shard, const struct inlet *inlet, co
 void overfull_past(const struct shard *shard, struct account *owner, size_t bytes);
 /* Such a question by mail. */
 void overfull_heard(struct shard *shard, session_id_t session_id, size_t bytes);
-/* Looks at the sessions that this shard's own publishers have asked; true when one was ended, or
- * its connection closed. */
+/* Looks at some of the sessions that have been asked about; true when one was ended, or its connection closed, and none
+ * is left to be looked at. */
 bool overfull_work(struct shard *shard);
 /* Whether the last session of this client id was ended for its full queue; says so once. */
 bool overfull_was_ended(struct shard *shard, struct span client_id);

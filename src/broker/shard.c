@@ -170,6 +170,7 @@ void shard_turn_begin(struct shard *shard, mono_ms_t now, wall_ms_t time, lsn_t 
     shard_clock(shard, now, time);
     shard->points = shard->broker->options.turn_points;
     shard->heirs_left = HEIRS_PER_TURN;
+    shard->looks_left = OVERFULL_LOOKS;
     if (shard->mutant_held_count > 0) {
         mutant_hold_now(shard);
     }
@@ -377,11 +378,11 @@ struct turn_result shard_turn_end(struct shard *shard) {
     bool dirty = !list_empty(&shard->dirty) || !list_empty(&shard->dirty_later) || !list_empty(&shard->heirs);
     struct turn_result result = {
         .wake = shard->wake_set,
-        .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left || dirty,
-        .again = !list_empty(&shard->paused) || !list_empty(&shard->untried) || !list_empty(&shard->overfull) ||
-                 !list_empty(&shard->starved) || !list_empty(&shard->stalled) || shard->expiring ||
-                 !list_empty(&shard->contests_due) || shard->let_go_left > 0 || shard->retained_left > 0 ||
-                 shard->memory >= MEMORY_SHORT,
+        .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left || dirty ||
+                !list_empty(&shard->overfull),
+        .again = !list_empty(&shard->paused) || !list_empty(&shard->untried) || !list_empty(&shard->starved) ||
+                 !list_empty(&shard->stalled) || shard->expiring || !list_empty(&shard->contests_due) ||
+                 shard->let_go_left > 0 || shard->retained_left > 0 || shard->memory >= MEMORY_SHORT,
         .late = shard->late_count > 0};
     onward_forget(shard);
     if (atomic_load_explicit(&shard->late_waits, memory_order_relaxed) != result.late) {

@@ -124,7 +124,7 @@ struct session {
     struct heap_node due;      /* in shard.due while the client is away: its expiry, or its will */
     struct link starved_link;  /* in shard.starved */
     struct link deep_link;     /* in shard.deep: its queue is deeper than the window of memory */
-    struct link overfull_link; /* in shard.overfull: a publisher of this shard found its queue full */
+    struct link overfull_link; /* in shard.overfull: a publisher found its queue full */
     mono_ms_t progress_at;     /* when its client last took bytes, acknowledged, or got something to acknowledge */
     mono_ms_t connected_at;    /* when its client last connected */
     mono_ms_t full_logged_at;  /* when the log said last that its queue is full; 0: never */
@@ -286,7 +286,8 @@ struct shard {
     struct heap due;             /* sessions whose client is away, by store time */
     struct heap connections_due; /* what connections must have said by then; they may have said it meanwhile */
     bool expiring;               /* more is due than one turn has done */
-    struct link overfull;        /* sessions whose full queue this shard's own publishers have met */
+    struct link overfull;        /* sessions whose full queue publishers have met, to be looked at: overfull.h */
+    unsigned looks_left;         /* so many of them may be looked at in this turn */
     uint64_t *overfull_ended;    /* hashes of client ids whose sessions were ended for that, a ring; NULL: none yet */
     uint32_t overfull_ended_at;
     struct link works;      /* struct work that can go on */

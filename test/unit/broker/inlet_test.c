@@ -253,6 +253,46 @@ static void messages_that_wait_for_one_owner_are_bounded(void **state) {
     }
 }
 
+/* One message for many sessions of an owner may be more than what its share has left, though each of them has room for
+ * it: the fat one goes, and the publisher does not wait for ever. */
+static void one_message_for_many_sessions_of_an_owner_has_room(void **state) {
+    (void)state;
+    enum { SESSIONS = 6, BOUND = 62, EACH = 5 };
+    for (int rows = 0; rows <= 1; rows++) {
+        struct world *w = world_new();
+        struct peer p, from;
+        w->options.accounts.most[QUOTA_OWNER][rows ? QUOTA_QUEUED : QUOTA_DISK] = rows ? BOUND : BOUND * 1000;
+        w->at_once = true;
+        world_open(w, 1);
+        atomic_store(&w->store.store.filled, 700);
+        for (unsigned i = 0; i < SESSIONS; i++) {
+            char id[8];
+            (void)snprintf(id, sizeof id, "s%u", i);
+            join_from(&p, w, "10.0.0.1:1", id, true);
+            expect(&p, "CONNACK");
+            subscribed(&p, "all", 1);
+            subscribed(&p, id, 1);
+            peer_close(&p);
+        }
+        join_from(&from, w, "10.0.0.2:1", "from", false);
+        expect(&from, "CONNACK");
+        packet_id_t id = 0;
+        for (unsigned i = 0; i < EACH * SESSIONS; i++) {
+            publish_sized(&from, ++id, "all", 900);
+            expect(&from, "PUBACK");
+            turn(w);
+            if (i % SESSIONS == 0) {
+                publish_sized(&from, ++id, "s0", 900);
+                expect(&from, "PUBACK");
+            }
+        }
+        assert_in_range(counters(w).sessions_overfull, 1, SESSIONS - 1);
+        assert_int_equal(counters(w).publish_refused, 0);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* However many take all that they may: before all of it is taken they are refused, and lose nothing, and who has little
  * is served. */
 static void messages_that_wait_leave_room_for_a_small_owner(void **state) {
@@ -298,6 +338,7 @@ int main(void) {
         cmocka_unit_test(many_owners_leave_room_for_a_small_one),
         cmocka_unit_test(queues_in_memory_are_bounded),
         cmocka_unit_test(messages_that_wait_for_one_owner_are_bounded),
+        cmocka_unit_test(one_message_for_many_sessions_of_an_owner_has_room),
         cmocka_unit_test(messages_that_wait_leave_room_for_a_small_owner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -117,6 +117,49 @@ static void many_full_queues_end_at_once(void **state) {
     world_close(w);
 }
 
+/* However many a message meets, a turn ends some of them: those of its own shard, and those of another. */
+static void very_many_full_queues_end_over_several_turns(void **state) {
+    (void)state;
+    enum { MANY = 300, EACH_TURN = 128 };
+    for (unsigned shards = 1; shards <= 2; shards++) {
+        struct world *w = world_small(shards, 1);
+        struct peer from, p;
+        joined(&from, w, PROTOCOL_5, client_on(w, 0, "from"), false);
+        for (unsigned i = 0; i < MANY; i++) {
+            char name[12];
+            (void)snprintf(name, sizeof name, "m%u", i);
+            joined(&p, w, PROTOCOL_311, client_on(w, shards - 1, name), true);
+            subscribed(&p, name, 1);
+            subscribed(&p, "all", 1);
+            peer_close(&p);
+            say_publish(&from, &(struct publishing){.qos = 1, .id = 1, .topic = name});
+            turn(w);
+            expect(&from, "PUBACK id=1 reason=0x00");
+        }
+        say_publish(&from, &(struct publishing){.qos = 1, .id = 2, .topic = "all"});
+        uint64_t before = counters(w).sessions_overfull, turns = 0;
+        assert_true(before <= EACH_TURN);
+        while (counters(w).sessions_overfull < MANY) {
+            assert_true(turns++ < 20);
+            w->now += 10; /* the publisher tries again, and asks whom it has not asked */
+            for (unsigned i = 0; i < shards; i++) {
+                turn_begin(w, i);
+                turn_mail(w, i);
+            }
+            const uint64_t now = counters(w).sessions_overfull;
+            assert_true(now - before <= (uint64_t)EACH_TURN * shards);
+            before = now;
+        }
+        assert_true(turns >= MANY / EACH_TURN);
+        later(w, 10);
+        later(w, 10);
+        expect(&from, "PUBACK id=2");
+        assert_true(strstr(from.line, "reason=0x97") == NULL);
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* Nobody is answered before the end of the session is on the disk: a crash would bring it back without the message. */
 static void the_end_is_durable_before_the_answer(void **state) {
     (void)state;
@@ -689,6 +732,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_session_of_who_is_away_ends_and_others_go_on),
         cmocka_unit_test(many_full_queues_end_at_once),
+        cmocka_unit_test(very_many_full_queues_end_over_several_turns),
         cmocka_unit_test(what_has_expired_is_not_in_the_way),
         cmocka_unit_test(the_end_is_durable_before_the_answer),
         cmocka_unit_test(its_will_is_published),
