@@ -257,9 +257,9 @@ static void on_publish(struct world *w, struct model *m, const struct mini_packe
         return;
     }
     /* At QoS 1 our PUBACK may have been lost after we closed the flow; or it is another copy that the publisher caused.
-     * Both look the same, so neither is counted. */
+     * Both look the same, so neither is counted. What RETAIN tells apart is another one: it was retained. */
     bool lost_puback = in->state == 0 && in->known && in->qos == 1 && p->qos == 1 && in->message == message && p->dup &&
-                       in->serial != m->serial;
+                       in->retain == p->retain && in->serial != m->serial;
     if (in->state != 0) {
         on_repeat(w, m, p, message);
     } else if (lost_puback) {

@@ -130,6 +130,7 @@ bool node_start(struct world *w) {
     if (machine_open(&n->machine, &options, &error)) {
         const struct broker_outside outside = {w, outside_log, outside_reclaim, outside_random};
         n->random = prng_of(hash64(w->plan->seed, 77));
+        store_local_limit(n->machine.store, w->plan->broker.store_limit);
         n->broker = broker_create(&w->plan->broker, &outside, n->machine.store, w->plan->shards);
         clock_start(&n->clock, &n->machine.store->clock, w->wall, w->now);
         const wall_ms_t time = time_given(w, true);

@@ -14,6 +14,7 @@
 #define SIM_SET_MAX 240     /* messages of a retained set, each with a topic of its own */
 #define SIM_IDS_MAX 8
 #define SIM_WANTED_MAX 3
+#define SIM_MATCHES_MAX 1024 /* no message of a history matches so many; with fewer a 3.1.1 publisher may be closed */
 #define SIM_PIPE_BYTES_DRAWN 2048 /* a reader that is not slow */
 
 /*      name, weight beside the calm ones, what happens */

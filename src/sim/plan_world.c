@@ -1,6 +1,7 @@
 /* The kinds of worlds beside the ordinary one: each is an ordinary plan of models with something special drawn over it.
  */
 #include "base/prng.h"
+#include "record/message.h"
 #include "sim/oracle.h"
 #include "sim/pest.h"
 #include "sim/plan.h"
@@ -91,6 +92,32 @@ static void draw_pest(struct plan_client *c, struct prng *r) {
     c->wanted_count = 0;
 }
 
+/* Small bounds of an owner that a hostile client reaches and a well-behaved one does not; where anybody may be refused,
+ * of all together, too. */
+static void draw_accounts(struct plan *p, struct prng *r) {
+    uint64_t *owner = p->broker.accounts.most[QUOTA_OWNER], *all = p->broker.accounts.most[QUOTA_ALL];
+    const uint64_t queue = p->broker.queue_messages_max + p->broker.queue_messages_max / 4;
+    const uint64_t message = sizeof(struct message) + 100 + p->payload_max;
+    const unsigned which = (unsigned)prng_below(r, 64);
+    owner[QUOTA_QUEUED] = (which & 1) != 0 ? queue + ONE_OF(r, 0, 4, 20) : 0;
+    owner[QUOTA_QUEUED_BYTES] = (which & 2) != 0 ? queue * message : 0;
+    owner[QUOTA_INFLIGHT_BYTES] = (which & 4) != 0 ? ONE_OF(r, 1, 100, 1000) : 0;
+    owner[QUOTA_RETAINED] = (which & 8) != 0 ? p->topics + ONE_OF(r, 0, 1, 3) : 0;
+    owner[QUOTA_RETAINED_BYTES] = (which & 16) != 0 ? (p->topics + 2) * (message + 500) : 0;
+    const bool some = p->refusals && (which & 32) != 0;
+    all[QUOTA_QUEUED] = some ? ONE_OF(r, 0, 80, 120) : 0; /* what one message needs is little of it */
+    all[QUOTA_QUEUED_BYTES] = some ? ONE_OF(r, 0, 0, 500, 3000) : 0;
+    all[QUOTA_INFLIGHT_BYTES] = some ? ONE_OF(r, 0, 1, 1000) : 0;
+    all[QUOTA_RETAINED] = some ? p->topics + ONE_OF(r, 0, 1, 3) : 0;
+    p->broker.matches_max = some ? ONE_OF(r, 16, 20, 16384) : p->broker.matches_max;
+    const uint64_t journal = p->store.segment_bytes * p->store.segments_max;
+    const unsigned share =
+        ONE_OF(r, 0, 24, 32, some ? 18 : 24); /* of 16 the journal needs all: 18 may be nearly full */
+    p->broker.store_limit = journal / 8 * share;
+    owner[QUOTA_DISK] = share > 0 ? queue * message + (p->topics + 2) * (message + 500) : 0;
+    p->broker.owner_share = share > 18 ? ONE_OF(r, 1, 10, 50) : 50; /* it is held from there on */
+}
+
 static void draw_bounds(struct plan *p, struct prng *r) {
     p->pests = true;
     p->ends_sessions = prng_chance(r, 3, 4);
@@ -127,6 +154,7 @@ static void draw_bounds(struct plan *p, struct prng *r) {
     }
     p->broker.refuse_close_ms = p->ends_sessions ? 3600000 : 30000;
     p->broker.takeover_rate = ONE_OF(r, 0, 0, 1, 2);
+    draw_accounts(p, r);
 }
 
 static void draw_wills_client(struct plan *p, struct plan_client *c, struct prng *r) {
