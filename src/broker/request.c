@@ -4,6 +4,7 @@
 #include "base/must.h"
 #include "broker/connect.h"
 #include "broker/connection.h"
+#include "broker/fattest.h"
 #include "broker/retained.h"
 #include "broker/session.h"
 #include "broker/will.h"
@@ -259,7 +260,7 @@ static void account_keep(void *user, const struct account *owner) {
 }
 
 /* They are shared: the first shard answers for all. */
-static bool accounts_step(struct shard *shard, struct request *r) {
+static bool owners_step(struct shard *shard, struct request *r) {
     struct broker *broker = shard->broker;
     if (shard->index != 0) {
         return true;
@@ -274,6 +275,14 @@ static bool accounts_step(struct shard *shard, struct request *r) {
         r->answer.store_used = broker->options.store_limit / STORE_FILLED_ALL * store_filled(broker->store);
     }
     return !quota_some_owners(broker->quota, &r->at, OWNERS_PER_SLICE, account_keep, r);
+}
+
+static bool accounts_step(struct shard *shard, struct request *r) {
+    for (unsigned row = 0; row < QUOTA_ROW_COUNT; row++) {
+        struct request_fattest *f = &r->answer.fattest[row];
+        f->most = fattest_limit(&shard->broker->options, (enum quota_row)row, &f->level);
+    }
+    return fattest_step(shard, &r->answer, &r->looked) && owners_step(shard, r);
 }
 
 /* ---- all of them ---- */
@@ -304,6 +313,7 @@ bool request_step(struct shard *shard, struct request *r) {
 void request_deinit(struct request *r) {
     topic_retained_cursor_deinit(&r->retained);
     rows_drop(r);
+    fattest_deinit(&r->answer);
     mem_free(r->answer.rows);
     r->answer.rows = NULL;
     for (size_t i = 0; i < r->answer.account_count; i++) {

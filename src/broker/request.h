@@ -55,7 +55,17 @@ struct request_account {
     double share;                   /* of the bound that it is nearest to; more than 1: over it */
 };
 
+/* Who has the most of a row among single sessions, or connections: see broker/fattest.h. */
+struct request_fattest {
+    char *who; /* owned; a client id, or a peer; NULL: nobody has any */
+    size_t who_bytes;
+    uint64_t has;
+    uint64_t most; /* that any may have; 0: no bound */
+    enum quota_level level;
+};
+
 struct request_answer {
+    struct request_fattest fattest[QUOTA_ROW_COUNT]; /* REQUEST_ACCOUNTS, of this shard */
     struct request_account *accounts; /* all together, then nearest to a bound first; of the first shard alone */
     size_t account_count;
     uint64_t memory_used, memory_limit; /* bytes; 0: no limit */
@@ -70,7 +80,8 @@ struct request_answer {
 struct request {
     const struct request_ask *ask;
     struct request_answer answer;
-    size_t at;                             /* in the map of sessions */
+    size_t at;                             /* in the map of sessions, or of owners */
+    size_t looked;                         /* REQUEST_ACCOUNTS: see broker/fattest.h */
     struct topic_retained_cursor retained; /* REQUEST_CLEAR */
     size_t capacity;                       /* of that map when the walk began */
     unsigned begun;                        /* how often it was begun anew */

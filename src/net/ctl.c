@@ -7,6 +7,7 @@
 #include "base/mem.h"
 #include "base/must.h"
 #include "net/ctl_text.h"
+#include "store/store_local.h"
 
 #define TICK_MS 1000
 #define LIFE_S 60 /* of a connection */
@@ -95,6 +96,37 @@ static void part_done(struct loop_request *part) {
     }
 }
 
+/* What the network knows of; returns how many. */
+static size_t bounds_of(const struct loop_shared *shared, struct ctl_bound *bounds) {
+    const struct listeners *all = shared->listeners;
+    size_t count = 0;
+    if (shared->work != NULL) {
+        uint64_t busy;
+        const uint64_t staged = store_local_staged_bytes(shared->store, &busy);
+        bounds[count++] =
+            (struct ctl_bound){.name = "staged_bytes", .who = "all", .level = QUOTA_ALL, .used = staged, .limit = busy};
+    }
+    bounds[count++] = (struct ctl_bound){.name = "connections",
+                                         .who = "all listeners",
+                                         .level = QUOTA_LISTENER,
+                                         .used = atomic_load(&shared->connections),
+                                         .limit = shared->connections_max,
+                                         .refused = atomic_load(&shared->refused)};
+    for (size_t i = 0; i < all->count; i++) {
+        const char *name = "?";
+        for (size_t k = all->socket_count; k > 0; k--) {
+            name = all->sockets[k - 1].listener == i ? all->sockets[k - 1].name : name;
+        }
+        bounds[count++] = (struct ctl_bound){.name = "connections",
+                                             .who = name,
+                                             .level = QUOTA_LISTENER,
+                                             .used = atomic_load(&all->items[i].connections),
+                                             .limit = all->items[i].max_connections,
+                                             .refused = atomic_load(&all->items[i].refused)};
+    }
+    return count;
+}
+
 static void ask_answer(struct ctl_ask *a) {
     unsigned shards = a->ctl->shared->shards;
     const struct request_answer *answers[64];
@@ -103,7 +135,9 @@ static void ask_answer(struct ctl_ask *a) {
     }
     struct ctl_conn *c = a->conn;
     if (c != NULL) {
-        ctl_answer(&c->out, &a->question.ask, answers, shards);
+        struct ctl_bound *more = mem_zero(a->ctl->shared->listeners->count + 2, sizeof *more);
+        ctl_answer(&c->out, &a->question.ask, answers, shards, more, bounds_of(a->ctl->shared, more));
+        mem_free(more);
         c->ask = NULL;
         conn_answer(c);
     }
@@ -185,6 +219,10 @@ static void ctl_polled(uv_poll_t *poll, int status, int events) {
     (void)status;
     (void)events;
     int fd = accept4(ctl->fd, NULL, NULL, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS)) {
+        must(uv_poll_stop(poll) == 0); /* it would stay ready and the loop would spin: until the next tick */
+        ctl->paused = true;
+    }
     if (fd < 0) {
         return;
     }
@@ -204,6 +242,10 @@ static void ctl_polled(uv_poll_t *poll, int status, int events) {
 
 static void ctl_ticked(uv_timer_t *timer) {
     struct ctl *ctl = timer->data;
+    if (ctl->paused) {
+        ctl->paused = false;
+        must(uv_poll_start(&ctl->poll, UV_READABLE, ctl_polled) == 0);
+    }
     for (struct link *l = ctl->conns.next; l != &ctl->conns;) {
         struct ctl_conn *c = container_of(l, struct ctl_conn, link);
         l = l->next;

@@ -12,7 +12,8 @@ struct ctl {
     struct loop_shared *shared;
     uv_loop_t *uv;
     struct socket_file file;
-    int fd; /* -1: nobody can ask */
+    int fd;      /* -1: nobody can ask */
+    bool paused; /* the process has no descriptor left: who asks is let in at the next tick */
     uv_poll_t poll;
     uv_async_t answered;
     uv_timer_t tick;

@@ -214,40 +214,74 @@ static void answer_counters(struct buf *out, const struct request_answer *const 
 #undef CTL_PRINT
 }
 
-static void answer_account(struct buf *out, const struct request_account *a) {
+/* One line: what is bounded, at which level, who has it, and the numbers. */
+static void answer_bound(struct buf *out, const char *name, enum quota_level level, struct span who,
+                         const uint64_t numbers[3]) {
+    for (const char *c = name; *c != '\0'; c++) {
+        buf_u8(out, (uint8_t)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c));
+    }
+    put(out, "\t");
+    put(out, quota_level_name(level));
+    put(out, "\t");
+    ctl_word_put(out, who);
+    put(out, "\t");
+    put_number(out, numbers[0], "\t");
+    put_number(out, numbers[1], "\t");
+    put_number(out, numbers[2], "\n");
+}
+
+static const char *row_name(int row) {
     static const char *const names[] = {
 #define CTL_ROW(name, text) [QUOTA_##name] = #name,
         QUOTA_ROWS(CTL_ROW)
 #undef CTL_ROW
     };
+    return names[row];
+}
+
+static void answer_account(struct buf *out, const struct request_account *a) {
     for (int i = 0; i < QUOTA_ROW_COUNT; i++) {
-        if (a->owner != NULL && a->taken[i] == 0 && a->refused[i] == 0) {
-            continue;
+        if (a->owner == NULL || a->taken[i] != 0 || a->refused[i] != 0) {
+            answer_bound(out, row_name(i), a->owner != NULL ? QUOTA_OWNER : QUOTA_ALL,
+                         span_str(a->owner != NULL ? a->owner : "all"),
+                         (const uint64_t[]){a->taken[i], a->most[i], a->refused[i]});
         }
-        for (const char *c = names[i]; *c != '\0'; c++) {
-            buf_u8(out, (uint8_t)(*c >= 'A' && *c <= 'Z' ? *c - 'A' + 'a' : *c));
-        }
-        put(out, "\t");
-        ctl_word_put(out, span_str(a->owner != NULL ? a->owner : "all"));
-        put(out, "\t");
-        put_number(out, a->taken[i], "\t");
-        put_number(out, a->most[i], "\t");
-        put_number(out, a->refused[i], "\n");
+    }
+}
+
+/* Who of all shards has the most. */
+static void answer_fattest(struct buf *out, const struct request_answer *const *parts, size_t count, int row) {
+    const struct request_fattest *most = &parts[0]->fattest[row];
+    for (size_t i = 1; i < count; i++) {
+        most = parts[i]->fattest[row].has > most->has ? &parts[i]->fattest[row] : most;
+    }
+    if (most->most != 0) {
+        answer_bound(out, row_name(row), most->level,
+                     most->who != NULL ? span_of((const uint8_t *)most->who, most->who_bytes) : SPAN("-"),
+                     (const uint64_t[]){most->has, most->most, 0});
     }
 }
 
 /* A limit of 0 is none. */
-static void answer_accounts(struct buf *out, const struct request_answer *const *parts, size_t count) {
-    put(out, "ok\nname\towner\t#used\t#limit\t#refused\n");
+static void answer_accounts(struct buf *out, const struct request_answer *const *parts, size_t count,
+                            const struct ctl_bound *more, size_t more_count) {
+    put(out, "ok\nname\tlevel\towner\t#used\t#limit\t#refused\n");
     for (size_t i = 0; i < count; i++) {
         if (parts[i]->account_count > 0) {
-            put(out, "memory_bytes\tall\t");
-            put_number(out, parts[i]->memory_used, "\t");
-            put_number(out, parts[i]->memory_limit, "\t0\n");
-            put(out, "store_bytes\tall\t");
-            put_number(out, parts[i]->store_used, "\t");
-            put_number(out, parts[i]->store_limit, "\t0\n");
+            answer_bound(out, "memory_bytes", QUOTA_ALL, SPAN("all"),
+                         (const uint64_t[]){parts[i]->memory_used, parts[i]->memory_limit, 0});
+            answer_bound(out, "store_bytes", QUOTA_ALL, SPAN("all"),
+                         (const uint64_t[]){parts[i]->store_used, parts[i]->store_limit, 0});
         }
+    }
+    for (size_t i = 0; i < more_count; i++) {
+        answer_bound(out, more[i].name, more[i].level, span_str(more[i].who),
+                     (const uint64_t[]){more[i].used, more[i].limit, more[i].refused});
+    }
+    for (int row = 0; count > 0 && row < QUOTA_ROW_COUNT; row++) {
+        answer_fattest(out, parts, count, row);
+    }
+    for (size_t i = 0; i < count; i++) {
         for (size_t k = 0; k < parts[i]->account_count; k++) {
             answer_account(out, &parts[i]->accounts[k]);
         }
@@ -265,14 +299,14 @@ static void answer_changed(struct buf *out, const char *what, const struct reque
     put_number(out, sum, "\n");
 }
 
-void ctl_answer(struct buf *out, const struct request_ask *ask, const struct request_answer *const *parts,
-                size_t count) {
+void ctl_answer(struct buf *out, const struct request_ask *ask, const struct request_answer *const *parts, size_t count,
+                const struct ctl_bound *more, size_t more_count) {
     switch (ask->kind) {
     case REQUEST_COUNTERS:
         answer_counters(out, parts, count);
         break;
     case REQUEST_ACCOUNTS:
-        answer_accounts(out, parts, count);
+        answer_accounts(out, parts, count, more, more_count);
         break;
     case REQUEST_SESSIONS:
         answer_sessions(out, ask, parts, count);

@@ -30,6 +30,12 @@ struct ctl_question {
 bool ctl_question_read(struct ctl_question *q, struct span line, const char **wrong);
 void ctl_question_deinit(struct ctl_question *q);
 void ctl_answer_error(struct buf *out, const char *sentence);
+/* A bound that no shard knows of: accounts shows it beside theirs. */
+struct ctl_bound {
+    const char *name, *who;
+    enum quota_level level;
+    uint64_t used, limit, refused;
+};
 /* Puts the answers of all shards together. */
-void ctl_answer(struct buf *out, const struct request_ask *ask, const struct request_answer *const *parts,
-                size_t count);
+void ctl_answer(struct buf *out, const struct request_ask *ask, const struct request_answer *const *parts, size_t count,
+                const struct ctl_bound *more, size_t more_count);

@@ -21,7 +21,8 @@
 struct listener {
     uint32_t max_connections; /* 0: no limit of its own */
     _Atomic uint32_t connections;
-    _Atomic bool said_full; /* its limit was logged */
+    _Atomic uint64_t refused; /* connections that were too many */
+    _Atomic bool said_full;   /* its limit was logged */
 };
 
 /* One address or path: `fds[i]` belongs to shard i. */

@@ -97,6 +97,8 @@ static bool loop_admits(struct loop_shared *shared, struct listener *listener, c
     }
     atomic_fetch_sub_explicit(&shared->connections, 1, memory_order_relaxed);
     atomic_fetch_sub_explicit(&listener->connections, 1, memory_order_relaxed);
+    atomic_fetch_add_explicit(&shared->refused, all_full, memory_order_relaxed);
+    atomic_fetch_add_explicit(&listener->refused, own_full, memory_order_relaxed);
     if (all_full && !atomic_exchange(&shared->said_full, true)) {
         log_say(shared->log, LOG_WARNING, "there are %u connections, the most that is allowed; new ones are closed",
                 shared->connections_max);

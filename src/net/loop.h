@@ -33,7 +33,8 @@ struct loop_shared {
     uint32_t connections_max;
     struct peers peers; /* by address */
     _Atomic uint32_t connections;
-    _Atomic bool said_full; /* that connections_max is reached was logged */
+    _Atomic uint64_t refused; /* connections beyond connections_max */
+    _Atomic bool said_full;   /* that connections_max is reached was logged */
     _Atomic bool stopping;
     void *user;
     void (*failed)(void *user); /* the store has stopped for good; does not return */

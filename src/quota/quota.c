@@ -242,3 +242,12 @@ const char *quota_row_text(enum quota_row row) {
 const char *quota_level_text(enum quota_level level) {
     return level == QUOTA_OWNER ? "of its owner" : "of all";
 }
+
+const char *quota_level_name(enum quota_level level) {
+    static const char *const names[] = {[QUOTA_OWNER] = "owner",
+                                        [QUOTA_ALL] = "all",
+                                        [QUOTA_SESSION] = "session",
+                                        [QUOTA_CONNECTION] = "connection",
+                                        [QUOTA_LISTENER] = "listener"};
+    return names[level];
+}

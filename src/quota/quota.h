@@ -38,7 +38,16 @@ enum quota_row {
     QUOTA_TAKEN_COUNT = QUOTA_MATCHES
 };
 
-enum quota_level { QUOTA_OWNER, QUOTA_ALL, QUOTA_LEVEL_COUNT };
+/* Of the first two there are accounts. The others are single things, each bounded where it takes something: what they
+ * have together is their owner's. */
+enum quota_level {
+    QUOTA_OWNER,
+    QUOTA_ALL,
+    QUOTA_LEVEL_COUNT,
+    QUOTA_SESSION = QUOTA_LEVEL_COUNT,
+    QUOTA_CONNECTION,
+    QUOTA_LISTENER
+};
 
 /* What a test breaks, so that it can show that it would notice. */
 enum quota_fault_kind {
@@ -138,3 +147,5 @@ bool quota_some_owners(struct quota *q, size_t *at, size_t max, void (*visit)(vo
                        void *user);
 const char *quota_row_text(enum quota_row row);
 const char *quota_level_text(enum quota_level level);
+/* In one word. */
+const char *quota_level_name(enum quota_level level);

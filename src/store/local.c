@@ -223,6 +223,12 @@ uint64_t store_local_disk_bytes(const struct store *store) {
     return held_bytes(container_of(store, struct local, base), false);
 }
 
+uint64_t store_local_staged_bytes(const struct store *store, uint64_t *busy) {
+    const struct local *l = container_of(store, struct local, base);
+    *busy = l->options.staged_bytes_busy;
+    return atomic_load_explicit(&l->staged_bytes, memory_order_relaxed);
+}
+
 uint64_t local_limit_room(struct local *l) {
     const uint64_t max = atomic_load_explicit(&l->bytes_max, memory_order_relaxed);
     if (max == 0) {

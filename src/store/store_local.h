@@ -72,6 +72,8 @@ enum store_excess store_local_excess(const struct store *store);
 bool store_local_asks(const struct store *store);
 /* Bytes that journal and table take on the disk. Any thread. */
 uint64_t store_local_disk_bytes(const struct store *store);
+/* How many bytes are staged and not durable; `*busy`: beyond how many the pressure is STORE_BUSY. Any thread. */
+uint64_t store_local_staged_bytes(const struct store *store, uint64_t *busy);
 /* True when something is staged that no commit has taken. Any thread. */
 bool store_local_staged(const struct store *store);
 /* A digest of the records that are staged and not durable, on their way or not. Commit thread only: for simulators. */

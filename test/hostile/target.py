@@ -10,6 +10,7 @@ import broker as brokers
 import guests
 
 MIB = 1 << 20
+OTHERS = ('memory_bytes', 'store_bytes', 'staged_bytes')  # shown with the accounts, and no accounts
 
 
 class Target(brokers.Broker):
@@ -87,7 +88,7 @@ class Target(brokers.Broker):
             return None
         owners = {}
         for row in rows:
-            if row['name'] not in ('memory_bytes', 'store_bytes') and row['used']:
+            if row['name'] not in OTHERS and row.get('level', 'all') in ('all', 'owner') and row['used']:
                 owners.setdefault(row['owner'], {})[row['name']] = row['used']
         return owners
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import os
 import re
+import resource
 import socket
 import subprocess
 import sys
@@ -119,11 +120,75 @@ def ctl_shows_accounts():
         with Peer(broker.port, 5) as p:
             p.connect('p')
             p.subscribe(('a/b', 1))
-            seen = {(r['name'], r['owner']): r['used'] for r in ctl_json(broker, 'accounts')}
+            rows = ctl_json(broker, 'accounts')
+            seen = {(r['name'], r['owner']): r['used'] for r in rows if r['level'] in ('all', 'owner')}
             check(seen['sessions', 'all'] == seen['sessions', '127.0.0.1'] == 1, seen)
             check(seen['subscriptions', '127.0.0.1'] == 1 and seen['memory_bytes', 'all'] > 0, seen)
             p.disconnect()
         until(lambda: all(r['used'] == 0 for r in ctl_json(broker, 'accounts') if r['name'] not in ('memory_bytes', 'store_bytes')), 'not zero')
+
+
+@case
+def ctl_shows_who_has_the_most():
+    """Bounds of a single session, connection and listener stand beside the accounts."""
+    with own_broker('shards 2', 'max_connections 7', 'max_takeover_rate 3') as broker:
+        sleepers(broker, 6)
+        with Peer(broker.port, 5) as p:
+            p.connect('p')
+            p.subscribe(('a/b', 1), ('c', 1))
+            p.send(b'\x30\x90\x4e' + b'x' * 5000)
+            peer = until(lambda: next((r for r in ctl_json(broker, 'accounts')
+                                       if r['name'] == 'input_bytes' and r['level'] == 'connection'
+                                       and r['used'] == 5003), None), 'no input')
+            check(peer['owner'].startswith('127.0.0.1:') and peer['limit'] == 1 << 20, peer)
+            rows = {(r['name'], r['level']): r for r in ctl_json(broker, 'accounts')}
+            fat = rows['queued', 'session']
+            check((fat['used'], fat['owner'], fat['limit']) == (5, 's5', 1000000), fat)
+            check(rows['disk', 'session']['owner'] == 's5' and rows['disk', 'session']['used'] > 500, rows)
+            check(rows['subscriptions', 'session']['owner'] == 'p' and rows['subscriptions', 'session']['used'] == 2, rows)
+            listener = next(r for r in ctl_json(broker, 'accounts') if r['limit'] == 7)
+            check((listener['name'], listener['level'], listener['used']) == ('connections', 'listener', 1), listener)
+            check(rows['staged_bytes', 'all']['limit'] == 4 << 20, rows)
+            check(rows['takeover_rate', 'all']['limit'] == 3, rows)
+
+
+@case
+def ctl_counts_connections_that_are_refused():
+    with own_broker('max_connections 2', 'max_connection_rate 1') as broker:  # ten at once
+        with Peer(broker.port, 5) as p:
+            p.connect('p')
+            for _ in range(20):
+                with contextlib.suppress(OSError), Peer(broker.port, 5):
+                    pass
+            with contextlib.suppress(OSError), Peer(broker.port, 5), Peer(broker.port, 5):
+                pass
+            until(lambda: any(r['name'] == 'connection_rate' and r['owner'] == '127.0.0.1' and r['refused'] > 5
+                              for r in ctl_json(broker, 'accounts')), 'not counted')
+
+
+@case
+def ctl_without_descriptors_does_not_spin():
+    with folder() as place, own_broker('persistence false', f'ctl_socket {place}/ctl') as broker:  # no store: it needs files
+        pid = broker.process.pid
+        taken = {int(fd) for fd in os.listdir(f'/proc/{pid}/fd')}
+        lowest = next(fd for fd in range(len(taken) + 1) if fd not in taken)
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE, (lowest, resource.prlimit(pid, resource.RLIMIT_NOFILE)[1]))
+        with socket.socket(socket.AF_UNIX) as asker:
+            asker.connect(f'{place}/ctl')
+            before = broker_seconds(pid)
+            time.sleep(1)
+            spent = broker_seconds(pid) - before
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
+            check(spent < .3, f'{spent} s of processor time in a second')
+            asker.settimeout(5)
+            asker.sendall(b'counters\n')
+            check(asker.recv(3) == b'ok\n', 'it is let in when there is a descriptor')
+
+
+def broker_seconds(pid):
+    with open(f'/proc/{pid}/stat', encoding='ascii') as f:
+        user, system = f.read().rsplit(')', 1)[1].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf('SC_CLK_TCK')
 
 
 @case

@@ -125,7 +125,7 @@ static void the_rows_of_shards_are_merged(void **state) {
             buf_bytes(&wanted, span_str(lines[i]));
         }
         buf_bytes(&wanted, SPAN("end\n"));
-        ctl_answer(&out, &ask, of_all, 3);
+        ctl_answer(&out, &ask, of_all, 3, NULL, 0);
         assert_true(span_equal(buf_span(&out), buf_span(&wanted)));
         buf_deinit(&out);
         buf_deinit(&wanted);
@@ -137,10 +137,10 @@ static void numbers_of_shards_are_added(void **state) {
     struct request_answer parts[] = {{.matched = 3, .counters.sessions = 5}, {.matched = 4, .counters.sessions = 6}};
     const struct request_answer *of_all[] = {&parts[0], &parts[1]};
     struct buf out = {NULL, 0, 0};
-    ctl_answer(&out, &(struct request_ask){.kind = REQUEST_CLEAR}, of_all, 2);
+    ctl_answer(&out, &(struct request_ask){.kind = REQUEST_CLEAR}, of_all, 2, NULL, 0);
     assert_true(span_equal(buf_span(&out), SPAN("ok\n#cleared\n7\nend\n")));
     out.len = 0;
-    ctl_answer(&out, &(struct request_ask){.kind = REQUEST_COUNTERS}, of_all, 2);
+    ctl_answer(&out, &(struct request_ask){.kind = REQUEST_COUNTERS}, of_all, 2, NULL, 0);
     buf_u8(&out, '\0');
     assert_non_null(strstr((const char *)out.ptr, "\nsessions\t11\n"));
     out.len = 0;
