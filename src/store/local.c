@@ -229,6 +229,16 @@ uint64_t store_local_staged_bytes(const struct store *store, uint64_t *busy) {
     return atomic_load_explicit(&l->staged_bytes, memory_order_relaxed);
 }
 
+uint64_t local_next_file(struct local *l) {
+    uint64_t bytes = 0;
+    lock_take(&l->lock);
+    for (uint32_t i = 0; i < l->segment_count && bytes == 0; i++) {
+        bytes = l->segments[i].state == SEGMENT_ABSENT ? l->options.segment_bytes : 0;
+    }
+    lock_give(&l->lock);
+    return bytes;
+}
+
 uint64_t local_limit_room(struct local *l) {
     const uint64_t max = atomic_load_explicit(&l->bytes_max, memory_order_relaxed);
     if (max == 0) {

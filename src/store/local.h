@@ -174,6 +174,9 @@ bool local_table_reserve(struct local *l);
 void local_table_ask(struct local *l);
 /* What the limit leaves besides the table's rows and the files of the journal. Takes the lock. */
 uint64_t local_limit_room(struct local *l);
+/* Bytes of the journal's next file, which is made without asking when its time has come; 0: all that may be exist.
+ * Takes the lock. */
+uint64_t local_next_file(struct local *l);
 /* A segment has all its zeros: SPARE when the table knows of its file, else MADE. The lock is held. */
 void local_segment_made(struct local *l, struct segment *s);
 /* Moves a segment to a state in which others see it. The lock is held. */

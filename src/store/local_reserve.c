@@ -38,13 +38,15 @@ bool local_table_reserve(struct local *l) {
     uint64_t journal = atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
     uint64_t active = atomic_load_explicit(&l->active_bytes, memory_order_relaxed);
     uint64_t bytes = local_table_keeps(journal, active);
-    uint64_t room = local_limit_room(l);
+    const uint64_t left = local_limit_room(l);
+    const uint64_t next = local_next_file(l); /* the table does not take its place */
+    const uint64_t room = left > next ? left - next : 0;
     bool tight = room < bytes;
     bool ok = l->table->ops->reserve == NULL || l->table->ops->reserve(l->table, tight ? room : bytes, &error);
     if (!ok && error.kind != ERROR_NO_SPACE) {
         (void)local_fail(l, &error);
     }
-    ok = ok && room >= local_table_needs(l);
+    ok = ok && left >= local_table_needs(l);
     atomic_store_explicit(&l->table_room, tight ? room : bytes, memory_order_relaxed);
     atomic_store_explicit(&l->tight, tight, memory_order_relaxed);
     atomic_store_explicit(&l->table_short, !ok, memory_order_relaxed);
