@@ -74,5 +74,11 @@ static inline struct span reader_prefixed(struct reader *r) {
 /* MQTT's variable byte integer: at most four bytes, and no more than the value needs [MQTT-1.5.5-1]. */
 uint32_t reader_varint(struct reader *r);
 
-/* A little-endian base-128 integer of up to ten bytes: the numbers inside our own records. */
-uint64_t reader_leb(struct reader *r);
+/* A little-endian base-128 integer of up to ten bytes: the numbers inside our own records. Most have one. */
+uint64_t reader_leb_long(struct reader *r);
+static inline uint64_t reader_leb(struct reader *r) {
+    if (!r->failed && r->at != r->end && *r->at < 0x80) {
+        return *r->at++;
+    }
+    return reader_leb_long(r);
+}

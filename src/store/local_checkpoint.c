@@ -23,6 +23,7 @@ static struct segment *candidate(struct local *l, bool all) {
     return oldest != NULL ? oldest : all ? active : NULL;
 }
 
+/* Only at rest: a buffer that is new costs more than what is read into it. */
 static void image_free(struct checkpoint *cp) {
     mem_free(cp->image);
     cp->image = NULL;
@@ -54,9 +55,7 @@ static bool choose(struct local *l, bool all) {
         cp->read = 0;
     }
     lock_give(&l->lock);
-    if (s == NULL) {
-        image_free(cp);
-    } else {
+    if (s != NULL) {
         image_want(cp, IMAGE_BYTES);
     }
     return s != NULL;
@@ -367,6 +366,9 @@ enum store_step store_local_rest_step(struct store *store) {
     struct error error;
     if (store_failed(store)) {
         return STORE_STEP_FAILED;
+    }
+    if (l->checkpoint.segment == NULL) {
+        image_free(&l->checkpoint);
     }
     struct segment *s = surplus(l);
     if (s != NULL) {
