@@ -8,8 +8,7 @@ enum { IDS_COME_ROUND = 1024 };
 /* The flow has ended (B5): its record comes before any record that uses the id again. */
 static void acks_done(struct session *session, struct flight *flight) {
     if (!broker_mutant(session->shard, MUTANT_B5)) {
-        struct record record = {.kind = RECORD_DONE, .flow = {session->id, flight->packet_id}};
-        (void)session_stage(session, &record);
+        (void)session_stage_flow(session, RECORD_DONE, flight->packet_id);
     }
     session->shard->counters.queued--;
     qos_out_end(&session->flows->out, flight);
@@ -19,8 +18,7 @@ static void acks_done(struct session *session, struct flight *flight) {
 /* B3: PUBREL leaves when "PUBREC seen" is durable. */
 static void acks_released(struct connection *c, packet_id_t packet_id) {
     struct session *session = c->session;
-    struct record record = {.kind = RECORD_RECEIVED, .flow = {session->id, packet_id}};
-    lsn_t lsn = session_stage(session, &record);
+    lsn_t lsn = session_stage_flow(session, RECORD_RECEIVED, packet_id);
     connection_send_ack(c, PACKET_PUBREL, packet_id, 0, shard_barrier(c->shard, MUTANT_B3, lsn));
     session_pump(session);
 }

@@ -83,12 +83,12 @@ static inline void input_pause_full(struct connection *c) {
     }
 }
 
-/* Much is staged: whoever has staged much of it waits for the disk; what makes room goes on. `points`: what the packet
- * has cost. */
+/* The shard is strained. Much is staged: whoever has staged much of it waits for the disk; what makes room goes on.
+ * `points`: what the packet has cost. */
 static void input_pause_busy(struct connection *c, const struct packet_frame *frame, int64_t points) {
     struct shard *shard = c->shard;
     bool stages = frame->type == PACKET_PUBLISH || frame->type == PACKET_SUBSCRIBE || frame->type == PACKET_UNSUBSCRIBE;
-    if (__builtin_expect(!strain_now(shard), 1) || !stages) {
+    if (!stages) {
         return;
     }
     strain_spend(c, frame->bytes, points);
@@ -97,25 +97,28 @@ static void input_pause_busy(struct connection *c, const struct packet_frame *fr
     }
 }
 
-/* One connection's input does not hold up the others: what this turn cannot take waits for the next. A few packets are
- * taken all the same, up to twice a turn's work, so that who sends little does not wait for those who send much. */
-static bool input_pause_turn(struct connection *c, size_t left, unsigned taken) {
-    int64_t most = c->shard->broker->options.turn_points;
-    if (c->shard->points > (taken < LIGHT_PACKETS ? -most : 0) || left == 0 || c->draining) {
-        return false;
-    }
+/* One connection's input does not hold up the others: what this turn cannot take waits for the next. */
+static void input_pause_turn(struct connection *c) {
     c->shard->input_left = true;
     input_pause(c, PAUSE_TURN);
-    return true;
 }
 
-/* Processes whole packets; returns how many bytes were used. Stops at a pause, at the end of the connection, and where
- * it must move. A packet that is not taken for now has set one of PAUSES_BEFORE, and stays. */
+/* Processes whole packets; returns how many bytes were used. Stops at a pause, at the end of the connection, where it
+ * must move, and at the end of the turn's work; a few packets are taken all the same, up to twice that, so that who
+ * sends little does not wait for those who send much. A packet that is not taken for now has set one of PAUSES_BEFORE,
+ * and stays. */
 static size_t input_process(struct connection *c, struct span in) {
-    const struct broker *broker = c->shard->broker;
+    struct shard *shard = c->shard;
+    const struct broker *broker = shard->broker;
     size_t used = 0;
-    for (unsigned taken = 0; input_reads(c) && !input_pause_turn(c, in.len - used, taken); taken++) {
-        int64_t points = c->shard->points;
+    unsigned taken = 0;
+    for (; used < in.len && input_reads(c); taken++) {
+        const int64_t points = shard->points;
+        if (points <= 0 && (taken >= LIGHT_PACKETS || points <= -(int64_t)broker->options.turn_points) &&
+            !c->draining) {
+            input_pause_turn(c);
+            break;
+        }
         const struct packet_limits *limits =
             c->state == CONNECTION_NEW ? &broker->connect_limits : &broker->options.packet;
         struct packet_frame frame;
@@ -136,16 +139,20 @@ static size_t input_process(struct connection *c, struct span in) {
             break;
         }
         input_packet(c, &packet);
-        shard_spend(c->shard, 1 + frame.bytes / POINT_BYTES);
+        shard_spend(shard, 1 + frame.bytes / POINT_BYTES);
         if ((c->pause & (PAUSES_BEFORE | PAUSE_TAKEOVER)) != 0 || c->state == CONNECTION_MOVING) {
             break;
         }
-        c->shard->counters.packets_received++;
-        input_pause_busy(c, &frame, points - c->shard->points);
-        c->received_at = c->shard->now;
-        c->begun_at = 0;
+        if (__builtin_expect(strain_now(shard), 0)) {
+            input_pause_busy(c, &frame, points - shard->points);
+        }
         used += frame.bytes;
         input_pause_full(c);
+    }
+    if (taken > 0) {
+        shard->counters.packets_received += taken;
+        c->received_at = shard->now;
+        c->begun_at = 0;
     }
     return used;
 }

@@ -259,8 +259,7 @@ void publish_pubrel(struct connection *c, const struct packet_ack *p) {
     if (qos_in_free(&session->in, p->packet_id)) {
         shard->counters.held_ids--;
         (void)qos_in_free(&c->counted, p->packet_id);
-        struct record record = {.kind = RECORD_FREED, .flow = {session->id, p->packet_id}};
-        lsn_t lsn = session_stage(session, &record);
+        lsn_t lsn = session_stage_flow(session, RECORD_FREED, p->packet_id);
         connection_send_ack(c, PACKET_PUBCOMP, p->packet_id, 0, shard_barrier(shard, MUTANT_B4, lsn));
         return;
     }

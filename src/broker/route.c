@@ -209,43 +209,46 @@ static void mutant_hold_later(struct shard *shard, session_id_t session, packet_
     shard->mutant_held[shard->mutant_held_count++] = (struct record_flow){session, packet_id};
 }
 
-/* Stages the one record (B2); 0 when nothing must outlive a crash. */
-static lsn_t route_stage(struct route *r) {
-    struct session *origin = r->request->origin;
-    struct shard *shard = r->shard;
+/* The one record (B2); false when nothing must outlive a crash. */
+static bool route_record(const struct route *r, struct record *record) {
+    const struct session *origin = r->request->origin;
+    const struct shard *shard = r->shard;
     packet_id_t hold_id = origin->durable ? r->request->hold_id : 0;
     session_id_t will_of = r->request->is_will ? will_origin(origin) : 0;
     if (!route_needs_message(r)) {
-        struct record held = {.kind = RECORD_HELD, .flow = {origin->id, hold_id}};
-        return hold_id != 0 ? session_stage(origin, &held) : 0;
+        record->kind = RECORD_HELD;
+        record->flow = (struct record_flow){origin->id, hold_id};
+        return hold_id != 0;
     }
-    if (hold_id != 0 && broker_mutant(shard, MUTANT_B2_ATOMIC)) {
-        mutant_hold_later(shard, origin->id, hold_id);
-        hold_id = 0;
+    record->kind = RECORD_MESSAGE;
+    record->message =
+        (struct record_message){.origin = origin->durable ? origin->id : will_of,
+                                .packet_id = hold_id,
+                                .set_retained = r->set_retained && !broker_mutant(shard, MUTANT_B10_RETAINED),
+                                .clear_will = will_of != 0,
+                                .accepted_at = shard->wall,
+                                .parts = r->request->parts,
+                                .targets = shard->record_targets,
+                                .target_count = r->durable_count};
+    return true;
+}
+
+static lsn_t route_stage(const struct route *r, struct record *record) {
+    struct session *origin = r->request->origin;
+    if (record->kind == RECORD_HELD) {
+        return session_stage(origin, record);
     }
-    struct record record = {.kind = RECORD_MESSAGE,
-                            .message = {.origin = origin->durable ? origin->id : will_of,
-                                        .packet_id = hold_id,
-                                        .set_retained = r->set_retained && !broker_mutant(shard, MUTANT_B10_RETAINED),
-                                        .clear_will = will_of != 0,
-                                        .accepted_at = shard->wall,
-                                        .parts = r->request->parts,
-                                        .targets = shard->record_targets,
-                                        .target_count = r->durable_count}};
-    origin->last_lsn = store_stage(shard->broker->store, &record);
+    if (record->message.packet_id != 0 && broker_mutant(r->shard, MUTANT_B2_ATOMIC)) {
+        mutant_hold_later(r->shard, origin->id, record->message.packet_id);
+        record->message.packet_id = 0;
+    }
+    origin->last_lsn = store_stage(r->shard->broker->store, record);
     return origin->last_lsn;
 }
 
 /* A retained message is cleared: that is how a full store gets room. */
 static bool route_makes_room(const struct route *r) {
     return r->set_retained && r->request->parts.payload.len == 0;
-}
-
-/* False when no record can hold the message with all of its targets. */
-static bool route_fits(const struct route *r) {
-    struct record record = {.kind = RECORD_MESSAGE,
-                            .message = {.parts = r->request->parts, .target_count = r->durable_count}};
-    return store_takes(r->shard->broker->store, &record);
 }
 
 /* The broker's lock is held. */
@@ -357,8 +360,9 @@ static void route_deliver(struct route *r, struct message *m) {
     shard->many = shard->shared = false;
 }
 
-static void route_carry_out(struct route *r, struct route_result *result) {
-    result->lsn = route_stage(r);
+/* `record`: NULL when there is none. */
+static void route_carry_out(struct route *r, struct record *record, struct route_result *result) {
+    result->lsn = record != NULL ? route_stage(r, record) : 0;
     result->matched = r->count > 0;
     if (r->past) {
         overfull_past(r->shard, r->request->origin->owner, r->bytes);
@@ -452,8 +456,9 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         r.set_retained = route_sets_retained(&r);
     }
     route_plan_all(&r);
-    bool needs = !r.refused && route_needs_message(&r);
-    result.never = needs && !route_fits(&r);
+    struct record record;
+    bool records = !r.refused && route_record(&r, &record);
+    result.never = records && record.kind == RECORD_MESSAGE && !store_takes(broker->store, &record);
     if (result.never) {
         r.what = "the message";
         r.why = "fits into no journal file with all of its receivers";
@@ -468,7 +473,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         result.what = r.what;
         result.why = r.why;
     } else {
-        route_carry_out(&r, &result);
+        route_carry_out(&r, records ? &record : NULL, &result);
         route_answer_later(shard, &result);
     }
     if (request->parts.retain) {

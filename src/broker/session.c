@@ -174,6 +174,14 @@ lsn_t session_stage(struct session *s, const struct record *record) {
     return s->last_lsn;
 }
 
+/* A whole record would be cleared first, for each packet. */
+lsn_t session_stage_flow(struct session *s, enum record_kind kind, packet_id_t packet_id) {
+    struct record record;
+    record.kind = kind;
+    record.flow = (struct record_flow){s->id, packet_id};
+    return session_stage(s, &record);
+}
+
 lsn_t session_stage_state(struct session *s) {
     struct record record = {.kind = RECORD_SESSION,
                             .session = {.session_id = s->id,
@@ -210,18 +218,18 @@ void session_disconnected(struct session *s, bool graceful) {
 /* ---- deliveries ---- */
 
 /* Encodes one PUBLISH towards the client; false when it is larger than the client accepts (nothing is sent then
- * [MQTT-3.1.2-24, -25]). `after`: what it waits for. */
-static bool session_send_publish(struct session *s, const struct message *m, const struct packet_publish_head *fields,
+ * [MQTT-3.1.2-24, -25]). `head`: what is of the delivery is set, what is of the message is not. `after`: what it waits
+ * for. */
+static bool session_send_publish(struct session *s, const struct message *m, struct packet_publish_head *head,
                                  lsn_t after) {
     struct connection *c = s->connection;
-    struct packet_publish_head head = *fields;
-    onward_head(s->shard, m, &head);
+    onward_head(s->shard, m, head);
     if ((c->packet_bytes_max != PACKET_BYTES_MAX || m->payload_bytes > PACKET_BYTES_MAX / 2) &&
-        packet_publish_size((enum protocol)c->protocol, &head) > c->packet_bytes_max) {
+        packet_publish_size((enum protocol)c->protocol, head) > c->packet_bytes_max) {
         s->shard->counters.too_large_dropped++;
         return false;
     }
-    packet_encode_publish_head(connection_begin(c, after), (enum protocol)c->protocol, &head);
+    packet_encode_publish_head(connection_begin(c, after), (enum protocol)c->protocol, head);
     outbox_appended(&c->out);
     outbox_body(&c->out, (struct message *)(uintptr_t)m);
     connection_commit(c);
@@ -287,8 +295,7 @@ static void session_send_flight(struct session *s, struct flight *f, lsn_t sent_
     struct packet_publish_head head = {
         .dup = f->sent_before, .qos = f->qos, .retain = f->retain, .packet_id = f->packet_id};
     if (!session_send_publish(s, f->message, &head, after > message ? after : message)) {
-        struct record record = {.kind = RECORD_DONE, .flow = {s->id, f->packet_id}};
-        (void)session_stage(s, &record);
+        (void)session_stage_flow(s, RECORD_DONE, f->packet_id);
         s->shard->counters.queued--;
         qos_out_end(&s->flows->out, f);
     }
@@ -311,7 +318,9 @@ static void session_begin_flight(struct session *s, struct delivery *d) {
         s->progress_at = s->shard->now; /* it had nothing to acknowledge until now */
     }
     struct flight *f = qos_out_begin(&s->flows->out, &parts);
-    struct record record = {.kind = RECORD_SENT, .sent = {s->id, f->packet_id, f->message_lsn, f->target}};
+    struct record record; /* not cleared first: it is one for each message */
+    record.kind = RECORD_SENT;
+    record.sent = (struct record_sent){s->id, f->packet_id, f->message_lsn, f->target};
     session_charge_flights(s);
     session_send_flight(s, f, session_stage(s, &record));
 }
@@ -380,8 +389,7 @@ static bool session_resend(struct session *s) {
             }
         }
         if (broker_mutant(s->shard, MUTANT_R10) && message_expired(f->message, s->shard->wall)) {
-            struct record record = {.kind = RECORD_DONE, .flow = {s->id, f->packet_id}};
-            (void)session_stage(s, &record);
+            (void)session_stage_flow(s, RECORD_DONE, f->packet_id);
             s->shard->counters.queued--;
             qos_out_end(&s->flows->out, f);
             continue;

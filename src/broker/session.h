@@ -39,6 +39,8 @@ static inline bool session_sends(const struct session *s) {
 
 /* Stages a record about the session when it is durable; returns its lsn (0 when there is none). */
 lsn_t session_stage(struct session *session, const struct record *record);
+/* The same for a record that is a packet id and nothing more: HELD, FREED, RECEIVED, DONE. */
+lsn_t session_stage_flow(struct session *session, enum record_kind kind, packet_id_t packet_id);
 /* Records how the session is now (expiry, connected or not). */
 lsn_t session_stage_state(struct session *session);
 
