@@ -47,18 +47,25 @@ void *topic_retained_get(const struct topic_retained *retained, struct span name
     return node_value(topic_tree_find(&retained->tree, name));
 }
 
-void *topic_retained_set(struct topic_retained *retained, struct span name, void *value) {
-    struct topic_node *node =
-        value != NULL ? topic_tree_make(&retained->tree, name) : topic_tree_find(&retained->tree, name);
+static void *clear(struct topic_retained *retained, struct span name) {
+    struct topic_node *node = topic_tree_find(&retained->tree, name);
     void *old = node_value(node);
-    if (value != NULL) {
-        atomic_store_explicit(&node->value, value, memory_order_relaxed);
-        retained->count += old == NULL;
-    } else if (old != NULL) {
+    if (old != NULL) {
         atomic_store_explicit(&node->value, NULL, memory_order_relaxed);
         topic_tree_prune(&retained->tree, name);
         retained->count--;
     }
+    return old;
+}
+
+void *topic_retained_set(struct topic_retained *retained, struct span name, void *value) {
+    if (value == NULL) {
+        return clear(retained, name);
+    }
+    struct topic_node *node = topic_tree_make(&retained->tree, name);
+    void *old = node_value(node);
+    atomic_store_explicit(&node->value, value, memory_order_relaxed);
+    retained->count += old == NULL;
     return old;
 }
 
