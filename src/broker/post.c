@@ -4,6 +4,8 @@
 #include "base/must.h"
 #include "broker/mails.h"
 
+enum { ROOM_PARTS = 8 }; /* one of them is for what goes to few */
+
 /* Late mail to one other shard. */
 struct late {
     struct mail_queue few, many;
@@ -41,7 +43,7 @@ static struct ring *ring_between(const struct broker *broker, unsigned from, uns
 
 /* What goes to many leaves room for what goes to few. */
 static bool ring_takes(struct ring *ring, const struct mail *mail, bool many) {
-    return (!many || ring_count(ring) < ring->capacity / 2) && ring_push(ring, mail);
+    return (!many || ring_count(ring) < ring->capacity / ROOM_PARTS * (ROOM_PARTS - 1)) && ring_push(ring, mail);
 }
 
 static bool post_now(struct shard *shard, unsigned to, const struct mail *mail, bool many) {

@@ -2,11 +2,11 @@
  *
  *                       ┌───────────── few ────────────┐
  *     post_send() ──────┴─ late: few, as they came ────┴──> ring ──> shard_mail() of the other
- *               └────────── late: many, as they came ──┘    up to a half
+ *               └────────── late: many, as they came ──┘    up to seven eighths
  *
- * What goes to many takes only half of a ring and goes behind what goes to few, so that who writes to few does not wait
- * for the fan-outs of others. Mail from one shard to one session keeps its order all the same: as long as something for
- * the session is among the many, all that follows it is.
+ * What goes to many takes only seven eighths of a ring and goes behind what goes to few, so that who writes to few does
+ * not wait for the fan-outs of others. Mail from one shard to one session keeps its order all the same: as long as
+ * something for the session is among the many, all that follows it is.
  *
  * Limits: much late mail makes the shard's publishers wait (strain.h); a fan-out is bounded by what one PUBLISH
  * matches. Durability: what is here has its MESSAGE record. */
@@ -16,7 +16,7 @@
 
 /* Sends one; its reference goes with it. */
 void post_send(struct shard *shard, unsigned to, const struct mail *mail);
-/* Late mail is tried again: at the beginning of a turn. Who takes mail of this shard wakes it when some is late. */
+/* Late mail is tried again: at the beginning of a turn. */
 void post_late(struct shard *shard);
 /* Drops all: the shard is destroyed. */
 void post_forget(struct shard *shard);

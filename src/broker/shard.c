@@ -211,9 +211,6 @@ size_t shard_mail(struct shard *shard, unsigned from, size_t max) {
         route_mail(shard, &mail);
         count++;
     }
-    if (count > 0 && atomic_load_explicit(&broker->shards[from]->late_waits, memory_order_relaxed)) {
-        shard->wake_set |= 1ULL << from;
-    }
     return count;
 }
 
@@ -385,9 +382,6 @@ struct turn_result shard_turn_end(struct shard *shard) {
                  shard->let_go_left > 0 || shard->retained_left > 0 || shard->memory >= MEMORY_SHORT,
         .late = shard->late_count > 0};
     onward_forget(shard);
-    if (atomic_load_explicit(&shard->late_waits, memory_order_relaxed) != result.late) {
-        atomic_store(&shard->late_waits, result.late);
-    }
     shard->in_turn = false;
     shard->wake_set = 0;
     if (shard->late_count + shard->own.count == 0) {

@@ -309,10 +309,9 @@ struct shard {
     mono_ms_t retained_at;  /* when it began */
     _Atomic lsn_t settled;  /* mail for all records that this shard staged up to here has been sent */
     uint64_t wake_set;
-    struct late *late;       /* mail that found a ring full, for each other shard: see post.h; NULL: none did yet */
-    size_t late_count;       /* in all of them */
-    uint64_t late_sent;      /* mail that was late, since the start */
-    _Atomic bool late_waits; /* it has late mail: who takes mail of it wakes it */
+    struct late *late;  /* mail that found a ring full, for each other shard: see post.h; NULL: none did yet */
+    size_t late_count;  /* in all of them */
+    uint64_t late_sent; /* mail that was late, since the start */
     struct onward onward;
     struct mail_queue own; /* deliveries to its own sessions that did not fit into a turn: see own.h */
     bool input_left;       /* a connection has more than this turn could take */
