@@ -16,4 +16,10 @@ if(QUARTET_SANITIZE)
 elseif(CMAKE_BUILD_TYPE STREQUAL "Release")
   add_compile_options(-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 endif()
+# The broker is compiled as a whole, too: its hot path goes through seven layers. All others link the same objects
+# without that, as quickly as before.
+if(CMAKE_BUILD_TYPE STREQUAL "Release" AND CMAKE_C_COMPILER_ID STREQUAL "GNU" AND NOT QUARTET_SANITIZE)
+  set(QUARTET_WHOLE_COMPILE -flto=auto -ffat-lto-objects)
+  set(QUARTET_WHOLE_LINK -flto=auto -O2)
+endif()
 add_link_options($<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:-pie> -Wl,-z,relro,-z,now)

@@ -1,11 +1,14 @@
-# One folder is one layer is one static library.
+# One folder is one layer is one static library. WHOLE: the program that is compiled as a whole has it.
 function(quartet_layer name)
-  cmake_parse_arguments(LAYER "" "" "LINKS" ${ARGN})
+  cmake_parse_arguments(LAYER "WHOLE" "" "LINKS" ${ARGN})
   file(GLOB sources CONFIGURE_DEPENDS ${CMAKE_SOURCE_DIR}/src/${name}/*.c)
   if(sources)
     add_library(${name} STATIC ${sources})
     target_include_directories(${name} PUBLIC ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)
     target_link_libraries(${name} PUBLIC ${LAYER_LINKS})
+    if(LAYER_WHOLE)
+      target_compile_options(${name} PRIVATE ${QUARTET_WHOLE_COMPILE})
+    endif()
   else()
     add_library(${name} INTERFACE)
     target_include_directories(${name} INTERFACE ${CMAKE_SOURCE_DIR}/src ${CMAKE_SOURCE_DIR}/include)

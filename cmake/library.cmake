@@ -28,7 +28,8 @@ set(library_archive ${CMAKE_BINARY_DIR}/lib/libquartet.a)
 set(library_whole ${CMAKE_BINARY_DIR}/lib/libquartet.o)
 add_custom_command(OUTPUT ${library_archive}
   COMMAND ${CMAKE_LINKER} -r -o ${library_whole} ${library_objects}
-  COMMAND ${CMAKE_OBJCOPY} --localize-hidden ${library_whole}
+  COMMAND ${CMAKE_OBJCOPY} --localize-hidden --remove-section=.gnu.lto_* --remove-section=.gnu.debuglto_*
+          ${library_whole}
   COMMAND ${CMAKE_COMMAND} -E rm -f ${library_archive}
   COMMAND ${CMAKE_AR} qcs ${library_archive} ${library_whole}
   COMMAND ${CMAKE_COMMAND} -E rm -f ${library_whole}

@@ -70,7 +70,7 @@ void topic_tree_deinit(struct topic_tree *tree, void (*release)(void *user, void
 struct topic_node *topic_tree_find(const struct topic_tree *tree, struct span topic);
 /* Writer: the node of a topic, made if need be; the caller gives it a value. Nodes of other topics may be others
  * afterwards. */
-struct topic_node *topic_tree_make(struct topic_tree *tree, struct span topic);
+__attribute__((returns_nonnull)) struct topic_node *topic_tree_make(struct topic_tree *tree, struct span topic);
 /* Writer: the value of a topic's node was taken out: a node that is of no use any more goes, or is joined with its
  * child.
  */
