@@ -135,6 +135,8 @@ static void late_mail_is_freed_with_the_broker(void **state) {
         publish(&f.from, "few", "few");
     }
     assert_true(world_shard(f.w, 0)->late_count > 2 * MANY_FILTERS + RING);
+    peer_close(&f.source);
+    peer_close(&f.from);
     peer_close(&f.few);
     buf_deinit(&f.many.received);
     world_close(f.w);
