@@ -218,7 +218,8 @@ static void conn_move(struct conn *c) {
  * a slice in each turn: who has sent much is paused meanwhile. */
 static bool conn_has_rest(struct conn *c) {
     struct loop *loop = loop_of(c);
-    if (!c->failed || loop->now >= c->over_at) {
+    const int32_t left_ms = (int32_t)(c->over_at - (uint32_t)loop->now);
+    if (!c->failed || left_ms <= 0) {
         return false;
     }
     if (!conn_may_read(c)) {
@@ -246,7 +247,7 @@ static void conn_over(struct conn *c) {
         return;
     }
     conn_interest(c, 0);
-    c->over_at = loop_of(c)->now + END_AFTER_MS;
+    c->over_at = (uint32_t)(loop_of(c)->now + END_AFTER_MS);
     list_remove(&c->turn_link);
     list_push_back(&loop_of(c)->over, &c->turn_link);
 }

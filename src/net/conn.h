@@ -14,7 +14,6 @@ struct conn {
     struct link turn_link;     /* in loop->ready, ->left, ->over, ->writable or ->draining */
     struct link end_link;      /* in loop->ending */
     mono_ms_t end_at;          /* while in loop->ending */
-    mono_ms_t over_at;         /* while in loop->over: what it has sent is waited for until then */
     struct conn_handle handle; /* {0,0}: LINGERING */
     int fd;
     uint32_t drained; /* bytes that were read since the broker wished CONN_DRAIN */
@@ -28,6 +27,7 @@ struct conn {
     bool blocked : 1;     /* the socket took less than it was offered */
     bool eager : 1;       /* the last read took all that it may: more is there */
     bool disk_waiter : 1; /* counted in loop->disk_waiters */
+    uint32_t over_at;     /* while in loop->over: until then what it has sent is waited for; half of a mono_ms_t */
 };
 
 /* A new connection on this loop; takes the descriptor. `bytes` were read from it already. */
