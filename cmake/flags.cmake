@@ -21,5 +21,6 @@ endif()
 if(CMAKE_BUILD_TYPE STREQUAL "Release" AND CMAKE_C_COMPILER_ID STREQUAL "GNU" AND NOT QUARTET_SANITIZE)
   set(QUARTET_WHOLE_COMPILE -flto=auto -ffat-lto-objects)
   set(QUARTET_WHOLE_LINK -flto=auto -O2)
+  add_link_options(-fno-lto) # else the compiler begins anew for each of them
 endif()
 add_link_options($<$<STREQUAL:$<TARGET_PROPERTY:TYPE>,EXECUTABLE>:-pie> -Wl,-z,relro,-z,now)
