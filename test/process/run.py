@@ -292,7 +292,7 @@ def knocks(port, source):
     s.settimeout(5)
     try:
         s.connect(('127.0.0.1', port))
-        s.sendall(brokers.PROBE[:19])  # CONNECT without DISCONNECT
+        s.sendall(b'\x10\x0c\x00\x04MQTT\x04\x02\x00\x00\x00\x00')  # CONNECT, without a client id: nobody is taken over
         return s if s.recv(4) else None
     except OSError:
         return None
