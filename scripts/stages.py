@@ -129,7 +129,7 @@ STAGES = (
           "test/crash/powercut.py --cuts 220", ("build-release",), ("power_cuts",)),
     Stage("powercut-sees", "the same with a journal that is never synced: the loss must be seen",
           "test/crash/powercut.py --lie --cuts 20", ("build-release",), ("passed",)),
-    Stage("fulldisk", "a real file system is full under load", "test/crash/fulldisk.py", ("build-release",), ("passed",)),
+    Stage("fulldisk", "a real file system is full under load", "test/crash/fulldisk.py --rounds 6", ("build-release",), ("passed",)),
     Stage("clears", "a burst of clears on a full disk: folded, given back, and a start at once after it",
           "test/crash/clears.py", ("build-release",), ("passed",)),
     Stage("damage", "bits of a real store are flipped, files are cut or gone",

@@ -384,14 +384,15 @@ static uint64_t room_bytes(const struct space *s) {
     return there > used ? there - used : 0;
 }
 
-/* Only what is new is asked for: a file system may look at each page of what it has already. How much of its blocks is
- * behind the file's end cannot be seen when it has holes: so if what would be enough without them is not, all is
- * reserved there. */
+/* From the end on, also what is there already: blocks that the file system has for itself count as the file's, and a
+ * range that began behind all of them would leave a hole of their size, which the table could not fill on a full disk.
+ * How much of its blocks is behind the file's end cannot be seen when it has holes either: so if what would be enough
+ * without them is not, all is reserved there. */
 static int reserve_more(const struct space *s, uint64_t bytes) {
     uint64_t there = block_bytes(s->file);
     uint64_t behind = there > s->end ? there - s->end : 0;
     uint64_t room = room_bytes(s);
-    int code = room >= bytes ? 0 : reserve_blocks(s->file, s->end + behind, bytes - room);
+    int code = room >= bytes ? 0 : reserve_blocks(s->file, s->end, behind + bytes - room);
     return code != 0 || room_bytes(s) >= bytes ? code : reserve_blocks(s->file, s->end, bytes);
 }
 
