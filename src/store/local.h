@@ -167,7 +167,7 @@ bool local_make_leave(struct local *l, struct error *error);
 bool local_segment_cut(struct local *l, struct segment *s, struct error *error);
 /* Reserves room in the table for folding what the journal holds and will hold soon, as far as the limit leaves it;
  * false (and table_short) when the disk or the limit has none, false when that fails otherwise, and then the store with
- * it. Any thread, without the lock. */
+ * it. Checkpoint thread, and the start; without the lock. */
 bool local_table_reserve(struct local *l);
 /* Commit thread: the journal has grown, or a segment has begun. To reserve takes as long as the disk likes, so it is
  * the checkpoint thread who does, and no commit waits for it: there is room for a segment beyond what is needed. */

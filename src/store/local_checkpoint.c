@@ -122,14 +122,20 @@ bool local_files_commit(struct local *l, struct error *error) {
     return true;
 }
 
+/* The table had no space for a commit: what it wants is reserved before the next try. */
+static enum store_step no_space(struct local *l) {
+    atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);
+    (void)local_table_reserve(l);
+    return store_failed(&l->base) ? STORE_STEP_FAILED : STORE_STEP_WAIT;
+}
+
 static enum store_step files_step(struct local *l) {
     struct error error;
-    bool ok = local_files_commit(l, &error);
-    if (!ok && error.kind != ERROR_NO_SPACE) {
-        return local_fail(l, &error);
+    if (local_files_commit(l, &error)) {
+        atomic_store_explicit(&l->fold_blocked, false, memory_order_relaxed);
+        return STORE_STEP_MORE;
     }
-    atomic_store_explicit(&l->fold_blocked, !ok, memory_order_relaxed);
-    return ok ? STORE_STEP_MORE : STORE_STEP_WAIT;
+    return error.kind == ERROR_NO_SPACE ? no_space(l) : local_fail(l, &error);
 }
 
 uint64_t local_fold_part(struct span frames, uint64_t most) {
@@ -244,11 +250,11 @@ static enum store_step fold_image(struct local *l) {
     }
     if (error.kind == ERROR_NO_SPACE && local_fold_part(frames, asked / 2) < asked) {
         cp->most = asked / 2;
+        (void)local_table_reserve(l);
         return STORE_STEP_MORE;
     }
     if (error.kind == ERROR_NO_SPACE) {
-        atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);
-        return STORE_STEP_WAIT;
+        return no_space(l);
     }
     char name[SEGMENT_NAME_BYTES];
     struct error named = error;
@@ -264,11 +270,7 @@ static enum store_step trim_ended(struct local *l) {
     if (trim_step(&cp->trim, l->table, &cp->meta.chain, l->options.changed_bytes_max, &error)) {
         return STORE_STEP_MORE;
     }
-    if (error.kind != ERROR_NO_SPACE) {
-        return local_fail(l, &error);
-    }
-    atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);
-    return STORE_STEP_WAIT;
+    return error.kind == ERROR_NO_SPACE ? no_space(l) : local_fail(l, &error);
 }
 
 enum store_step store_local_checkpoint_step(struct store *store, bool all) {

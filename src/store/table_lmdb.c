@@ -39,6 +39,7 @@ struct lmdb_table {
     MDB_env *env;
     MDB_dbi trees[TABLE_TREES];
     uint64_t bytes_max;
+    struct table_space space;
     _Atomic unsigned readers; /* transactions that read */
 };
 
@@ -126,6 +127,7 @@ static struct lmdb_table *of(struct table *t) {
 }
 
 static void lmdb_close(struct table *t) {
+    table_space_deinit(&of(t)->space);
     mdb_env_close(of(t)->env);
     mem_free(t);
 }
@@ -158,6 +160,9 @@ static void release(struct table_txn *x) {
 
 static void lmdb_abort(struct table_txn *x) {
     bool reads = x->tails == NULL;
+    if (!reads && x->failure != 0 && code_of_table(x->table, x->failure) == ENOSPC) {
+        table_space_ended(&x->table->space, false);
+    }
     release(x);
     mdb_txn_abort(x->txn);
     atomic_fetch_sub(&x->table->readers, reads ? 1 : 0);
@@ -190,10 +195,14 @@ static bool lmdb_commit(struct table_txn *x, struct error *error) {
     int code = mdb_txn_commit(x->txn);
     atomic_fetch_sub(&table->readers, reads ? 1 : 0);
     mem_free(x);
+    code = code_of_table(table, code);
+    if (!reads && (code == 0 || code == ENOSPC)) {
+        table_space_ended(&table->space, code == 0);
+    }
     if (code == 0) {
         return true;
     }
-    fail(error, "commit to", code_of_table(table, code));
+    fail(error, "commit to", code);
     if (!environment_lives(table)) {
         error->kind = ERROR_IO;
     }
@@ -337,15 +346,6 @@ static void lmdb_cursor_close(struct table_cursor *c) {
     mem_free(c);
 }
 
-/* 0, or the number of the error. A file system that cannot reserve is taken as it is. */
-static int reserve_blocks(int file, uint64_t from, uint64_t bytes) {
-    int code;
-    do {
-        code = fallocate(file, FALLOC_FL_KEEP_SIZE, (off_t)from, (off_t)bytes) == 0 ? 0 : errno;
-    } while (code == EINTR);
-    return code == EOPNOTSUPP || code == ENOSYS ? 0 : code == EFBIG ? ENOSPC : code;
-}
-
 /* Bytes of the file up to its last page, and of those the ones that no tree uses. */
 struct space {
     mdb_filehandle_t file;
@@ -384,18 +384,6 @@ static uint64_t room_bytes(const struct space *s) {
     return there > used ? there - used : 0;
 }
 
-/* From the end on, also what is there already: blocks that the file system has for itself count as the file's, and a
- * range that began behind all of them would leave a hole of their size, which the table could not fill on a full disk.
- * How much of its blocks is behind the file's end cannot be seen when it has holes either: so if what would be enough
- * without them is not, all is reserved there. */
-static int reserve_more(const struct space *s, uint64_t bytes) {
-    uint64_t there = block_bytes(s->file);
-    uint64_t behind = there > s->end ? there - s->end : 0;
-    uint64_t room = room_bytes(s);
-    int code = room >= bytes ? 0 : reserve_blocks(s->file, s->end, behind + bytes - room);
-    return code != 0 || room_bytes(s) >= bytes ? code : reserve_blocks(s->file, s->end, bytes);
-}
-
 /* Free pages inside the file are room; for the rest blocks behind its end become the table's, so that a full disk
  * cannot cut its writes short. */
 static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
@@ -410,7 +398,7 @@ static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
                          "the table holds %llu bytes: more than three quarters of table_size, which is %llu",
                          (unsigned long long)(s.end - s.free), (unsigned long long)of(t)->bytes_max);
     }
-    code = reserve_more(&s, bytes);
+    code = table_space_reserve(&of(t)->space, bytes);
     return code == 0 || fail(error, "reserve room for", code);
 }
 
@@ -420,8 +408,8 @@ static bool lmdb_rest(struct table *t, uint64_t keep, struct error *error) {
     struct space s;
     int code = space_of(of(t), &s);
     if (code == 0 && room_bytes(&s) > keep + REST_BYTES_MIN && atomic_load(&of(t)->readers) == 0) {
-        code = table_space_punch(of(t)->env, keep / s.page_bytes);
-        code = code != 0 ? code : reserve_more(&s, keep);
+        code = table_space_punch(&of(t)->space, keep);
+        code = code != 0 ? code : table_space_reserve(&of(t)->space, keep);
     }
     return code == 0 || fail(error, "give back what is free of", code);
 }
@@ -616,5 +604,6 @@ struct table *table_lmdb_open(const char *path, uint64_t bytes_max, struct error
         mem_free(t);
         return NULL;
     }
+    t->space.env = t->env;
     return &t->base;
 }

@@ -8,16 +8,36 @@
 #pragma once
 
 #include <lmdb.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
 /* Pages in the file that no tree uses. */
 uint64_t table_space_free(MDB_env *env);
-/* Gives free pages back to the disk, but for `keep` of them, the first ones, and all that was reserved behind the end
- * of the file. Nobody reads; the caller is the one who writes. 0, or the number of the error; a file system without
- * holes is none. */
-int table_space_punch(MDB_env *env, uint64_t keep);
+/* What is known about the blocks of the file. The thread that writes alone uses it. */
+struct table_space {
+    MDB_env *env;
+    uint64_t *backed; /* a bit for each page, set when it surely has blocks: other pages may be holes */
+    size_t words;
+    uint64_t page_bytes;
+    uint64_t end;     /* of the last page, when it was last looked at */
+    uint64_t behind;  /* blocks are reserved from the end up to this offset; 0: none */
+    unsigned starved; /* so many commits one after the other have found no space */
+};
+
+/* Sees to it that the pages that LMDB takes next have blocks, so many bytes of them: free pages in LMDB's order first,
+ * for as long as it finds some it does not come to the end of the file, then blocks behind that end. After a commit
+ * that found no space, more: twice as many inside for each, and all behind the end as well, for a long value needs
+ * pages that follow one another, and LMDB passes by others. 0, or the number of the error: ENOSPC. */
+int table_space_reserve(struct table_space *s, uint64_t bytes);
+/* A write transaction has ended: with space enough, or without. */
+void table_space_ended(struct table_space *s, bool space);
+/* Gives free pages back to the disk, but for `keep` bytes of them, those that LMDB takes next, and all that was
+ * reserved behind the end of the file. Nobody reads. 0, or the number of the error; a file system without holes is
+ * none. */
+int table_space_punch(struct table_space *s, uint64_t keep);
+void table_space_deinit(struct table_space *s);
 /* Writes what the table holds, without free pages, into the file `to`, which is then on stable storage. 0, or the
  * number of the error. */
 int table_space_copy(MDB_env *env, const char *to);

@@ -286,6 +286,37 @@ static void room_is_reserved_in_steps_whatever_holes_there_are(void **state) {
     temporary_remove(temporary);
 }
 
+/* LMDB takes first what was freed first, not the lowest pages: on a full disk a hole among them is a write that fails.
+ */
+static void what_the_table_takes_next_has_blocks(void **state) {
+    (void)state;
+    (void)temporary_make();
+    struct table *t = again(NULL);
+    for (uint16_t i = 0; i < ROWS; i += 50) {
+        rows_put(t, i, i + 50);
+    }
+    for (uint16_t i = 390; i > 0; i -= 39) {
+        rows_remove(t, i - 39, i);
+    }
+    rest(t, 8000000);
+    uint64_t used;
+    uint64_t before = t->ops->bytes(t, &used);
+    rows_put(t, 0, 20);
+    rows_put(t, 20, 40);
+    assert_true(t->ops->bytes(t, &used) <= before + 65536); /* the file system's own blocks */
+    struct error error;
+    rest(t, 8000000);
+    assert_true(t->ops->reserve(t, 20000000, &error)); /* into the holes: there are enough */
+    before = t->ops->bytes(t, &used);
+    rows_put(t, 40, 100);
+    rows_put(t, 100, 160);
+    assert_true(t->ops->bytes(t, &used) <= before + 65536);
+    rows_remove(t, 0, 160);
+    rows_there(t, 390, ROWS);
+    t->ops->close(t);
+    temporary_remove(temporary);
+}
+
 static void a_long_file_that_is_mostly_free_is_made_anew(void **state) {
     (void)state;
     (void)temporary_make();
@@ -392,6 +423,7 @@ int main(void) {
         cmocka_unit_test(what_is_free_is_given_back),
         cmocka_unit_test(what_is_reserved_beyond_need_is_given_back),
         cmocka_unit_test(room_is_reserved_in_steps_whatever_holes_there_are),
+        cmocka_unit_test(what_the_table_takes_next_has_blocks),
         cmocka_unit_test(a_long_file_that_is_mostly_free_is_made_anew),
         cmocka_unit_test(a_full_table_takes_what_makes_it_less),
         cmocka_unit_test(the_file_is_for_nobody_else),
