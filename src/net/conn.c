@@ -369,7 +369,13 @@ static bool conn_drain(struct conn *c) {
 }
 
 void conn_output(struct conn *c) {
-    if (c->failed) { /* it is among those who are over, or will be */
+    if (lingering(c)) { /* all was said since this turn was given to it */
+        return;
+    }
+    if (c->failed) {
+        if (!link_linked(&c->turn_link)) { /* its turn here has hidden it from those who are over */
+            conn_over(c);
+        }
         loop_of(c)->more |= !conn_wishes(c, CONN_PAUSE);
         return;
     }

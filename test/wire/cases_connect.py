@@ -1,5 +1,6 @@
 """CONNECT, CONNACK, keep alive, takeover, session state."""
 
+import contextlib
 import socket
 import time
 
@@ -298,6 +299,25 @@ def back_at_once_after_much(t):
         t.client('c')
         only(s, *[body] * 399)
         c.close()
+
+
+@case()
+def back_while_the_old_connection_is_reset(t):
+    """What waits in an old connection is read slice by slice when its client comes back. A reset between two of them
+    ends it, as at any other time."""
+    for i in range(10):
+        t.subscriber(t.topic('x'), 0, f's{i}')
+    much = codec.publish(t.topic('x'), b'x', level=t.level) * 100_000
+    for i in range(10):
+        old, new = t.client('c'), t.open()
+        with contextlib.suppress(BlockingIOError):
+            old.sock.setblocking(False)
+            old.sock.sendall(much)
+        new.send(codec.connect(t.id('c'), t.level))
+        time.sleep(i / 2000)
+        old.close(reset=True)
+        new.expect(codec.CONNACK)
+        new.close()
 
 
 @case(5, conf=('shards 3',))
