@@ -138,7 +138,7 @@ static struct session *connect_existing(const struct connection *c, struct span 
         session->connection = NULL;
         return session;
     }
-    if (c->heir_key != HEIR_HEARD && expiry_due(session)) {
+    if (!takeover_heard(c) && expiry_due(session)) {
         expiry_session_end(session);
         return NULL;
     }

@@ -44,7 +44,6 @@ struct connection *connection_create(struct shard *shard, const char *peer) {
     memcpy(c->peer, peer, strlen(peer) + 1);
     c->took_at = c->received_at = shard->now;
     c->packet_bytes_max = PACKET_BYTES_MAX;
-    list_init(&c->heirs);
     expiry_watch(c);
     shard->counters.connections++;
     if (!admit_connection(c)) {

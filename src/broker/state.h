@@ -149,6 +149,14 @@ enum pause {
     PAUSE_BRING = 64,   /* its next packet waits for what a SUBSCRIBE brings */
 };
 
+/* A connection that takes a session over, or whose session is taken over: see takeover.h. */
+struct heirs {
+    struct connection *connection; /* whose this is */
+    struct link waiting;           /* those whose CONNECT takes the session from it, in order */
+    struct link link;              /* in the `waiting` of another, or in shard.heirs */
+    uint64_t key; /* hash of its client id, from when its CONNECT waits until it is taken; HEIR_HEARD; 0 */
+};
+
 struct connection {
     /* what a PUBLISH to it touches: CONNECTION_HOT_BYTES */
     struct shard *shard;
@@ -161,6 +169,7 @@ struct connection {
     uint8_t protocol;          /* enum protocol */
     uint8_t pause;             /* set of enum pause */
     uint8_t wish;              /* CONN_CLOSE or CONN_ABORT when closing */
+    uint32_t keep_alive_ms;    /* 1.5 times what the client said; 0: none */
     struct link dirty_link;
     struct link busy_link;        /* in shard.busy */
     bool busy : 1;                /* used since the last tick: keep its buffers */
@@ -171,7 +180,6 @@ struct connection {
     bool counted_open : 1;        /* it has taken its place among its owner's connections */
     uint8_t mutant_repeats;       /* MUTANT_R6_REPEAT counts here */
     packet_id_t mutant_kept_ack;  /* MUTANT_R8 keeps a PUBACK here */
-    uint32_t keep_alive_ms;       /* 1.5 times what the client said; 0: none */
     struct conn_handle handle;
     struct session *session; /* NULL before CONNECT and when closing */
     struct buf in;           /* received and not processed */
@@ -191,9 +199,7 @@ struct connection {
     struct link gated_link; /* in shard.gated: its outbox waits for the disk */
     struct link pause_link; /* in shard.paused or shard.untried */
     struct heap_node due;   /* in shard.connections_due */
-    struct link heirs;      /* connections whose CONNECT takes the session from this one, in order */
-    struct link heir_link;  /* in another's heirs, or in shard.heirs */
-    uint64_t heir_key;      /* hash of its client id, from when its CONNECT waits until it is taken; HEIR_HEARD; 0 */
+    struct heirs *heirs;    /* NULL: nobody has waited for its session, and it for nobody's */
     char peer[];            /* ends with a zero */
 };
 
@@ -278,8 +284,8 @@ struct shard {
     _Atomic uint64_t deep_kept;  /* deliveries that these have in memory beyond it, or had: see deep.h */
     uint64_t deep_unasked;       /* those that came since the table was last asked to take some */
     struct link heirs;           /* connections whose CONNECT has waited and goes on */
-    struct map64 awaited;        /* those, until it is taken, by heir_key */
-    struct map64 contests;       /* client ids that were taken over, or will be, by heir_key: see takeover.c */
+    struct map64 awaited;        /* those, until it is taken, by heirs.key */
+    struct map64 contests;       /* client ids that were taken over, or will be, by heirs.key: see takeover.c */
     struct link contested;       /* all of them, in the order in which they are looked at */
     struct link contests_due;    /* those whose old connection stays until their pace allows its end */
     struct link busy;            /* connections that were used since the last tick but one */

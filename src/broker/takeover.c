@@ -10,7 +10,7 @@ enum { DUE_SLICE = 64, CALM_SLICE = 256, CALM_EACH = 2 };
 
 /* A client id that is taken over. */
 struct contest {
-    uint64_t key;           /* heir_key */
+    uint64_t key;           /* heirs.key */
     struct link link;       /* in shard.contested */
     struct link due;        /* in shard.contests_due, and then: */
     uint32_t waiting;       /* connections that have this key */
@@ -88,6 +88,10 @@ static void takeover_begin(struct connection *old, struct contest *t) {
     }
 }
 
+static bool has_heirs(const struct connection *c) {
+    return c->heirs != NULL && !list_empty(&c->heirs->waiting);
+}
+
 void takeover_turn(struct shard *shard) {
     struct link due, *l;
     list_init(&due);
@@ -95,7 +99,7 @@ void takeover_turn(struct shard *shard) {
     for (unsigned i = 0; i < DUE_SLICE && (l = list_pop_front(&due)) != NULL; i++) {
         struct contest *t = container_of(l, struct contest, due);
         struct connection *old = connection_find(shard, t->old);
-        if (old != NULL && !list_empty(&old->heirs)) {
+        if (old != NULL && has_heirs(old)) {
             takeover_begin(old, t);
         }
     }
@@ -120,28 +124,40 @@ void takeover_deinit(struct shard *shard) {
 
 /* ---- heirs ---- */
 
-static bool is_heir(const struct connection *c) {
-    return c->heir_key != 0 && c->heir_key != HEIR_HEARD;
+static struct heirs *heirs_of(struct connection *c) {
+    if (c->heirs == NULL) {
+        c->heirs = mem_zero(1, sizeof *c->heirs);
+        c->heirs->connection = c;
+        list_init(&c->heirs->waiting);
+    }
+    return c->heirs;
+}
+
+bool takeover_heard(const struct connection *c) {
+    return c->heirs != NULL && c->heirs->key == HEIR_HEARD;
 }
 
 /* Its CONNECT is taken, or it is over. */
-static void heir_leave(struct connection *c) {
-    struct map64 *awaited = &c->shard->awaited;
-    if (is_heir(c)) {
-        struct contest *t = map64_get(&c->shard->contests, c->heir_key);
+static void heir_leave(struct heirs *heir) {
+    struct shard *shard = heir->connection->shard;
+    if (heir->key != 0 && heir->key != HEIR_HEARD) {
+        struct contest *t = map64_get(&shard->contests, heir->key);
         must(t != NULL && t->waiting > 0);
         t->waiting--;
-        if (map64_get(awaited, c->heir_key) == c) {
-            (void)map64_remove(awaited, c->heir_key);
+        if (map64_get(&shard->awaited, heir->key) == heir) {
+            (void)map64_remove(&shard->awaited, heir->key);
         }
     }
-    c->heir_key = 0;
+    heir->key = 0;
 }
 
 /* Who has the session, or has it next; NULL: nobody. */
 static struct connection *takeover_before(const struct shard *shard, struct span client_id, uint64_t key) {
     const struct session *session = map_bytes_get(&shard->by_client, client_id);
-    return session != NULL && session->connection != NULL ? session->connection : map64_get(&shard->awaited, key);
+    const struct heirs *next = map64_get(&shard->awaited, key);
+    return session != NULL && session->connection != NULL ? session->connection
+           : next != NULL                                 ? next->connection
+                                                          : NULL;
 }
 
 static uint64_t heir_key(const struct shard *shard, struct span client_id) {
@@ -151,11 +167,15 @@ static uint64_t heir_key(const struct shard *shard, struct span client_id) {
 enum takeover takeover_ask(struct connection *c, struct span client_id) {
     struct shard *shard = c->shard;
     uint64_t key = heir_key(shard, client_id);
-    bool waited = c->heir_key != 0;
-    heir_leave(c);
+    bool waited = c->heirs != NULL && c->heirs->key != 0;
+    if (waited) {
+        heir_leave(c->heirs);
+    }
     struct connection *old = takeover_before(shard, client_id, key);
     if (old == NULL || broker_mutant(shard, MUTANT_B9)) {
-        c->heir_key = waited ? HEIR_HEARD : 0;
+        if (waited) {
+            c->heirs->key = HEIR_HEARD;
+        }
         return TAKEOVER_NONE;
     }
     struct contest *t = contest_of(shard, key);
@@ -163,11 +183,11 @@ enum takeover takeover_ask(struct connection *c, struct span client_id) {
         quota_refuse(c->owner, QUOTA_TAKEOVER_RATE);
         return TAKEOVER_REFUSED;
     }
-    c->heir_key = key;
+    heirs_of(c)->key = key;
     t->waiting++;
     c->pause |= PAUSE_TAKEOVER;
     c->wish = CONN_PAUSE;
-    list_push_back(&old->heirs, &c->heir_link);
+    list_push_back(&heirs_of(old)->waiting, &c->heirs->link);
     connection_mark_dirty(c);
     takeover_begin(old, t);
     return TAKEOVER_WAITS;
@@ -178,9 +198,9 @@ bool takeover_awaited(const struct session *s) {
 }
 
 void takeover_connected(struct connection *c) {
-    if (!list_empty(&c->heirs)) {
-        const struct connection *next = container_of(c->heirs.next, struct connection, heir_link);
-        takeover_begin(c, contest_of(c->shard, next->heir_key));
+    if (has_heirs(c)) {
+        const struct heirs *next = container_of(c->heirs->waiting.next, struct heirs, link);
+        takeover_begin(c, contest_of(c->shard, next->key));
     }
 }
 
@@ -210,21 +230,27 @@ void takeover_end(struct connection *old) {
 
 /* The first of those who wait takes the others along, so that many cost no more than one each. */
 void takeover_pass_on(struct connection *c) {
-    list_remove(&c->heir_link);
-    heir_leave(c);
-    struct link *l = list_pop_front(&c->heirs);
-    if (l != NULL) {
-        struct connection *next = container_of(l, struct connection, heir_link);
-        list_splice(&next->heirs, &c->heirs);
-        list_push_back(&c->shard->heirs, l);
-        (void)map64_put(&c->shard->awaited, next->heir_key, next);
+    struct heirs *heirs = c->heirs;
+    if (heirs == NULL) {
+        return;
     }
+    list_remove(&heirs->link);
+    heir_leave(heirs);
+    struct link *l = list_pop_front(&heirs->waiting);
+    if (l != NULL) {
+        struct heirs *next = container_of(l, struct heirs, link);
+        list_splice(&next->waiting, &heirs->waiting);
+        list_push_back(&c->shard->heirs, l);
+        (void)map64_put(&c->shard->awaited, next->key, next);
+    }
+    mem_free(heirs);
+    c->heirs = NULL;
 }
 
 void takeover_go_on(struct shard *shard) {
     struct link *l;
     while (shard->heirs_left > 0 && (l = list_pop_front(&shard->heirs)) != NULL) {
         shard->heirs_left--;
-        input_unpause(container_of(l, struct connection, heir_link), PAUSE_TAKEOVER);
+        input_unpause(container_of(l, struct heirs, link)->connection, PAUSE_TAKEOVER);
     }
 }

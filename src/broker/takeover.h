@@ -3,7 +3,7 @@
  *     CONNECT ──> the old one is open? ── no ──> goes on at once
  *                        │ yes
  *                        v
- *     CONNECT waits in old->heirs, old is CONN_DRAIN: net/ gives what the system has of it
+ *     CONNECT waits in old->heirs->waiting, old is CONN_DRAIN: net/ gives what the system has of it
  *                        │ all was read, or it is closed
  *                        v
  *     old: told 0x8E, silent (B9) ──> the first heir goes on and has the other heirs now
@@ -21,7 +21,7 @@
 
 #include "broker/state.h"
 
-enum { HEIR_HEARD = 2 }; /* heir_key of a connection whose CONNECT has waited and is taken now: it came in time */
+enum { HEIR_HEARD = 2 }; /* heirs.key of a connection whose CONNECT has waited and is taken now: it came in time */
 
 enum takeover {
     TAKEOVER_NONE = 0, /* there is nobody to wait for */
@@ -32,6 +32,8 @@ enum takeover takeover_ask(struct connection *c, struct span client_id);
 /* True when a client whose CONNECT has waited is about to take this session: neither the session nor its will is over
  * because time passes. */
 bool takeover_awaited(const struct session *s);
+/* The CONNECT of `c` has waited: it came in time, whatever time has passed. */
+bool takeover_heard(const struct connection *c);
 /* `c` has its session now; when others wait for it, it is drained at once. */
 void takeover_connected(struct connection *c);
 /* All was read of an old connection: it is told and silenced. */
