@@ -28,8 +28,8 @@ struct table_cursor; /* opaque */
 
 struct table_ops {
     void (*close)(struct table *t);
-    /* Sees to it that the next transactions find room for so many bytes on the disk, as far as that can be known. By the
-     * thread that writes. ERROR_NO_SPACE: there is no room. NULL: the table needs none. */
+    /* Sees to it that the next transactions find room for so many bytes on the disk, as far as that can be known. By
+     * the thread that writes. ERROR_NO_SPACE: there is no room. NULL: the table needs none. */
     bool (*reserve)(struct table *t, uint64_t bytes, struct error *error);
     /* Gives back to the disk what no row uses, but for `keep` bytes of it: for a quiet moment, by the thread that
      * writes. An error changes nothing. NULL: there is nothing to give back. */
