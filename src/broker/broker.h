@@ -96,7 +96,8 @@ void shard_stop(struct shard *shard);
 enum conn_wish {
     CONN_READ = 1, /* read from it when there is something */
     CONN_PAUSE,    /* do not read from it for now */
-    CONN_DRAIN,    /* its client is back: read what the system has of it at once, then shard_drained() */
+    CONN_DRAIN,    /* its client is back: read what the system has of it at once, as long as this is wished, then
+                      shard_drained() */
     CONN_CLOSE,    /* close it when shard_may_close() says so, or after a second when shard_may_cut(); do not read */
     CONN_ABORT,    /* close it at once */
     CONN_MOVE,     /* hand it to another shard: shard_move() */

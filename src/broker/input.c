@@ -72,7 +72,7 @@ static void input_bad(struct connection *c, const struct packet *p, const struct
 }
 
 static bool input_reads(const struct connection *c) {
-    unsigned pause = c->draining ? c->pause & (unsigned)PAUSES_BEFORE : c->pause;
+    unsigned pause = c->draining ? c->pause & (unsigned)(PAUSES_BEFORE | PAUSE_TURN) : c->pause;
     return pause == 0 && (c->state == CONNECTION_NEW || c->state == CONNECTION_LIVE);
 }
 
@@ -114,8 +114,7 @@ static size_t input_process(struct connection *c, struct span in) {
     unsigned taken = 0;
     for (; used < in.len && input_reads(c); taken++) {
         const int64_t points = shard->points;
-        if (points <= 0 && (taken >= LIGHT_PACKETS || points <= -(int64_t)broker->options.turn_points) &&
-            !c->draining) {
+        if (points <= 0 && (taken >= LIGHT_PACKETS || points <= -(int64_t)broker->options.turn_points)) {
             input_pause_turn(c);
             break;
         }
@@ -317,7 +316,7 @@ void input_pause(struct connection *c, enum pause why) {
         return;
     }
     c->pause |= (uint8_t)why;
-    c->wish = c->draining ? CONN_DRAIN : CONN_PAUSE;
+    c->wish = c->draining && (c->pause & PAUSE_TURN) == 0 ? CONN_DRAIN : CONN_PAUSE;
     if (!link_linked(&c->pause_link)) {
         list_push_back(&c->shard->paused, &c->pause_link);
     }
@@ -327,10 +326,12 @@ void input_pause(struct connection *c, enum pause why) {
 /* The time of the pause is not held against a client that was not read from. */
 void input_unpause(struct connection *c, unsigned over) {
     c->pause &= (uint8_t)~over;
-    if (c->pause != 0 || c->state == CONNECTION_CLOSING) {
+    if (c->state == CONNECTION_CLOSING || (c->pause != 0 && !(c->draining && (over & PAUSE_TURN) != 0))) {
         return;
     }
-    list_remove(&c->pause_link);
+    if (c->pause == 0) {
+        list_remove(&c->pause_link);
+    }
     c->wish = c->draining ? CONN_DRAIN : CONN_READ;
     c->received_at = c->begun_at = c->shard->now;
     connection_mark_dirty(c);

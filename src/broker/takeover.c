@@ -67,7 +67,7 @@ static bool contest_has_room(const struct shard *shard, const struct contest *t)
 
 static void takeover_drain(struct connection *old) {
     old->draining = true;
-    old->wish = CONN_DRAIN;
+    old->wish = (old->pause & PAUSE_TURN) != 0 ? CONN_PAUSE : CONN_DRAIN;
     connection_mark_dirty(old);
     input_continue(old); /* what a pause has kept */
 }

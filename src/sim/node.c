@@ -318,7 +318,9 @@ static void conn_drain(struct world *w, struct conn *c) {
     pipe_drop_front(&c->to_broker, bytes);
     conn_reads(w, c, bytes);
     shard_bytes(shard, c->handle, span_of(copy, bytes));
-    shard_drained(shard, c->handle);
+    if (shard_wish(shard, c->handle) == CONN_DRAIN) { /* else it goes on in another turn */
+        shard_drained(shard, c->handle);
+    }
 }
 
 /* Does what the broker wishes for one connection; false when the power went. */

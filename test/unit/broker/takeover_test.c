@@ -543,6 +543,43 @@ static void those_who_wait_end_with_the_broker(void **state) {
     }
 }
 
+/* What an old connection has sent is no more for one turn because its client is back. */
+static void a_drain_does_no_more_than_a_turn_may(void **state) {
+    (void)state;
+    enum { POINTS = 8, PINGS = 100 };
+    struct world *w = world_new();
+    uint8_t pings[PINGS * 2];
+    w->at_once = true;
+    w->options.turn_points = POINTS;
+    world_open(w, 1);
+    struct meeting m = meeting_in(w, PROTOCOL_5, 60);
+    turn(w);
+    join(&m.new, w, PROTOCOL_5, "p", true);
+    assert_int_equal(wish(&m.old), CONN_DRAIN);
+    for (unsigned i = 0; i < sizeof pings; i += 2) {
+        pings[i] = 0xc0;
+        pings[i + 1] = 0;
+    }
+    shard_bytes(world_shard(w, 0), m.old.handle, span_of(pings, sizeof pings));
+    peer_move(&m.old);
+    assert_int_equal(wish(&m.old), CONN_PAUSE);
+    unsigned answers = 0;
+    for (unsigned turns = 0; wish(&m.old) == CONN_PAUSE; turns++) {
+        assert_true(turns < PINGS);
+        expect_silence(&m.new);
+        turn(w);
+        answers++;
+    }
+    assert_true(answers >= PINGS / POINTS / 2);
+    for (unsigned i = 0; i < PINGS; i++) {
+        expect(&m.old, "PINGRESP");
+    }
+    drained(&m);
+    expect(&m.old, "DISCONNECT reason=0x8e");
+    expect(&m.new, "CONNACK present");
+    meeting_end(&m);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_last_messages_and_the_goodbye_count),
@@ -566,6 +603,7 @@ int main(void) {
         cmocka_unit_test(a_contest_is_about_one_client_id),
         cmocka_unit_test(those_who_wait_for_their_time_may_leave),
         cmocka_unit_test(those_who_wait_end_with_the_broker),
+        cmocka_unit_test(a_drain_does_no_more_than_a_turn_may),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
