@@ -24,7 +24,7 @@ import time
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 LOGS = ROOT / "build" / "test-logs"
 AT_ONCE = 2  # stages
-TAIL_LINES = 60
+TAIL_LINES = 100
 QUARTET = "build/release/bin/quartet"
 RUNNING = set()  # the processes of the stages under way
 

@@ -178,6 +178,16 @@ class Broker:
             time.sleep(.01)
         return seen
 
+    def ctl(self, *words):
+        """What `quartet ctl` says of it, for a report."""
+        program = os.path.join(os.path.dirname(self.argv[0]), 'quartet')
+        try:
+            done = subprocess.run([program, 'ctl', '--data', self.data, *words], stdin=subprocess.DEVNULL,
+                                  capture_output=True, text=True, timeout=5, check=False)
+        except (OSError, subprocess.TimeoutExpired) as e:
+            return f'quartet ctl: {e}\n'
+        return done.stdout + done.stderr
+
     def rss_kib(self):
         with open(f'/proc/{self.process.pid}/status', encoding='ascii') as f:
             for line in f:

@@ -40,6 +40,9 @@ ERRORS = {'EIO': ('pwrite64', 'pwritev', 'fallocate', 'openat', 'fdatasync', 'fs
           'ENOSPC': ('pwrite64', 'pwritev', 'fallocate', 'openat', 'ftruncate', 'fdatasync', 'fsync')}
 MESSAGES = {'EIO': 'Input/output error', 'ENOSPC': 'No space left'}
 
+VIEWS_MAX = 2   # of so many failed runs the wire and the broker's own view are shown
+LOG_LINES = 16
+
 Point = collections.namedtuple('Point', 'kind thread syscall n')
 
 
@@ -210,12 +213,8 @@ class Faults:
 
     def finish(self, out, problems, broker, run):
         out.problems = problems
-        if problems and self.a.wire:
-            text = io.StringIO()
-            for client in run.world.clients:
-                text.write(f'    -- {client.client_id}\n')
-                client.print_wire(text, 40)
-            out.text = text.getvalue()
+        if problems:
+            out.text = self.views(broker, run)
         if problems and self.a.keep:
             out.text += f'    kept: {broker.scratch}\n'
         run.close()
@@ -223,6 +222,18 @@ class Faults:
         del run
         gc.collect()
         return out
+
+    def views(self, broker, run):
+        """What those clients have seen at last whose flows are open, or all, and what the broker has of them."""
+        text = io.StringIO()
+        for client in [c for c in run.world.clients if not c.done()] or run.world.clients:
+            text.write(f'    -- {client.client_id} is {client.state}\n')
+            client.print_wire(text, self.a.wire)
+        if broker.alive() and brokers.is_quartetd(broker.name):
+            counts = broker.ctl('counters').splitlines()[1:]
+            text.write(broker.ctl('sessions') + '    ' + ' '.join('='.join(line.split()) for line in counts) + '\n')
+        text.write(''.join(f'    {line}\n' for line in broker.log(last_start=False).splitlines()[-LOG_LINES:]))
+        return text.getvalue()
 
     def starts(self):
         """SIGKILL at the Nth write or sync of the start, N = 1, 2, 3...: each start finds what the last one left."""
@@ -258,12 +269,14 @@ class Faults:
             problems.append(f'start with SIGKILL at {call} {n}: it ended by itself:\n{broker.log()}')
         return hit
 
-    def show(self, out):
+    @staticmethod
+    def show(out, views):
         p = out.point
         print(f'FAILED at {p.kind}:{p.syscall}:{p.thread}:{p.n}')
         for text in out.problems[:12]:
             print('    ' + str(text).replace('\n', '\n    '))
-        print(out.text, end='', flush=True)
+        if views:
+            print(out.text, end='', flush=True)
 
     def all(self):
         counts = self.count()
@@ -278,8 +291,8 @@ class Faults:
             outcomes = [f.result() for f in outcomes + [pool.submit(self.one, p) for p in points]]
         outcomes = [o for o in outcomes if o]
         failed = [o for o in outcomes if o.problems]
-        for out in failed:
-            self.show(out)
+        for out in failed:  # the views last: who reports a failed stage may show the end of its text alone
+            self.show(out, views=out in failed[-VIEWS_MAX:])
         kills, injected = sum(o.kills for o in outcomes), sum(o.injected for o in outcomes)
         missed = sum(not o.hit for o in outcomes if o.point.syscall != 'start')
         print(f'{len(outcomes)} runs of {total} points, {missed} were not met, {len(failed)} failed')
@@ -297,7 +310,7 @@ def main():
     p.add_argument('--protocol', type=int, choices=(4, 5), default=5)
     p.add_argument('--jobs', type=int, default=3)
     p.add_argument('--keep', action='store_true', help='keep store and log of failed runs')
-    p.add_argument('--wire', action='store_true', help='print the wire of failed runs')
+    p.add_argument('--wire', type=int, default=16, help='print so much of the end of each wire of a failed run')
     a = p.parse_args()
     if not can_trace():
         print('SKIPPED faults at system calls: strace is missing or may not attach')

@@ -10,6 +10,7 @@ import unittest
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import codec  # noqa: E402
+import scenario  # noqa: E402
 import strict  # noqa: E402
 import verdict  # noqa: E402
 from worlds import DOWN, HEAD, MAGIC, UP, WAITING, World  # noqa: E402
@@ -343,6 +344,80 @@ class Judge(unittest.TestCase):
 
     def test_state_is_up(self):
         self.assertIs(self.publisher().state, UP)
+
+
+class Standing:
+    """A broker that is there, as far as a scenario asks."""
+    port = 1
+
+    def start(self):
+        pass
+
+    def wait_ready(self):
+        return True
+
+    def alive(self):
+        return True
+
+
+class Afterwards(unittest.TestCase):
+    """What scenario.py judges when all is over, and a will comes to its subscriber at the last moment: on the same
+    bytes as PINGRESP, when everything else is complete. Packets take one step of the world."""
+    WILL = codec.publish('live/will', b'will due 0', 2, 1, 5)
+
+    def setUp(self):
+        self.run_ = scenario.Scenario(Standing(), keep_wire=False)
+        self.run_.patience = 0.1
+        self.run_.wills[b'will due 0'] = 'must'
+        self.run_.verify_retained = lambda: None
+        self.owed, self.pubrel = [self.WILL], True
+        for client in self.run_.world.clients:
+            client.limit, client.subscribed, client.known, client.connects = 0, True, True, 1
+            client.open = lambda c=client: self.open(c)
+            client.flush = lambda c=client: self.take(c)
+
+    def tearDown(self):
+        self.run_.close()
+
+    def open(self, client):
+        if client.state is DOWN:
+            client.state, client.generation = WAITING, self.run_.world.generation
+            client.connects += 1
+            self.answer(client, b'\x20\x03\x01\x00\x00')
+
+    def answer(self, client, data):
+        def come(connection=client.connects):
+            if client.state is not DOWN and client.connects == connection:
+                client.on_bytes(data)
+                client.flush()
+        self.run_.world.after(0, come)
+
+    def take(self, client):
+        data, client.out = b''.join(client.out), []
+        client.flushed()
+        live = client is self.run_.subscribers[0]
+        if codec.PING in data:
+            self.answer(client, (self.owed.pop() if live and self.owed else b'') + b'\xd0\x00')
+        if data.startswith(b'\x50') and self.pubrel:
+            self.answer(client, ack(codec.PUBREL, 1))
+
+    def test_a_will_that_comes_last_has_its_flow_completed(self):
+        self.run_.wills[b'will due 0'] = 'may'  # nobody waits for it
+        self.assertEqual(self.run_.verify(), [])
+        self.assertEqual(self.run_.came(b'will due 0'), 1)
+
+    def test_a_flow_begun_last_that_never_ends(self):
+        self.run_.wills[b'will due 0'] = 'may'
+        self.pubrel = False
+        problems = self.run_.verify()
+        self.assertIn('does not settle after the last reconnect', problems)
+        self.assertIn('live-s0: flows never completed: [1]', problems)
+
+    def test_a_will_that_does_not_come(self):
+        self.owed = []
+        problems = self.run_.verify()
+        self.assertIn('does not settle', problems)
+        self.assertIn("b'will due 0' must have come, came 0 times", problems)
 
 
 if __name__ == '__main__':

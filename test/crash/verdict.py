@@ -65,7 +65,11 @@ def settle(world, publishers, subscribers, quiet=10.0):
 
 
 def knock(world, clients, quiet=10.0):
-    """Reconnects every client once more and waits for an answered PINGREQ: what a broker still holds comes now."""
+    """Reconnects every client once more and waits for an answered PINGREQ: what a broker still holds comes now.
+
+    None is cut whose CONNECT is under way: of two from one client the older may come last, and close the newer."""
+    if not world.run(lambda: all(c.state is UP for c in clients), quiet):
+        return False
     for client in clients:
         client.lost(0)
         client.pongs = 0
