@@ -40,7 +40,7 @@ enum segment_state {
 struct segment {
     enum segment_state state; /* guarded by lock */
     struct disk_file *file;   /* belongs to the thread whose step uses it: commit up to ACTIVE, checkpoint when FULL */
-    uint64_t bytes;           /* how long the file is, or will be when it is made; commit thread */
+    uint64_t bytes;           /* how long the file is, or will be when it is made; guarded by lock */
     uint64_t made;            /* bytes filled with zeros so far */
     uint64_t synced;          /* and synced */
     uint64_t number;          /* where it stands in the log; guarded by lock */

@@ -149,7 +149,9 @@ enum store_step local_make_step(struct local *l, struct error *error) {
         if (c->making == NULL) {
             return STORE_STEP_IDLE;
         }
+        lock_take(&l->lock);
         c->making->bytes = c->making->bytes > c->make_bytes ? c->making->bytes : c->make_bytes;
+        lock_give(&l->lock);
     }
     bool ok = make(l, c->making, error);
     bool blocked = !ok && error->kind == ERROR_NO_SPACE;
