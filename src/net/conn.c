@@ -349,14 +349,11 @@ static bool conn_drain(struct conn *c) {
             conn_gone(c);
             return false;
         }
-        if (got == 0) {
-            c->drained = DRAIN_BYTES_MAX;
-        }
+        slice += (uint32_t)got;
+        c->drained = got > 0 ? c->drained + (uint32_t)got : DRAIN_BYTES_MAX;
         if (!conn_wishes(c, CONN_DRAIN)) {
             return true;
         }
-        slice += (uint32_t)got;
-        c->drained += (uint32_t)got;
     }
     if (c->drained >= DRAIN_BYTES_MAX) {
         shard_drained(loop->shard, c->handle);

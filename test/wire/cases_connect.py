@@ -2,6 +2,7 @@
 
 import contextlib
 import socket
+import threading
 import time
 
 from case import Late, case, check, closes, codec, equal, only, refused
@@ -318,6 +319,25 @@ def back_while_the_old_connection_is_reset(t):
         old.close(reset=True)
         new.expect(codec.CONNACK)
         new.close()
+
+
+@case()
+def back_while_the_old_connection_sends_without_end(t):
+    """What is read of an old connection is bounded, also when it is more than a turn may do."""
+    much = codec.PING * 100_000
+    old, new = t.client('c'), t.open(limit=20.0)
+
+    def send():
+        with contextlib.suppress(OSError):
+            while True:
+                old.sock.sendall(much)
+
+    sender = threading.Thread(target=send, daemon=True)
+    sender.start()
+    time.sleep(0.2)
+    new.send(codec.connect(t.id('c'), t.level))
+    new.expect(codec.CONNACK)
+    sender.join(20)
 
 
 @case(5, conf=('shards 3',))
