@@ -161,9 +161,10 @@ class Scenario:
                 return
             self.wills[payload] = 'may'
             p.disconnect()
-            time.sleep(0.02)  # a dying process closes its sockets before it is gone: was it a death?
-            if self.broker.alive():
+            with Peer(self.broker.port, self.level) as q:  # a dying process closes its sockets, and answers nobody
+                q.connect(f'will-{int(cancelled)}-{attempt}-probe')
                 self.wills[payload] = 'must not'
+                q.disconnect()
         self.insist(do)
 
     def clean_start(self):
