@@ -234,6 +234,14 @@ static bool input_pass_some(struct connection *c, struct buf *in) {
     return c->state != CONNECTION_CLOSING;
 }
 
+/* Who serves the connection hears of it: one that is still watched, and not read, would be reported in every turn. */
+static void input_wish(struct connection *c, enum conn_wish wish) {
+    if (c->wish != wish) {
+        c->wish = (uint8_t)wish;
+        connection_mark_dirty(c);
+    }
+}
+
 /* A client whose PUBLISH waits for room is read from further: without its acknowledgements, or those of a client that
  * waits for it in the same way, there would never be any. */
 static void input_pass(struct connection *c) {
@@ -252,7 +260,7 @@ static void input_pass(struct connection *c) {
     }
     bool room = in.len <= c->shard->broker->options.packet.packet_bytes_max + (size_t)BEHIND_REFUSED_BYTES;
     if (!c->draining) {
-        c->wish = room ? CONN_READ : CONN_PAUSE;
+        input_wish(c, room ? CONN_READ : CONN_PAUSE);
     } else if (!room) {
         takeover_end(c);
     }

@@ -283,6 +283,41 @@ static void answers_behind_a_refused_publish_are_bounded(void **state) {
     world_close(w);
 }
 
+static bool is_named(const struct world *w, const struct peer *p) {
+    struct conn_handle handle;
+    bool named = false;
+    while (shard_next_dirty(world_shard(w, 0), &handle)) {
+        named = named || handle.index == p->handle.index;
+    }
+    return named;
+}
+
+/* Behind a PUBLISH that waits only so much is read. The network hears of it when that is all: a socket that is watched
+ * and not read would wake it for ever. */
+static void the_network_hears_when_enough_is_behind_a_refused_publish(void **state) {
+    (void)state;
+    static char payload[50000];
+    struct world *w = world_small(1);
+    struct peer p;
+    memset(payload, 'm', sizeof payload - 1);
+    joined(&p, w, PROTOCOL_311, "p", true);
+    subscribed(&p, "t", 1);
+    for (packet_id_t id = 1; id <= 3; id++) {
+        say_publish(&p, &(struct publishing){.qos = 1, .id = id, .topic = "t"});
+    }
+    assert_true(is_named(w, &p));
+    assert_int_equal(wish(&p), CONN_READ);
+    for (packet_id_t id = 4; wish(&p) == CONN_READ; id++) {
+        assert_true(id < 1000);
+        assert_false(is_named(w, &p));
+        say_publish(&p, &(struct publishing){.qos = 1, .id = id, .topic = "t", .payload = payload});
+    }
+    assert_int_equal(wish(&p), CONN_PAUSE);
+    assert_true(is_named(w, &p));
+    peer_close(&p);
+    world_close(w);
+}
+
 static void disconnect_behind_a_refused_publish_is_one(void **state) {
     (void)state;
     struct world *w = world_small(1);
@@ -662,6 +697,7 @@ int main(void) {
         cmocka_unit_test(what_passes_is_found_in_any_pieces),
         cmocka_unit_test(what_waits_behind_a_refused_publish_is_bounded),
         cmocka_unit_test(answers_behind_a_refused_publish_are_bounded),
+        cmocka_unit_test(the_network_hears_when_enough_is_behind_a_refused_publish),
         cmocka_unit_test(disconnect_behind_a_refused_publish_is_one),
         cmocka_unit_test(a_wrong_acknowledgement_behind_a_refused_publish_ends_the_connection),
         cmocka_unit_test(tries_take_half_of_a_turn),
