@@ -4,7 +4,8 @@
 #include "broker/session.h"
 
 enum {
-    SLICE = 256,         /* sessions that one turn looks at */
+    SLICE = 256,         /* sessions that one turn looks at, */
+    LET_GO_MOST = 8192,  /* and of their deliveries those that it lets go of: about a millisecond */
     ASK_WINDOWS = 128,   /* of deliveries: then the table is asked to take them, */
     CROWD_WINDOWS = 512, /* and in all shards together: then many more wait for it */
     LOOK_MS = 100,       /* between two rounds when nothing was folded, and the count may be too large */
@@ -92,29 +93,39 @@ static void round_end(struct shard *shard) {
     shard->let_go_left = 0;
 }
 
-static void round_look(struct shard *shard, struct session *s) {
+/* False when the turn has done enough before the session was looked at to the end. */
+static bool round_look(struct shard *shard, struct session *s, uint32_t *most) {
     if (s->flows == NULL) {
-        return;
+        return true;
     }
     if (s->connection == NULL) {
         qos_out_let_go(&s->flows->out, shard->let_go_settled);
         admit_inflight(s, true);
     }
     if (s->bringing != NULL || /* its queue grows in front of what came since */
-        queue_let_go(&s->flows->queue, session_window(s), shard->let_go_settled) ||
+        queue_let_go(&s->flows->queue, session_window(s), shard->let_go_settled, most) ||
         (s->connection == NULL && s->flows->out.body_bytes > 0)) {
+        if (*most == 0) {
+            return false;
+        }
         list_push_back(&shard->deep, &s->deep_link);
         shard->let_go_kept += in_memory(s) > session_window(s) ? in_memory(s) - session_window(s) : 0;
     }
+    return true;
 }
 
 void deep_turn(struct shard *shard) {
     if (shard->let_go_left == 0 && !round_begin(shard)) {
         return;
     }
+    uint32_t most = LET_GO_MOST;
     for (unsigned i = 0; i < SLICE && shard->let_go_left > 0 && !list_empty(&shard->deep); i++) {
+        struct link *l = list_pop_front(&shard->deep);
+        if (!round_look(shard, container_of(l, struct session, deep_link), &most)) {
+            list_push_front(&shard->deep, l);
+            break;
+        }
         shard->let_go_left--;
-        round_look(shard, container_of(list_pop_front(&shard->deep), struct session, deep_link));
     }
     if (shard->let_go_left == 0 || list_empty(&shard->deep)) {
         round_end(shard);

@@ -27,14 +27,22 @@ static uint64_t digest_flights(const struct link *head) {
     return digest;
 }
 
-static uint64_t digest_ring(const struct delivery_ring *r) {
+static uint64_t digest_delivery(uint64_t digest, const struct delivery *d) {
+    digest = mix(mix(digest, digest_message(d->message)), d->message_lsn);
+    return mix(digest, d->target | (uint64_t)d->qos << 32 | (uint64_t)d->retain << 40);
+}
+
+static uint64_t digest_queue(const struct queue *q) {
+    const struct delivery_ring *r = &q->head;
     uint64_t digest = 3;
     for (uint32_t i = 0; i < r->count; i++) {
-        const struct delivery *d = &r->items[(r->first + i) & (r->capacity - 1)];
-        digest = mix(mix(digest, digest_message(d->message)), d->message_lsn);
-        digest = mix(digest, d->target | (uint64_t)d->qos << 32 | (uint64_t)d->retain << 40);
+        digest = digest_delivery(digest, &r->items[(r->first + i) & (r->capacity - 1)]);
     }
-    return digest;
+    digest = mix(digest, 3);
+    for (uint32_t i = 0; i < q->tail.count; i++) {
+        digest = digest_delivery(digest, runs_at(&q->tail, i));
+    }
+    return mix(mix(digest, q->gap_count), q->gap_after_lsn);
 }
 
 static uint64_t digest_subscriptions(const struct session *s) {
@@ -77,9 +85,7 @@ static uint64_t digest_flows(const struct session *s) {
     }
     uint64_t digest = mix(digest_flights(&f->out.published), digest_flights(&f->out.released));
     digest = mix(mix(digest, f->out.quota), f->out.last_id);
-    digest = mix(mix(digest, digest_ring(&f->queue.head)), digest_ring(&f->queue.tail));
-    digest = mix(mix(digest, f->queue.gap_count), f->queue.gap_after_lsn);
-    return mix(digest, digest_ring(&f->behind.head));
+    return mix(mix(digest, digest_queue(&f->queue)), digest_queue(&f->behind));
 }
 
 static uint64_t digest_session(const struct session *s) {

@@ -1,17 +1,20 @@
 /* What the sessions of a shard hold, by their structures and not by their accounts. */
 #include "broker/session.h"
 
-static uint64_t ring_bytes(const struct delivery_ring *r) {
-    uint64_t bytes = 0;
-    for (uint32_t i = 0; i < r->count; i++) {
-        const struct message *m = r->items[(r->first + i) & (r->capacity - 1)].message;
-        bytes += m != NULL ? message_bytes(m) : 0; /* else it was taken out */
-    }
-    return bytes;
+static uint64_t bytes_of(const struct message *m) {
+    return m != NULL ? message_bytes(m) : 0; /* else it was taken out */
 }
 
 static uint64_t queue_bytes(const struct queue *q) {
-    return ring_bytes(&q->head) + ring_bytes(&q->tail);
+    const struct delivery_ring *head = &q->head;
+    uint64_t bytes = 0;
+    for (uint32_t i = 0; i < head->count; i++) {
+        bytes += bytes_of(head->items[(head->first + i) & (head->capacity - 1)].message);
+    }
+    for (uint32_t i = 0; i < q->tail.count; i++) {
+        bytes += bytes_of(runs_at(&q->tail, i)->message);
+    }
+    return bytes;
 }
 
 static uint64_t flight_bytes(const struct qos_out *out) {

@@ -392,8 +392,9 @@ void client_stored(struct client *c) {
     lsn_t folded = store_folded(c->store);
     if (folded > c->folded) {
         c->folded = folded;
-        (void)queue_let_go(&c->sending.queue, WINDOW_MESSAGES, folded);
-        (void)queue_let_go(&c->receiving.queue, WINDOW_MESSAGES, folded);
+        uint32_t most = UINT32_MAX;
+        (void)queue_let_go(&c->sending.queue, WINDOW_MESSAGES, folded, &most);
+        (void)queue_let_go(&c->receiving.queue, WINDOW_MESSAGES, folded, &most);
     }
 }
 

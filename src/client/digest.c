@@ -30,18 +30,18 @@ static void add_flights(uint64_t *digest, const struct link *head) {
     add(digest, UINT64_MAX);
 }
 
-static void add_ring(uint64_t *digest, const struct delivery_ring *ring) {
-    for (uint32_t i = 0; i < ring->count; i++) {
-        add_message(digest, ring->items[(ring->first + i) & (ring->capacity - 1)].message);
-    }
-    add(digest, ring->count);
-}
-
 static void add_queue(uint64_t *digest, const struct queue *q) {
-    add_ring(digest, &q->head);
+    const struct delivery_ring *head = &q->head;
+    for (uint32_t i = 0; i < head->count; i++) {
+        add_message(digest, head->items[(head->first + i) & (head->capacity - 1)].message);
+    }
+    add(digest, head->count);
     add(digest, q->gap_count);
     add(digest, q->gap_after_lsn);
-    add_ring(digest, &q->tail);
+    for (uint32_t i = 0; i < q->tail.count; i++) {
+        add_message(digest, runs_at(&q->tail, i)->message);
+    }
+    add(digest, q->tail.count);
 }
 
 static void add_ids(uint64_t *digest, const struct qos_in *in) {

@@ -7,6 +7,7 @@
 
 enum {
     RING_CAPACITY_MIN = 4,
+    HEAD_MOST = 64, /* more wait in the tail: the head is one piece of memory, and is sorted as a whole */
     READ_BATCH = 256,
     READ_DEAD = 16, /* so many batches of what was taken out are passed over at a time */
 };
@@ -56,24 +57,36 @@ static void delivery_ring_deinit(struct delivery_ring *r) {
 
 void queue_deinit(struct queue *q) {
     delivery_ring_deinit(&q->head);
-    delivery_ring_deinit(&q->tail);
+    runs_deinit(&q->tail);
     *q = (struct queue){.gap_count = 0};
-}
-
-static bool delivery_before(const struct delivery *a, const struct delivery *b) {
-    return a->message_lsn < b->message_lsn || (a->message_lsn == b->message_lsn && a->target < b->target);
 }
 
 void queue_push(struct queue *q, const struct delivery *d) {
     must(q->gap_count == 0 || d->message_lsn > q->gap_end_lsn);
-    delivery_ring_push(q->gap_count > 0 || q->tail.count > 0 ? &q->tail : &q->head, d);
+    if (q->gap_count > 0 || q->tail.count > 0 || q->head.count >= HEAD_MOST) {
+        runs_push(&q->tail, d);
+    } else {
+        delivery_ring_push(&q->head, d);
+    }
+}
+
+/* The tail's first are the head's last from now on: until it has `count`. */
+static void queue_draw(struct queue *q, uint32_t count) {
+    while (q->tail.count > 0 && q->head.count < count) {
+        const struct delivery d = runs_pop(&q->tail);
+        delivery_ring_push(&q->head, &d);
+        q->moved = true;
+    }
 }
 
 void queue_append(struct queue *q, struct queue *from) {
-    must(from->gap_count == 0 && from->tail.count == 0);
+    must(from->gap_count == 0);
     while (from->head.count > 0) {
-        struct delivery d = delivery_ring_pop(&from->head);
+        const struct delivery d = delivery_ring_pop(&from->head);
         queue_push(q, &d);
+        if (from->head.count == 0) {
+            queue_draw(from, HEAD_MOST);
+        }
     }
 }
 
@@ -84,7 +97,8 @@ static int delivery_compare(const void *left, const void *right) {
 }
 
 /* Mail of different shards arrives nearly, but not always, in the order of the log. */
-static void ring_sort(struct queue *q, struct delivery_ring *r) {
+static void head_sort(struct queue *q) {
+    struct delivery_ring *r = &q->head;
     for (uint32_t i = 1; i < r->count; i++) {
         if (delivery_before(ring_at(r, i), ring_at(r, i - 1))) {
             ring_resize(r, r->capacity);
@@ -145,13 +159,6 @@ static size_t queue_refill(struct queue *q, struct store *store, session_id_t se
     return seen;
 }
 
-static void queue_swap(struct queue *q) {
-    struct delivery_ring empty = q->head;
-    q->head = q->tail;
-    q->tail = empty;
-    q->moved = true;
-}
-
 static void queue_passed_place(struct queue *q, struct queue_place place);
 
 /* The dead in front go. */
@@ -171,8 +178,8 @@ const struct delivery *queue_peek(struct queue *q, struct store *store, session_
             return NULL;
         }
     }
-    if (q->head.count == 0 && q->gap_count == 0 && q->tail.count > 0) {
-        queue_swap(q);
+    for (unsigned i = 0; i < READ_DEAD && q->head.count == 0 && q->gap_count == 0 && q->tail.count > 0; i++) {
+        queue_draw(q, HEAD_MOST);
         queue_bury(q);
     }
     return q->head.count > 0 ? ring_at(&q->head, 0) : NULL;
@@ -200,7 +207,7 @@ void queue_passed(struct queue *q, const struct delivery *d) {
     while (__builtin_expect(q->dead > 0, 0)) {
         queue_bury(q);
         if (q->head.count == 0) {
-            queue_swap(q);
+            queue_draw(q, HEAD_MOST);
         }
     }
     queue_passed_one(q, d);
@@ -236,17 +243,21 @@ static bool walk_keeps(struct queue_walk *walk, const struct message *m) {
     return true;
 }
 
-static void walk_ring(struct queue *q, struct queue_walk *walk, struct delivery_ring *ring, uint32_t max,
-                      queue_end_function end, void *user) {
-    for (uint32_t i = 0; i < max && walk->at < ring->count; i++, walk->at++) {
-        struct delivery *d = ring_at(ring, walk->at);
-        if (d->message != NULL && !walk_keeps(walk, d->message)) {
-            d->record_lsn = end(user, d);
-            d->message = NULL;
-            q->dead++;
-        }
+static void walk_one(struct queue *q, struct queue_walk *walk, struct delivery *d, queue_end_function end, void *user) {
+    if (d->message != NULL && !walk_keeps(walk, d->message)) {
+        d->record_lsn = end(user, d);
+        d->message = NULL;
+        q->dead++;
     }
-    if (walk->at >= ring->count) {
+}
+
+static void walk_memory(struct queue *q, struct queue_walk *walk, uint32_t max, queue_end_function end, void *user) {
+    const bool head = walk->part == WALK_HEAD;
+    const uint32_t count = head ? q->head.count : q->tail.count;
+    for (uint32_t i = 0; i < max && walk->at < count; i++, walk->at++) {
+        walk_one(q, walk, head ? ring_at(&q->head, walk->at) : runs_at(&q->tail, walk->at), end, user);
+    }
+    if (walk->at >= count) {
         walk->part++;
         walk->at = 0;
     }
@@ -295,12 +306,10 @@ static void walk_gap(struct queue *q, struct queue_walk *walk, struct store *sto
 
 bool queue_walk_on(struct queue *q, struct queue_walk *walk, struct store *store, session_id_t session, uint32_t max,
                    queue_end_function end, void *user) {
-    if (walk->part == WALK_HEAD) {
-        walk_ring(q, walk, &q->head, max, end, user);
-    } else if (walk->part == WALK_GAP) {
+    if (walk->part == WALK_GAP) {
         walk_gap(q, walk, store, session, max, end, user);
     } else {
-        walk_ring(q, walk, &q->tail, max, end, user);
+        walk_memory(q, walk, max, end, user);
     }
     if (walk->part == WALK_OVER && q->moved) {
         walk->next = 0; /* it may not have seen all */
@@ -324,7 +333,45 @@ static uint32_t queue_keeps(const struct queue *q, uint32_t window) {
     return keeps;
 }
 
-/* Moves what lies beyond the first `keeps` from the head to the (empty) tail; the gap will grow between the two. */
+static void spend(uint32_t *most, uint32_t cost) {
+    *most -= cost < *most ? cost : *most;
+}
+
+/* All of the head into the tail: it is in order there. */
+static void head_merge(struct queue *q, uint32_t *most) {
+    spend(most, q->head.count);
+    q->moved = true;
+    while (q->head.count > 0) {
+        const struct delivery d = delivery_ring_pop(&q->head);
+        runs_push(&q->tail, &d);
+    }
+}
+
+/* Brings the head into order and before all of the tail, and to at least `window`; then what of the tail comes before
+ * something that was taken goes to it. False when that was not all, because enough was done. */
+static bool head_settle(struct queue *q, uint32_t window, uint32_t *most) {
+    head_sort(q);
+    if (q->tail.count == 0) {
+        return true;
+    }
+    if (q->head.count > 0 && delivery_before(runs_first(&q->tail), ring_at(&q->head, q->head.count - 1))) {
+        head_merge(q, most);
+    }
+    if (q->head.count < window) {
+        spend(most, window - q->head.count);
+        queue_draw(q, window);
+    }
+    while (q->tail.count > 0 && !delivery_taken_after(q, ring_at(&q->head, q->head.count - 1))) {
+        if (*most == 0) {
+            return false;
+        }
+        spend(most, 1);
+        queue_draw(q, q->head.count + 1);
+    }
+    return true;
+}
+
+/* Moves what lies beyond the first `keeps` from the head to the tail; the gap will grow between the two. */
 static void queue_split(struct queue *q, uint32_t keeps) {
     struct delivery_ring head = {NULL, 0, 0, 0};
     const struct delivery *last = ring_at(&q->head, keeps - 1);
@@ -333,33 +380,46 @@ static void queue_split(struct queue *q, uint32_t keeps) {
     q->sieving.to = (struct queue_place){0, 0};
     q->gap_after_lsn = last->message_lsn;
     q->gap_after_target = last->target;
+    if (keeps == q->head.count) {
+        return;
+    }
     for (uint32_t i = 0; i < keeps; i++) {
         struct delivery d = delivery_ring_pop(&q->head);
         delivery_ring_push(&head, &d);
     }
-    q->tail = q->head;
+    while (q->head.count > 0) {
+        const struct delivery d = delivery_ring_pop(&q->head);
+        runs_push(&q->tail, &d);
+    }
     q->head = head;
 }
 
-bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled) {
-    if (q->gap_count == 0 && q->tail.count == 0) {
-        if (q->head.count <= window) {
-            return false;
-        }
-        ring_sort(q, &q->head);
-        uint32_t keeps = queue_keeps(q, window);
-        if (keeps == q->head.count) {
-            return true;
-        }
-        const struct delivery *beyond = ring_at(&q->head, keeps);
-        if (beyond->message_lsn == 0 || !delivery_settled(beyond, settled)) {
-            return true;
-        }
-        queue_split(q, keeps);
+/* Where a gap could begin; false when nothing beyond the window may be let go of, or there is no time to find out. */
+static bool gap_begin_here(struct queue *q, uint32_t window, lsn_t settled, uint32_t *most) {
+    if (!head_settle(q, window, most)) {
+        return false;
     }
-    ring_sort(q, &q->tail);
-    while (q->tail.count > 0 && delivery_settled(ring_at(&q->tail, 0), settled)) {
-        struct delivery d = delivery_ring_pop(&q->tail);
+    const uint32_t keeps = queue_keeps(q, window);
+    if (keeps >= q->head.count && q->tail.count == 0) {
+        return false;
+    }
+    const struct delivery *beyond = keeps < q->head.count ? ring_at(&q->head, keeps) : runs_first(&q->tail);
+    if (beyond->message_lsn == 0 || !delivery_settled(beyond, settled)) {
+        return false;
+    }
+    queue_split(q, keeps < q->head.count ? keeps : q->head.count);
+    return true;
+}
+
+bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled, uint32_t *most) {
+    if (q->gap_count == 0 && q->head.count + q->tail.count <= window) {
+        return false;
+    }
+    if (q->gap_count == 0 && !gap_begin_here(q, window, settled, most)) {
+        return true;
+    }
+    for (; q->tail.count > 0 && *most > 0 && delivery_settled(runs_first(&q->tail), settled); spend(most, 1)) {
+        const struct delivery d = runs_pop(&q->tail);
         q->moved = true;
         if (d.message == NULL) { /* the table does not show it any more */
             q->dead--;

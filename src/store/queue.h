@@ -2,10 +2,11 @@
  *
  *     head [memory]  ->  gap [table only: a count]  ->  tail [memory]
  *
- * Deliveries are kept in the order of arrival, which is that of the log for each publisher. The head is what will be
- * sent next. When the queue is deeper than the window and the table has what lies beyond (folded), it is brought into
- * the order of (message lsn, target) and that part is let go: it becomes the gap, which is read back piece by piece
- * when the head runs empty. Deliveries without lsn (of sessions that are not durable) stay in memory.
+ * The head is what will be sent next, in the order of arrival, which is that of the log for each publisher; the tail
+ * gives out what it has in the order of (message lsn, target), see runs.h. When the queue is deeper than the window and
+ * the table has what lies beyond (folded), the head is brought into the same order and that part is let go, some at a
+ * time: it becomes the gap, which is read back piece by piece when the head runs empty. Deliveries without lsn (of
+ * sessions that are not durable) stay in memory, and in the order of arrival.
  *
  * What has expired can be taken out of the middle (queue_sieve). In memory a dead place stays, without message, until
  * it comes to the front, or until the table has its end as well. In the gap nothing is there to be marked, and the
@@ -13,18 +14,8 @@
  * expired by the time of a walk, up to where it came. */
 #pragma once
 
-#include "record/message.h"
+#include "store/runs.h"
 #include "store/store.h"
-
-struct delivery {
-    struct message *message; /* one reference; in a ring NULL: it was taken out */
-    lsn_t message_lsn;       /* with `target` its name; 0: not recorded */
-    lsn_t record_lsn;        /* of the record that queued it, when it is not message_lsn; else 0; when it was taken out,
-                                of the one that says so */
-    uint32_t target;
-    uint8_t qos;
-    bool retain;
-};
 
 /* A growable ring of deliveries. */
 struct delivery_ring {
@@ -45,7 +36,8 @@ struct queue_sieved {
 };
 
 struct queue {
-    struct delivery_ring head, tail;
+    struct delivery_ring head;
+    struct runs tail;
     uint32_t dead;                       /* places of head and tail */
     bool moved;                          /* something else than a push has happened since the walk began */
     struct queue_sieved sieved, sieving; /* by the last whole walk, and by the one that is under way */
@@ -94,9 +86,10 @@ bool queue_walk_on(struct queue *q, struct queue_walk *walk, struct store *store
                    queue_end_function end, void *user);
 
 /* Lets go of deliveries beyond the window whose lsn is <= `settled`: the table has them and no mail about them is on
- * its way. Returns true while more than the window is still in memory. The gap begins after all that was ever taken:
- * the table shows what was taken until it has folded that, and mail of a slow shard may be older than what was taken
- * before it came. */
-bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled);
+ * its way. It takes about so much time as `*most` deliveries, from which that is subtracted: when nothing is left there
+ * may be more to let go of. Returns true while more than the window is still in memory. The gap begins after all that
+ * was ever taken: the table shows what was taken until it has folded that, and mail of a slow shard may be older than
+ * what was taken before it came. */
+bool queue_let_go(struct queue *q, uint32_t window, lsn_t settled, uint32_t *most);
 /* At the start: `count` deliveries, all in the table, none with an lsn above `end`. */
 void queue_restore(struct queue *q, uint64_t count, lsn_t end);

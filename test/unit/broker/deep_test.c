@@ -119,11 +119,48 @@ static void what_was_taken_does_not_count(void **state) {
     world_close(w);
 }
 
+/* However much the table has taken at once: no turn lets go of all of it. */
+static void a_long_queue_leaves_memory_in_many_turns(void **state) {
+    (void)state;
+    enum { MESSAGES = 30000, A_TURN = 8192 };
+    struct peer from, other;
+    struct world *w = world_with_many(&from, &other);
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        say_publish(&other, &(struct publishing){.qos = 1, .id = 1, .topic = "one", .payload = "m"});
+        (void)hear(&other);
+        if (i % 64 == 63) {
+            turn(w);
+        }
+    }
+    turn(w);
+    const struct shard *shard = w->broker->shards[0];
+    const struct session *s = container_of(shard->deep.next, struct session, deep_link);
+    const struct queue *q = &s->flows->queue;
+    assert_int_equal(queue_count(q), MESSAGES);
+    durable_to(w, w->store.last);
+    atomic_store(&w->store.store.folded, w->store.last);
+    unsigned turns = 0;
+    for (uint64_t before = q->gap_count; queue_count(q) - q->gap_count > WINDOW; turns++) {
+        turn_begin(w, 0);
+        assert_in_range(q->gap_count, before + 1, before + A_TURN);
+        before = q->gap_count;
+        assert_true(turns < MESSAGES);
+    }
+    assert_in_range(turns, MESSAGES / A_TURN, MESSAGES / A_TURN + 2);
+    assert_int_equal(queue_count(q), MESSAGES);
+    turn(w);
+    assert_true(list_empty(&shard->deep));
+    peer_close(&from);
+    peer_close(&other);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_is_asked_now_and_then),
         cmocka_unit_test(what_is_for_many_waits_for_the_table),
         cmocka_unit_test(what_was_taken_does_not_count),
+        cmocka_unit_test(a_long_queue_leaves_memory_in_many_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -69,6 +69,12 @@ static void take_check(const struct fake_store *fake, const struct delivery *d, 
     last[d->message_lsn % 2] = d->message_lsn;
 }
 
+/* As much as there is, or a little of it. */
+static void let_go(struct queue *q, uint32_t window, lsn_t settled, struct prng *prng) {
+    uint32_t most = prng_chance(prng, 1, 2) ? UINT32_MAX : (uint32_t)prng_below(prng, 100);
+    (void)queue_let_go(q, window, settled, &most);
+}
+
 /* One random history: pushes (now and then two lsns swapped, as mail of two shards may be), folds, pops. */
 static void history(uint64_t seed) {
     struct prng prng = prng_of(seed);
@@ -96,7 +102,7 @@ static void history(uint64_t seed) {
         case 2: {
             lsn_t folded = lsn - prng_below(&prng, 4) % lsn;
             fake->folded_lsn = folded > fake->folded_lsn ? folded : fake->folded_lsn;
-            (void)queue_let_go(&q, WINDOW, fake->folded_lsn);
+            let_go(&q, WINDOW, fake->folded_lsn, &prng);
             break;
         }
         default:
@@ -138,17 +144,60 @@ static void folded_deliveries_beyond_the_window_leave_memory(void **state) {
         fake_insert(fake, &d);
         queue_push(&q, &d);
     }
+    uint32_t most = UINT32_MAX;
     fake->folded_lsn = 900;
-    assert_true(queue_let_go(&q, WINDOW, 900));
+    assert_true(queue_let_go(&q, WINDOW, 900, &most));
     assert_int_equal(q.head.count, WINDOW);
     assert_int_equal(q.gap_count, 900 - WINDOW);
     assert_int_equal(q.tail.count, 100);
     fake->folded_lsn = 1000;
-    assert_false(queue_let_go(&q, WINDOW, 1000));
+    assert_false(queue_let_go(&q, WINDOW, 1000, &most));
     assert_int_equal(q.head.count + q.tail.count, WINDOW);
     queue_deinit(&q);
     for (size_t i = 0; i < fake->count; i++) {
         assert_int_equal(fake->pushed[i].message->references, 1);
+        message_unref(fake->pushed[i].message);
+    }
+    mem_free(fake);
+}
+
+/* The mail of three shards is mixed, that of one far behind. However little is let go of at a time, what has gone is
+ * the beginning of all, and each step costs what it may. */
+static void a_long_queue_leaves_memory_in_slices(void **state) {
+    (void)state;
+    enum { EACH = 600, SLICE = 50, BEHIND = 200 };
+    struct fake_store *fake = mem_zero(1, sizeof *fake);
+    fake->store.ops = &fake_ops;
+    struct queue q = {.gap_count = 0};
+    for (lsn_t i = 0; i < EACH + BEHIND; i++) {
+        for (lsn_t shard = 0; shard < 3; shard++) {
+            const lsn_t place = shard == 2 ? i - BEHIND : i; /* wraps around: none yet */
+            if (place < EACH) {
+                struct delivery d = {message_of(1 + place * 3 + shard), 1 + place * 3 + shard, 0, 0, 1, false};
+                fake_insert(fake, &d);
+                queue_push(&q, &d);
+            }
+        }
+    }
+    fake->folded_lsn = 3 * EACH;
+    uint64_t steps = 0;
+    for (bool more = true; more; steps++) {
+        uint32_t most = SLICE;
+        const uint64_t before = q.gap_count;
+        more = queue_let_go(&q, WINDOW, fake->folded_lsn, &most);
+        assert_true(q.gap_count - before <= SLICE);
+        assert_true(q.gap_count > before || most < SLICE);
+        assert_int_equal(q.gap_count > 0 ? q.gap_end_lsn : 0, q.gap_count > 0 ? WINDOW + q.gap_count : 0);
+        assert_int_equal(queue_count(&q), 3 * EACH);
+    }
+    assert_true(steps >= 3 * EACH / SLICE);
+    assert_int_equal(q.tail.count, 0);
+    for (lsn_t lsn = 1; lsn <= 3 * EACH; lsn++) {
+        assert_int_equal(queue_peek(&q, &fake->store, 77, WINDOW)->message_lsn, lsn);
+        message_unref(queue_pop(&q).message);
+    }
+    queue_deinit(&q);
+    for (size_t i = 0; i < fake->count; i++) {
         message_unref(fake->pushed[i].message);
     }
     mem_free(fake);
@@ -172,8 +221,9 @@ static void what_was_taken_does_not_come_back_from_the_table(void **state) {
             queue_push(&q, &d);
         }
     }
+    uint32_t most = UINT32_MAX;
     fake->folded_lsn = 39;
-    (void)queue_let_go(&q, WINDOW, 39);
+    (void)queue_let_go(&q, WINDOW, 39, &most);
     assert_true(q.gap_count > 0);
     for (lsn_t lsn = 1; lsn <= 39; lsn++) {
         if (lsn != 20) {
@@ -305,8 +355,7 @@ static void sieved_fold(struct sieved *s, struct queue *q, struct prng *prng) {
     lsn_t folded = s->lsn - prng_below(prng, 40) % (s->lsn + 1);
     s->fake.folded_lsn = folded > s->fake.folded_lsn ? folded : s->fake.folded_lsn;
     lsn_t held = s->held.message != NULL ? s->held.message_lsn - 1 : s->fake.folded_lsn;
-    (void)queue_let_go(q, 1 + (uint32_t)prng_below(prng, 2 * WINDOW),
-                       held < s->fake.folded_lsn ? held : s->fake.folded_lsn);
+    let_go(q, 1 + (uint32_t)prng_below(prng, 2 * WINDOW), held < s->fake.folded_lsn ? held : s->fake.folded_lsn, prng);
 }
 
 static void sieved_take(struct sieved *s, struct queue *q, uint64_t count) {
@@ -408,6 +457,7 @@ static void what_goes_out_past_the_dead_does_not_come_back(void **state) {
     struct sieved *s = mem_zero(1, sizeof *s);
     struct queue q = {.gap_count = 0};
     struct queue_walk walk;
+    uint32_t most = UINT32_MAX;
     s->fake.store.ops = &sieved_ops;
     for (s->lsn = 1; s->lsn <= 40; s->lsn++) {
         struct message_parts parts = {.qos = 1, .topic = SPAN("t"), .expires_at = s->lsn < 20 ? 0 : 100};
@@ -417,7 +467,7 @@ static void what_goes_out_past_the_dead_does_not_come_back(void **state) {
         s->waiting++;
     }
     s->fake.folded_lsn = 30;
-    (void)queue_let_go(&q, WINDOW, 30);
+    (void)queue_let_go(&q, WINDOW, 30, &most);
     s->now = 200;
     queue_walk_begin(&q, &walk, s->now);
     while (!queue_walk_on(&q, &walk, &s->fake.store, 77, WINDOW, sieved_end, s)) {
@@ -426,7 +476,7 @@ static void what_goes_out_past_the_dead_does_not_come_back(void **state) {
     assert_int_equal(queue_count(&q), 0);
     sieved_pass(s, &q);
     s->fake.folded_lsn = s->lsn - 1;
-    (void)queue_let_go(&q, WINDOW, s->lsn - 1);
+    (void)queue_let_go(&q, WINDOW, s->lsn - 1, &most);
     sieved_take(s, &q, 1);
     assert_int_equal(s->waiting, 0);
     queue_deinit(&q);
@@ -441,6 +491,7 @@ int main(void) {
         cmocka_unit_test(queue_gives_what_was_pushed_in_order),
         cmocka_unit_test(what_has_expired_leaves_from_anywhere),
         cmocka_unit_test(folded_deliveries_beyond_the_window_leave_memory),
+        cmocka_unit_test(a_long_queue_leaves_memory_in_slices),
         cmocka_unit_test(what_was_taken_does_not_come_back_from_the_table),
         cmocka_unit_test(what_goes_out_past_the_dead_does_not_come_back),
     };
