@@ -413,6 +413,10 @@ class Afterwards(unittest.TestCase):
         self.assertIn('does not settle after the last reconnect', problems)
         self.assertIn('live-s0: flows never completed: [1]', problems)
 
+    def test_a_client_that_is_never_let_in(self):
+        self.run_.publishers[0].open = lambda: None
+        self.assertIn('PINGREQ is not answered', self.run_.verify())
+
     def test_a_will_that_does_not_come(self):
         self.owed = []
         problems = self.run_.verify()

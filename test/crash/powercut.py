@@ -57,7 +57,8 @@ class PowerCuts:
                 self.count()
         if not self.failure:
             self.count()
-            verdict.knock(self.world, self.world.clients)
+            if not self.failure and not verdict.knock(self.world, self.world.clients):
+                self.failure = f'not everybody was answered after the last reconnect:\n{self.broker.log()}'
 
     def start(self):
         began = time.monotonic()

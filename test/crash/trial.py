@@ -106,7 +106,8 @@ class Trial:
         verdict.settle(world, self.publishers, self.subscribers, a.patience)
         if not self.broker.alive():
             return f'the broker died by itself, status {self.broker.process.returncode}:\n{self.broker.log()}'
-        verdict.knock(world, world.clients, a.patience)
+        if not verdict.knock(world, world.clients, a.patience):
+            return f'not everybody was answered after the last reconnect:\n{self.broker.log()}'
         return None
 
     def cut(self):
