@@ -334,7 +334,12 @@ void input_pause(struct connection *c, enum pause why) {
 /* The time of the pause is not held against a client that was not read from. */
 void input_unpause(struct connection *c, unsigned over) {
     c->pause &= (uint8_t)~over;
-    if (c->state == CONNECTION_CLOSING || (c->pause != 0 && !(c->draining && (over & PAUSE_TURN) != 0))) {
+    if (c->state == CONNECTION_CLOSING) {
+        return;
+    }
+    if (c->pause != 0 && !(c->draining && (over & PAUSE_TURN) != 0)) {
+        connection_mark_dirty(c);
+        input_pass(c); /* when all that is left is a packet that waits, what may overtake it is read again */
         return;
     }
     if (c->pause == 0) {

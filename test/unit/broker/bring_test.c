@@ -489,6 +489,42 @@ static void who_waits_for_it_keeps_alive(void **state) {
     }
 }
 
+/* Who waits for it and does not read its answers is not read from either, until it does: then the acknowledgements come
+ * that make room. */
+static void who_waits_for_it_is_read_from_again(void **state) {
+    (void)state;
+    struct peer from, p;
+    struct hearing h = {0};
+    struct world *w = world_retaining(&from, MANY, 4096);
+    joined(&p, w, PROTOCOL_5, "p", true);
+    say_subscribe(&p, 1, "r/#", 1);
+    say_subscribe(&p, 2, "s", 1);
+    turn(w);
+    assert_int_equal(wish(&p), CONN_READ);
+    unsigned pings = 0;
+    for (; wish(&p) == CONN_READ; pings++) {
+        say_ping(&p);
+    }
+    assert_int_equal(wish(&p), CONN_PAUSE);
+    peer_read(&p, SIZE_MAX);
+    turn(w);
+    assert_int_equal(wish(&p), CONN_READ);
+    for (unsigned pongs = 0; pongs < pings;) {
+        const char *line = hear(&p);
+        if (strcmp(line, "PINGRESP") == 0) {
+            pongs++;
+        } else {
+            hear_one(&p, &h, line);
+        }
+    }
+    hear_all(&p, &h);
+    assert_int_equal(h.retained, MANY);
+    assert_int_equal(h.subacks, 2);
+    peer_close(&p);
+    peer_close(&from);
+    world_close(w);
+}
+
 /* A full store may be full of what waits for this very client: that leaves, though SUBACK must wait. */
 static void what_is_queued_leaves_while_the_store_is_full(void **state) {
     (void)state;
@@ -565,6 +601,7 @@ int main(void) {
         cmocka_unit_test(a_full_store_stalls_it),
         cmocka_unit_test(who_waits_for_it_costs_nothing),
         cmocka_unit_test(who_waits_for_it_keeps_alive),
+        cmocka_unit_test(who_waits_for_it_is_read_from_again),
         cmocka_unit_test(what_is_queued_leaves_while_the_store_is_full),
         cmocka_unit_test(a_filter_that_stands_twice_brings_once),
         cmocka_unit_test(a_set_leaves_room_in_a_queue_in_memory),
