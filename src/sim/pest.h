@@ -41,6 +41,7 @@ struct pest {
     unsigned name;           /* which of its names the connection has */
     unsigned names;          /* that it has used */
     unsigned cleaned;        /* of them, those whose sessions were ended in the end */
+    unsigned refused;        /* clean starts of the next one */
     unsigned filters;        /* it has subscribed to */
     unsigned topics;         /* that may have a retained message of it */
     unsigned cleared;
