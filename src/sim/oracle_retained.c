@@ -106,15 +106,16 @@ static int value_at(const struct world *w, uint8_t topic, uint64_t sure) {
     return value >= 0 && w->oracle.messages[value].doubtful ? -1 : value;
 }
 
-/* To a session that ends with its connection SUBACK comes first. What it brings may wait for room in a small queue, and
- * a value that is replaced meanwhile does not come: the one that replaces it comes live. */
+/* To a session that ends with its connection SUBACK comes first. What it brings may wait for room in a small queue, or
+ * for the next turns where these are short, and a value that is replaced meanwhile does not come: the one that replaces
+ * it comes live. */
 static bool replaced_meanwhile(const struct world *w, const struct sim_subscription *s, uint8_t topic) {
     bool replaced = false;
     for (unsigned i = 0; i < w->oracle.message_count; i++) {
         const struct sim_message *m = &w->oracle.messages[i];
         replaced = replaced || (writes(m, topic) && begins(m) >= s->sure);
     }
-    return replaced && w->plan->pests && !world_is_real(w, s->client) && w->clients[s->client].session_volatile;
+    return replaced && !world_is_real(w, s->client) && w->clients[s->client].session_volatile;
 }
 
 /* The last message before SUBACK has come: as a retained one when it was there before SUBSCRIBE; when it was written in
