@@ -86,6 +86,8 @@ void shard_bytes(struct shard *shard, struct conn_handle conn, struct span bytes
 /* The connection is gone (the peer closed it, an error, or we closed it after CONN_CLOSE): wills are due unless
  * DISCONNECT came. The handle is dead afterwards. */
 void shard_closed(struct shard *shard, struct conn_handle conn);
+/* Its socket takes nothing any more; what has come on it before may still be read, and then it is closed. */
+void shard_broken(struct shard *shard, struct conn_handle conn);
 /* After CONN_DRAIN: nothing more is there to be read, or enough was. */
 void shard_drained(struct shard *shard, struct conn_handle conn);
 /* The broker stops: every connection gets DISCONNECT 0x8B (5.0) and CONN_CLOSE; durable sessions stay. */

@@ -78,7 +78,8 @@ static bool input_reads(const struct connection *c) {
 
 /* A client that does not read its answers is not read from. */
 static inline void input_pause_full(struct connection *c) {
-    if (__builtin_expect(outbox_bytes(&c->out) > OUTPUT_PAUSE_FACTOR * c->shard->broker->options.outbox_bytes_max, 0)) {
+    if (__builtin_expect(outbox_bytes(&c->out) > OUTPUT_PAUSE_FACTOR * c->shard->broker->options.outbox_bytes_max, 0) &&
+        !c->broken) {
         input_pause(c, PAUSE_OUTPUT);
     }
 }
@@ -338,7 +339,6 @@ void input_unpause(struct connection *c, unsigned over) {
         return;
     }
     if (c->pause != 0 && !(c->draining && (over & PAUSE_TURN) != 0)) {
-        connection_mark_dirty(c);
         input_pass(c); /* when all that is left is a packet that waits, what may overtake it is read again */
         return;
     }
@@ -349,6 +349,13 @@ void input_unpause(struct connection *c, unsigned over) {
     c->received_at = c->begun_at = c->shard->now;
     connection_mark_dirty(c);
     input_continue(c);
+}
+
+void input_broken(struct connection *c) {
+    c->broken = true;
+    if ((c->pause & PAUSE_OUTPUT) != 0) {
+        input_unpause(c, PAUSE_OUTPUT);
+    }
 }
 
 void input_rest(struct connection *c) {

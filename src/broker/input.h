@@ -15,6 +15,8 @@ void input_feed(struct connection *c, struct span bytes);
 /* Goes on with what was kept, after a pause. */
 void input_continue(struct connection *c);
 void input_pause(struct connection *c, enum pause why);
+/* Nothing leaves any more: that its client does not read is no reason not to hear what it has said at last. */
+void input_broken(struct connection *c);
 /* Processes what was kept for the next turn, now: the connection is about to end. */
 void input_rest(struct connection *c);
 /* `over`: a set of enum pause. Goes on with what was received when no reason is left. */

@@ -242,6 +242,14 @@ void shard_closed(struct shard *shard, struct conn_handle conn) {
     connection_destroy(c);
 }
 
+void shard_broken(struct shard *shard, struct conn_handle conn) {
+    struct connection *c = connection_find(shard, conn);
+    must(shard->in_turn);
+    if (c != NULL) {
+        input_broken(c);
+    }
+}
+
 void shard_drained(struct shard *shard, struct conn_handle conn) {
     struct connection *c = connection_find(shard, conn);
     if (c != NULL) {

@@ -177,6 +177,7 @@ struct connection {
     bool too_large : 1;           /* a packet was larger than the client accepts: it is about to be closed */
     bool problem_information : 1; /* 5.0: reason strings are wanted */
     bool draining : 1;            /* its client is back: read to its end, whatever but PAUSE_TURN is a reason not to */
+    bool broken : 1;              /* its socket has failed: PAUSE_OUTPUT would never be over */
     bool counted_open : 1;        /* it has taken its place among its owner's connections */
     uint8_t mutant_repeats;       /* MUTANT_R6_REPEAT counts here */
     packet_id_t mutant_kept_ack;  /* MUTANT_R8 keeps a PUBACK here */

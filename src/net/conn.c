@@ -250,6 +250,9 @@ static void conn_over(struct conn *c) {
     c->over_at = (uint32_t)(loop_of(c)->now + END_AFTER_MS);
     list_remove(&c->turn_link);
     list_push_back(&loop_of(c)->over, &c->turn_link);
+    if (c->failed) {
+        shard_broken(loop_of(c)->shard, c->handle);
+    }
 }
 
 void conn_events(struct conn *c) {

@@ -1,6 +1,7 @@
 """Wills: when they come, when they do not, and what they carry."""
 
 import fcntl
+import socket
 import struct
 import termios
 import time
@@ -32,6 +33,11 @@ def no_will_on_disconnect(t):
     only(s, b'end')
 
 
+def unsent(peer):
+    """Bytes that the other side's system does not have yet."""
+    return struct.unpack('i', fcntl.ioctl(peer.sock, termios.TIOCOUTQ, bytes(4)))[0]
+
+
 @case(ways=('tcp',))
 def no_will_when_a_reset_follows_disconnect(t):
     """The same, when the client closes before it has read all: the reset overtakes nothing of what it has sent, though
@@ -42,12 +48,37 @@ def no_will_when_a_reset_follows_disconnect(t):
         c.subscribe((t.topic('much'), 0))
         much = codec.publish(t.topic('much'), b'x', level=c.level, retain=True)
         c.send(much * (250000 // len(much)), codec.disconnect())
-        while struct.unpack('i', fcntl.ioctl(c.sock, termios.TIOCOUTQ, bytes(4)))[0] > 0:
+        while unsent(c) > 0:
             pass  # until the other side's system has it all
         c.close()
         t.client('c').disconnect()  # is answered when the old connection is over, and its will is out
     t.publish(t.topic('w'), b'end', 2)
     only(s, b'end')
+
+
+@case(conf=('outbox_size 4K', 'shards 1'), ways=('tcp',))
+def no_will_when_a_client_that_does_not_read_says_goodbye(t):
+    """Who does not read its answers is not read from; when its socket is reset it never will, and what it has sent
+    counts. Another one, that goes later and without a word, tells when it is over."""
+    s = t.subscriber(t.topic('w/+'), 2)
+    p = t.client('p')
+    clients = [t.open(), t.open()]
+    for c, name in zip(clients, ('goodbye', 'cut')):
+        c.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        c.connect(t.id(name), will=will(t, f'w/{name}', qos=2))
+        c.subscribe((t.topic('much'), 0))
+    for _ in range(100):
+        p.publish(t.topic('much'), b'x' * 100_000)
+        p.quiet()
+    for c in clients:
+        c.send(codec.PING)
+    p.quiet()
+    clients[0].send(codec.disconnect())
+    for c in clients:
+        while unsent(c) > 0:
+            pass
+        c.close(reset=True)
+    only(s, b'will of w/cut')
 
 
 @case(5)
