@@ -7,7 +7,8 @@
 
 enum {
     RING_CAPACITY_MIN = 4,
-    HEAD_MOST = 64, /* more wait in the tail: the head is one piece of memory, and is sorted as a whole */
+    HEAD_MOST = 1024, /* more wait in the tail: the head is one piece of memory, and is sorted as a whole; a tail costs
+                         some 150 instructions more for each delivery */
     READ_BATCH = 256,
     READ_DEAD = 16, /* so many batches of what was taken out are passed over at a time */
 };
@@ -358,8 +359,13 @@ static bool head_settle(struct queue *q, uint32_t window, uint32_t *most) {
         head_merge(q, most);
     }
     if (q->head.count < window) {
-        spend(most, window - q->head.count);
-        queue_draw(q, window);
+        const uint32_t lacks = window - q->head.count;
+        const uint32_t takes = lacks < *most ? lacks : *most;
+        spend(most, takes);
+        queue_draw(q, q->head.count + takes);
+    }
+    if (q->head.count < window && q->tail.count > 0) {
+        return false;
     }
     while (q->tail.count > 0 && !delivery_taken_after(q, ring_at(&q->head, q->head.count - 1))) {
         if (*most == 0) {
