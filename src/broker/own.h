@@ -4,15 +4,17 @@
  *     route ──> session_deliver, while the turn has points
  *          └──> own: the rest, and all that follows it, in order; some in each turn
  *
- * Limits: beyond OWN_MAX no further PUBLISH is taken; wills come all the same, and beyond OWN_QOS0_MAX they get to no
- * receiver at QoS 0 (at QoS 1 and 2 queues are bounded). Durability: what is here has its MESSAGE record. */
+ * Limits: beyond OWN_MAX no further PUBLISH is taken, and no will at QoS 1 or 2 that goes to many: it stays due. What
+ * comes all the same gets to no receiver at QoS 0 beyond OWN_QOS0_MAX, wills beyond OWN_QOS0_WILLS_MAX. Durability:
+ * what is here has its MESSAGE record. */
 #pragma once
 
 #include "broker/state.h"
 
 enum {
     OWN_MAX = 16384,
-    OWN_QOS0_MAX = 1 << 20, /* with late mail to other shards */
+    OWN_QOS0_MAX = 1 << 20,       /* with late mail to other shards */
+    OWN_QOS0_WILLS_MAX = 1 << 18, /* the same for wills, whose clients cannot be made to wait */
     OWN_QOS0_PER_POINT =
         4, /* a delivery at QoS 0 is an append to an outbox; that many make a point, and one write more */
 };

@@ -10,6 +10,7 @@
 #include "broker/post.h"
 #include "broker/retained.h"
 #include "broker/session.h"
+#include "broker/strain.h"
 #include "broker/will.h"
 
 /* One subscription that takes the message. */
@@ -334,7 +335,8 @@ static struct mail route_mail_of(const struct shard *shard, const struct route_t
 static void route_deliver(struct route *r, struct message *m) {
     struct shard *shard = r->shard;
     const bool many = r->count > MANY_TARGETS;
-    const bool crowded = many && shard->own.count + shard->late_count > OWN_QOS0_MAX;
+    const size_t qos0_max = r->request->is_will ? OWN_QOS0_WILLS_MAX : OWN_QOS0_MAX;
+    const bool crowded = many && shard->own.count + shard->late_count > qos0_max;
     shard->many = many;
     shard->shared = r->count > SHARED_TARGETS;
     shard_spend(shard, r->request->parts.qos > 0 ? r->count : r->count / OWN_QOS0_PER_POINT);
@@ -397,6 +399,13 @@ static bool route_admit(struct route *r) {
         r->waits = true;
         r->what = "memory";
         r->why = "is short";
+        return false;
+    }
+    if (__builtin_expect(r->request->is_will && r->count > MANY_TARGETS, 0) && parts->qos > 0 &&
+        strain_deliveries(shard)) { /* no client is there who could wait for it */
+        r->waits = true;
+        r->what = "what is accepted already";
+        r->why = "has to be delivered first";
         return false;
     }
     if (__builtin_expect(r->durable_count > MANY_TARGETS && deep_crowded(shard), 0)) {

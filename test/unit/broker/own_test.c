@@ -47,8 +47,33 @@ static void wills_of_many_at_once_are_bounded(void **state) {
     for (unsigned i = 0; i < CLIENTS; i++) {
         peer_close(&from[i]);
     }
-    assert_in_range(world_shard(w, 0)->own.count, OWN_QOS0_MAX, OWN_QOS0_MAX + MANY_FILTERS);
+    assert_in_range(world_shard(w, 0)->own.count, OWN_QOS0_WILLS_MAX, OWN_QOS0_WILLS_MAX + MANY_FILTERS);
     assert_true(counters(w).qos0_dropped > 0);
+    end(w, &to);
+}
+
+/* Nothing of them is lost: they stay due until what came before has been delivered. */
+static void accepted_wills_of_many_wait_for_what_is_under_way(void **state) {
+    (void)state;
+    enum { CLIENTS = 50 };
+    const size_t most = OWN_MAX + MANY_FILTERS;
+    struct peer to, from[CLIENTS];
+    struct world *w = world_with_many_filters(&to);
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        connect(&from[i], w, i, (struct connecting){.clean = true, .will_qos = 1});
+    }
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        peer_close(&from[i]);
+        assert_in_range(world_shard(w, 0)->own.count, 0, most);
+    }
+    assert_in_range(fake_count(&w->store, RECORD_MESSAGE), 1, most / MANY_FILTERS + 1);
+    for (unsigned i = 0; fake_count(&w->store, RECORD_MESSAGE) < CLIENTS; i++) {
+        assert_true(i < 1000);
+        tick(w, 1000);
+        many_heard(&to);
+        assert_in_range(world_shard(w, 0)->own.count, 0, most);
+    }
+    assert_int_equal(counters(w).qos0_dropped, 0);
     end(w, &to);
 }
 
@@ -88,6 +113,7 @@ static void wills_that_are_due_at_once_come_over_several_turns(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wills_of_many_at_once_are_bounded),
+        cmocka_unit_test(accepted_wills_of_many_wait_for_what_is_under_way),
         cmocka_unit_test(wills_that_are_due_at_once_come_over_several_turns),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
