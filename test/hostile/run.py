@@ -32,6 +32,7 @@ import time
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import attack as attacks  # noqa: E402
 import attacks_connect  # noqa: E402,F401
+import attacks_moment  # noqa: E402,F401
 import attacks_publish  # noqa: E402,F401
 import attacks_subscribe  # noqa: E402,F401
 import broker as brokers  # noqa: E402
@@ -50,7 +51,7 @@ CALM_SECONDS, CALM_SECONDS_SHORT = 2, 1.2
 STAGE = ('connection_churn', 'half_connects', 'half_publishes', 'session_flood', 'takeover_storm', 'log_flood',
          'giant_connects', 'small_clients', 'garbage', 'durable_flood', 'held_ids', 'wrong_acks', 'largest_publishes',
          'user_properties', 'colliding_keys', 'filters_times_retained', 'all_retained', 'one_publish_many_matches',
-         'late_mail', 'matching_nothing')
+         'late_mail', 'matching_nothing', 'wills_to_many')
 
 
 def kept_files():
