@@ -93,7 +93,7 @@ static void input_pause_busy(struct connection *c, const struct packet_frame *fr
         return;
     }
     strain_spend(c, frame->bytes, points);
-    if (shard->pressure == STORE_BUSY && !strain_share_left(c)) {
+    if (shard->pressure == STORE_BUSY && !strain_store_share_left(c)) {
         input_pause(c, PAUSE_STORE);
     }
 }

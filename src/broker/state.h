@@ -323,6 +323,7 @@ struct shard {
     struct mail_queue own; /* deliveries to its own sessions that did not fit into a turn: see own.h */
     bool input_left;       /* a connection has more than this turn could take */
     uint64_t strain_spent; /* what came while it is strained, by all: see strain.h */
+    uint64_t strain_first; /* the same, of each connection no more than its share */
     uint64_t strain_until; /* deliveries that were put off: these counts are forgotten when so many were made */
     uint32_t strains;      /* how often it was counted anew */
     uint64_t volatile_ids; /* for sessions that are not durable */

@@ -33,3 +33,6 @@ void strain_turn(struct shard *shard);
 /* Counts what a connection has sent while the shard is strained, and what it has caused. */
 void strain_spend(struct connection *c, size_t bytes, int64_t points);
 bool strain_share_left(const struct connection *c);
+/* The same for what is staged. A packet is looked at when it has come: its bytes are there whatever is left of the
+ * shares, so a giant takes one share from the others, not as many as it is large. */
+bool strain_store_share_left(const struct connection *c);

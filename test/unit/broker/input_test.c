@@ -160,7 +160,7 @@ static void many_who_send_little_wait_for_the_disk(void **state) {
     named(&p, w, "p");
     w->store.pressure = STORE_BUSY;
     turn(w);
-    for (unsigned bytes = 0; bytes < SHARES * 300; bytes += 306) {
+    for (unsigned bytes = 0; bytes < SHARES * 300; bytes += 300) {
         publish_id(&p, 1);
         expect(&p, "PUBACK");
         say_bytes(&p, long_publish());

@@ -100,10 +100,49 @@ static void a_long_strain_stops_nobody_who_sends_little(void **state) {
     strained_end(&s);
 }
 
+/* They come at the same moment, each with as much as all may send together. */
+static void giants_make_nobody_else_wait_for_the_disk(void **state) {
+    (void)state;
+    enum { GIANTS = 600 }; /* more than there are shares: then there is an end of it */
+    static char body[2 * SHARE * STRAIN_MOST_SHARES];
+    struct peer from, to, giants[GIANTS];
+    struct world *w = world_new();
+    w->at_once = true;
+    w->options.strain_share = SHARE;
+    world_open(w, 1);
+    joined(&from, w, PROTOCOL_311, "from", false);
+    joined(&to, w, PROTOCOL_311, "to", false);
+    subscribed(&to, "few", 0);
+    w->store.pressure = STORE_BUSY;
+    turn(w);
+    memset(body, 'x', sizeof body - 1);
+    for (unsigned i = 0; i < GIANTS; i++) {
+        char id[16];
+        (void)snprintf(id, sizeof id, "giant%u", i);
+        joined(&giants[i], w, PROTOCOL_311, id, false);
+        say_publish(&giants[i], &(struct publishing){.topic = "giant", .payload = body});
+        assert_int_equal(wish(&giants[i]), CONN_PAUSE);
+        if (i == 2 * STRAIN_ALL_SHARES / STRAIN_MOST_SHARES) {
+            say_publish(&from, &(struct publishing){.topic = "few", .payload = "f"});
+            expect(&to, "PUBLISH qos=0 topic=\"few\"");
+            assert_int_equal(wish(&from), CONN_READ);
+        }
+    }
+    say_publish(&from, &(struct publishing){.topic = "few", .payload = "f"});
+    assert_int_equal(wish(&from), CONN_PAUSE); /* what comes in is bounded all the same */
+    for (unsigned i = 0; i < GIANTS; i++) {
+        peer_close(&giants[i]);
+    }
+    peer_close(&from);
+    peer_close(&to);
+    world_close(w);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(one_who_writes_to_many_makes_nobody_else_wait),
         cmocka_unit_test(a_long_strain_stops_nobody_who_sends_little),
+        cmocka_unit_test(giants_make_nobody_else_wait_for_the_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
