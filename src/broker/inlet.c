@@ -225,7 +225,8 @@ static const char *share_full(const struct shard *shard, const struct inlet *inl
     }
     for (const struct account *a = owner_of(inlet); a != NULL; a = a->parent) {
         const uint64_t most = a->most[need->row];
-        if (most != 0 && quota_taken(a, need->row) + quota_taken(a, QUOTA_SESSIONS) * need->amount > most) {
+        const uint64_t wanted = quota_taken(a, need->row) + quota_taken(a, QUOTA_SESSIONS) * need->amount;
+        if (most != 0 && wanted + wanted / SLACK > most) { /* who has room takes some more than it needs */
             return over_text(inlet, &(struct quota_over){need->row, a->level});
         }
     }

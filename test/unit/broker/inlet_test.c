@@ -293,6 +293,37 @@ static void one_message_for_many_sessions_of_an_owner_has_room(void **state) {
     }
 }
 
+/* Who has room takes some more than it needs, so one message to each is more than one place for each. */
+static void at_any_bound_a_message_for_many_sessions_has_room(void **state) {
+    (void)state;
+    enum { SESSIONS = 4, MESSAGES = 60, FEW = 40, MANY = 90 };
+    for (unsigned bound = FEW; bound < MANY; bound++) {
+        struct world *w = world_new();
+        struct peer p, from;
+        w->options.accounts.most[QUOTA_OWNER][QUOTA_QUEUED] = bound;
+        w->at_once = true;
+        world_open(w, 1);
+        for (unsigned i = 0; i < SESSIONS; i++) {
+            char id[8];
+            (void)snprintf(id, sizeof id, "s%u", i);
+            join_from(&p, w, "10.0.0.1:1", id, true);
+            expect(&p, "CONNACK");
+            subscribed(&p, "all", 1);
+            subscribed(&p, id, 1);
+            peer_close(&p);
+        }
+        join_from(&from, w, "10.0.0.2:1", "from", false);
+        expect(&from, "CONNACK");
+        for (unsigned i = 0; i < MESSAGES; i++) {
+            publish_sized(&from, (packet_id_t)(i + 1), i % 3 == 2 ? "s0" : "all", 10);
+            expect(&from, "PUBACK");
+            turn(w);
+        }
+        peer_close(&from);
+        world_close(w);
+    }
+}
+
 /* However many take all that they may: before all of it is taken they are refused, and lose nothing, and who has little
  * is served. */
 static void messages_that_wait_leave_room_for_a_small_owner(void **state) {
@@ -339,6 +370,7 @@ int main(void) {
         cmocka_unit_test(queues_in_memory_are_bounded),
         cmocka_unit_test(messages_that_wait_for_one_owner_are_bounded),
         cmocka_unit_test(one_message_for_many_sessions_of_an_owner_has_room),
+        cmocka_unit_test(at_any_bound_a_message_for_many_sessions_has_room),
         cmocka_unit_test(messages_that_wait_leave_room_for_a_small_owner),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
