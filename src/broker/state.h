@@ -78,6 +78,7 @@ struct will {
     uint32_t expiry_s;       /* message expiry interval, when has_expiry */
     uint32_t delay_s;        /* from the connection's end to its publication, when the session lasts so long */
     bool has_expiry;
+    bool is_crowding;   /* it waits because it goes to many while the shard is strained */
     wall_ms_t retry_at; /* it was due and found no room: tried again then; 0: it has not been tried */
 };
 

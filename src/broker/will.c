@@ -9,6 +9,7 @@
 #include "broker/retained.h"
 #include "broker/route.h"
 #include "broker/session.h"
+#include "broker/strain.h"
 
 enum { RETRY_MS = 1000, RETRY_MANY_MS = 600000, KEEPERS_MAX = 10000, KEEPER_NUMBER_BYTES = 40 };
 
@@ -105,6 +106,7 @@ static void will_waits(struct session *s, const struct route_result *result) {
         shard_log(shard, LOG_WARNING, "the will of %s on %s waits: %s %s", shard_text(s->client_id),
                   shard_text(message_topic(s->will.message)), result->what, result->why);
     }
+    s->will.is_crowding = result->waits && strain_deliveries(shard);
     s->will.retry_at = shard->wall + (result->many ? RETRY_MANY_MS : RETRY_MS);
 }
 
@@ -113,6 +115,10 @@ bool will_publish(struct session *session) {
     const struct message *m = session->will.message;
     if (m == NULL) {
         return true;
+    }
+    if (session->will.is_crowding && strain_deliveries(shard)) { /* who gets it is not even looked for */
+        session->will.retry_at = shard->wall + RETRY_MS;
+        return false;
     }
     wall_ms_t expires_at = shard->wall + (wall_ms_t)session->will.expiry_s * 1000;
     struct route_request request = {.origin = session,

@@ -67,6 +67,13 @@ static void accepted_wills_of_many_wait_for_what_is_under_way(void **state) {
         assert_in_range(world_shard(w, 0)->own.count, 0, most);
     }
     assert_in_range(fake_count(&w->store, RECORD_MESSAGE), 1, most / MANY_FILTERS + 1);
+    const uint32_t points = w->broker->options.turn_points;
+    w->broker->options.turn_points = 32;
+    world_shard(w, 0)->matches.count = 0;
+    tick(w, 1000);
+    assert_true(world_shard(w, 0)->own.count > OWN_MAX);
+    assert_int_equal(world_shard(w, 0)->matches.count, 0); /* nobody looks for their receivers */
+    w->broker->options.turn_points = points;
     for (unsigned i = 0; fake_count(&w->store, RECORD_MESSAGE) < CLIENTS; i++) {
         assert_true(i < 1000);
         tick(w, 1000);
