@@ -161,7 +161,7 @@ static void release(struct table_txn *x) {
 static void lmdb_abort(struct table_txn *x) {
     bool reads = x->tails == NULL;
     if (!reads && x->failure != 0 && code_of_table(x->table, x->failure) == ENOSPC) {
-        table_space_ended(&x->table->space, false, 0);
+        table_space_ended(&x->table->space, false);
     }
     release(x);
     mdb_txn_abort(x->txn);
@@ -191,14 +191,13 @@ static bool lmdb_commit(struct table_txn *x, struct error *error) {
     }
     struct lmdb_table *table = x->table;
     bool reads = x->tails == NULL;
-    const uint64_t changed = x->changed;
     release(x);
     int code = mdb_txn_commit(x->txn);
     atomic_fetch_sub(&table->readers, reads ? 1 : 0);
     mem_free(x);
     code = code_of_table(table, code);
     if (!reads && (code == 0 || code == ENOSPC)) {
-        table_space_ended(&table->space, code == 0, changed);
+        table_space_ended(&table->space, code == 0);
     }
     if (code == 0) {
         return true;

@@ -11,12 +11,9 @@
 #include "base/mem.h"
 
 enum {
-    FREE_TREE = 0, /* LMDB's own: number of a transaction -> a count, and so many pages that it has freed */
     STARVED_MAX = 16,
-    AHEAD_SHARE = 8,         /* an eighth of the room may be used up before it is made anew */
-    TAKEN_SHARE = 4,         /* a commit takes a quarter more than the pages that were counted, for its trees, */
-    TAKEN_BYTES = 256 << 10, /* and so much for its list of free pages */
-};
+    FREE_TREE = 0
+}; /* LMDB's own: number of a transaction -> a count, and so many pages that it has freed */
 
 /* Free pages, and how many. */
 struct pages {
@@ -195,9 +192,6 @@ static int look(struct table_space *s, mdb_filehandle_t *file) {
 
 int table_space_reserve(struct table_space *s, uint64_t bytes) {
     mdb_filehandle_t file;
-    if (s->starved == 0 && s->ahead >= bytes - bytes / AHEAD_SHARE) {
-        return 0;
-    }
     int code = look(s, &file);
     if (code != 0) {
         return code;
@@ -205,15 +199,11 @@ int table_space_reserve(struct table_space *s, uint64_t bytes) {
     uint64_t wanted = (bytes + s->page_bytes - 1) / s->page_bytes;
     uint64_t inside = s->starved > 0 ? 0 : table_space_free(s->env);
     code = inside_reserve(s, file, wanted << s->starved);
-    code = code != 0 || inside >= wanted ? code : behind_reserve(s, file, (wanted - inside) * s->page_bytes);
-    s->ahead = code == 0 ? bytes : 0;
-    return code;
+    return code != 0 || inside >= wanted ? code : behind_reserve(s, file, (wanted - inside) * s->page_bytes);
 }
 
-void table_space_ended(struct table_space *s, bool space, uint64_t changed) {
-    uint64_t taken = changed + changed / TAKEN_SHARE + TAKEN_BYTES;
+void table_space_ended(struct table_space *s, bool space) {
     s->starved = space ? 0 : s->starved < STARVED_MAX ? s->starved + 1 : s->starved;
-    s->ahead = space && s->ahead > taken ? s->ahead - taken : 0;
 }
 
 int table_space_punch(struct table_space *s, uint64_t keep) {
@@ -228,7 +218,6 @@ int table_space_punch(struct table_space *s, uint64_t keep) {
     lists_visit(s->env, false, visit_choose, &c); /* as long as the transaction lasts nobody writes */
     code = pages_change(s, file, &c.pages, false);
     code = code != 0 ? code : cut_behind(s, file);
-    s->ahead = 0;
     mdb_txn_abort(txn);
     mem_free(c.pages.at);
     return code;

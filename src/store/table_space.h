@@ -23,18 +23,16 @@ struct table_space {
     uint64_t page_bytes;
     uint64_t end;     /* of the last page, when it was last looked at */
     uint64_t behind;  /* blocks are reserved from the end up to this offset; 0: none */
-    uint64_t ahead;   /* bytes of pages that LMDB takes next and that have blocks, at least */
     unsigned starved; /* so many commits one after the other have found no space */
 };
 
 /* Sees to it that the pages that LMDB takes next have blocks, so many bytes of them: free pages in LMDB's order first,
  * for as long as it finds some it does not come to the end of the file, then blocks behind that end. After a commit
  * that found no space, more: twice as many inside for each, and all behind the end as well, for a long value needs
- * pages that follow one another, and LMDB passes by others. As
- * long as most of it is there it is not looked for again. 0, or the number of the error: ENOSPC. */
+ * pages that follow one another, and LMDB passes by others. 0, or the number of the error: ENOSPC. */
 int table_space_reserve(struct table_space *s, uint64_t bytes);
-/* A write transaction has ended, which has changed so many bytes of pages: with space enough, or without. */
-void table_space_ended(struct table_space *s, bool space, uint64_t changed);
+/* A write transaction has ended: with space enough, or without. */
+void table_space_ended(struct table_space *s, bool space);
 /* Gives free pages back to the disk, but for `keep` bytes of them, those that LMDB takes next, and all that was
  * reserved behind the end of the file. Nobody reads. 0, or the number of the error; a file system without holes is
  * none. */
