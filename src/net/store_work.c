@@ -10,6 +10,7 @@
 #include "store/store_local.h"
 
 #define SEAL_AFTER_MS 50              /* without a record */
+#define STOP_FOLD_MS 3000             /* at the end; what is left then is for the next start */
 #define NO_SPACE_RETRY_MS 1000        /* a full disk is asked again */
 #define LOOK_MS 1000                  /* how often the checkpoint thread looks whether all is quiet */
 #define QUIET_FOLDS 3                 /* so many looks without a new record: fold everything */
@@ -33,6 +34,7 @@ struct store_work {
     int64_t calm_at;              /* checkpoint thread: when it last looked how much was written, */
     uint64_t calm_bytes;          /* and how much that was */
     uint64_t told_files;          /* commit thread: files made when it was last rung for one */
+    _Atomic int64_t fold_until;   /* then the checkpoint thread folds no more; INT64_MAX: as long as nobody stops */
 };
 
 static _Thread_local bool *staged_note;
@@ -134,6 +136,12 @@ static void commit_last(struct store_work *work) {
     seal(work);
 }
 
+static int64_t now_ms(void) {
+    struct timespec now;
+    (void)clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
 static void *commit_main(void *argument) {
     struct store_work *work = argument;
     while (!atomic_load(&work->finishing)) {
@@ -146,15 +154,17 @@ static void *commit_main(void *argument) {
         }
     }
     commit_last(work);
+    const int64_t stop_ms = work->options.stop_fold_ms;
+    atomic_store_explicit(&work->fold_until, now_ms() + (stop_ms != 0 ? stop_ms : STOP_FOLD_MS), memory_order_relaxed);
     atomic_store(&work->committed_all, true);
     bell_ring(&work->checkpoint_bell);
     return NULL;
 }
 
-/* Folds until there is nothing to fold; true when there is no space to go on. `to`: records up to this one also from a
- * file that is not full. */
+/* Folds until there is nothing to fold; true when there is no space to go on, or no time. `to`: records up to this one
+ * also from a file that is not full. */
 static bool fold(struct store_work *work, lsn_t to) {
-    for (;;) {
+    while (now_ms() < atomic_load_explicit(&work->fold_until, memory_order_relaxed)) {
         switch (store_local_checkpoint_step(work->options.store, store_folded(work->options.store) < to)) {
         case STORE_STEP_IDLE:
             return false;
@@ -170,6 +180,7 @@ static bool fold(struct store_work *work, lsn_t to) {
             return false;
         }
     }
+    return true;
 }
 
 /* What is not needed soon is given back; false when the store has failed. */
@@ -210,12 +221,6 @@ static void say_full(struct store_work *work, bool full) {
                                   : "the store has room again");
     }
     work->said_full = full;
-}
-
-static int64_t now_ms(void) {
-    struct timespec now;
-    (void)clock_gettime(CLOCK_MONOTONIC, &now);
-    return (int64_t)now.tv_sec * 1000 + now.tv_nsec / 1000000;
 }
 
 /* Now and then: little was written for a while. Then the space of a flood that is over is given back although somebody
@@ -270,6 +275,7 @@ static void store_work_free(struct store_work *work) {
 struct store_work *store_work_start(const struct store_work_options *options) {
     struct store_work *work = mem_zero(1, sizeof *work);
     work->options = *options;
+    work->fold_until = INT64_MAX;
     bell_init(&work->commit_bell);
     bell_init(&work->checkpoint_bell);
     store_local_on_staged(options->store, heard_of_staged, work);

@@ -18,6 +18,7 @@ struct store_work_options {
     struct store *store;    /* a local one; borrowed */
     uint64_t segment_bytes; /* as the store was opened with */
     int64_t calm_ms;        /* so long little is written before space is given back under traffic; 0: 20 s */
+    int64_t stop_fold_ms;   /* so long is folded at the end; 0: 3 s; less: not at all */
     void *user;
     void (*committed)(void *user); /* commit thread: durable has grown */
     void (*folded)(void *user);    /* checkpoint thread: folded has grown */
@@ -32,5 +33,6 @@ struct store_work *store_work_start(const struct store_work_options *options);
 void store_work_note(bool *staged);
 /* Something was staged. Any thread. */
 void store_work_ring(struct store_work *work);
-/* Nobody stages any more: commits the rest, folds everything, ends both threads. */
+/* Nobody stages any more: commits the rest, folds what there is time for, ends both threads. What is left
+ * in the journal the next start folds. */
 void store_work_finish(struct store_work *work);

@@ -113,10 +113,46 @@ static void what_memory_waits_for_is_folded_at_once(void **state) {
     temporary_remove(temporary);
 }
 
+static void count_retained(void *user, struct message *m) {
+    ++*(int *)user;
+    message_unref(m);
+}
+
+/* A stop has so much time to fold, and what is left is there at the next start. */
+static void a_stop_does_not_wait_for_the_table_for_ever(void **state) {
+    (void)state;
+    struct error error;
+    const char *folder = temporary_make();
+    struct store_local_options options = {.segment_bytes = SEGMENT, .segments_max = 8, .salt = 3};
+    for (int round = 0; round < 3; round++) {
+        struct local_store s = {0};
+        assert_true(local_store_open(&s, folder, 1 << 30, &options, &error));
+        int retained = 0;
+        struct store_sink sink = {.user = &retained, .retained = count_retained};
+        assert_true(store_load(s.store, &sink, &error));
+        assert_int_equal(retained, round);
+        struct store_work_options with = {.store = s.store,
+                                          .segment_bytes = SEGMENT,
+                                          .stop_fold_ms = round == 0 ? -1 : 0,
+                                          .committed = heard,
+                                          .folded = heard,
+                                          .failed = failed,
+                                          .warned = warned};
+        struct store_work *work = store_work_start(&with);
+        assert_non_null(work);
+        (void)retain(s.store, round, (const uint8_t *)"x", 1);
+        store_work_finish(work);
+        assert_int_equal(store_folded(s.store) < store_durable(s.store), round == 0);
+        local_store_close(&s);
+    }
+    temporary_remove(temporary);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_flood_is_given_back_under_traffic),
         cmocka_unit_test(what_memory_waits_for_is_folded_at_once),
+        cmocka_unit_test(a_stop_does_not_wait_for_the_table_for_ever),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
