@@ -42,9 +42,9 @@ static void expiry_rest(struct shard *shard) {
     }
 }
 
-/* A 3.1.1 publish that waits for room does so for so long. */
+/* A 3.1.1 publish that waits for room does so for so long, and whoever has sent too much behind a SUBSCRIBE. */
 static mono_ms_t connection_refused_until(const struct connection *c) {
-    bool waits = c->protocol == PROTOCOL_311 && c->refused_since != 0;
+    bool waits = c->refused_since != 0 && (c->protocol == PROTOCOL_311 || (c->pause & PAUSE_BRING) != 0);
     return waits ? c->refused_since + c->shard->broker->options.refuse_close_ms : INT64_MAX;
 }
 
@@ -97,9 +97,10 @@ static void expiry_connection(struct connection *c) {
     if (c->state == CONNECTION_NEW) {
         shard_log(shard, LOG_NOTICE, "closing %s: no CONNECT in time", c->peer);
         connection_abort(c);
-    } else if ((c->pause & PAUSE_REFUSED) != 0 && shard->now >= connection_refused_until(c)) {
-        shard_log(shard, LOG_WARNING, "closing %s (%s): its message was over a limit for too long", c->peer,
-                  shard_text(c->session->client_id));
+    } else if ((c->pause & (PAUSE_REFUSED | PAUSE_BRING)) != 0 && shard->now >= connection_refused_until(c)) {
+        shard_log(shard, LOG_WARNING, "closing %s (%s): %s for too long", c->peer, shard_text(c->session->client_id),
+                  (c->pause & PAUSE_BRING) != 0 ? "too much waited behind its SUBSCRIBE"
+                                                : "its message was over a limit");
         connection_close(c, REASON_QUOTA_EXCEEDED, false);
     } else if (c->pause == 0 && shard->now >= connection_packet_until(c)) {
         shard_log(shard, LOG_NOTICE, "closing %s (%s): a packet was begun and not finished in time", c->peer,

@@ -260,6 +260,10 @@ static void input_pass(struct connection *c) {
         return;
     }
     bool room = in.len <= c->shard->broker->options.packet.packet_bytes_max + (size_t)BEHIND_REFUSED_BYTES;
+    if (!room && (c->pause & PAUSE_BRING) != 0 && c->refused_since == 0) {
+        c->refused_since = c->shard->now; /* the acknowledgements that SUBACK waits for may be behind all that */
+        expiry_watch(c);
+    }
     if (!c->draining) {
         input_wish(c, room ? CONN_READ : CONN_PAUSE);
     } else if (!room) {
@@ -335,6 +339,9 @@ void input_pause(struct connection *c, enum pause why) {
 /* The time of the pause is not held against a client that was not read from. */
 void input_unpause(struct connection *c, unsigned over) {
     c->pause &= (uint8_t)~over;
+    if ((over & PAUSE_BRING) != 0) {
+        c->refused_since = 0;
+    }
     if (c->state == CONNECTION_CLOSING) {
         return;
     }

@@ -190,7 +190,7 @@ struct connection {
     size_t input_taken;      /* of its account: for `in` */
     mono_ms_t received_at;   /* when the last whole packet came; when it was opened before */
     mono_ms_t begun_at;      /* when the first bytes of the packet came that is not whole yet; 0: none */
-    mono_ms_t refused_since; /* since when PAUSE_REFUSED holds */
+    mono_ms_t refused_since; /* since when PAUSE_REFUSED holds, or PAUSE_BRING with too much behind it; 0 */
     uint32_t move_to;        /* CONNECTION_MOVING: the shard */
     uint32_t looked;         /* PAUSE_REFUSED, _WORK, _BRING: of `in`, what nothing may be taken out of any more */
     struct qos_in counted;   /* 5.0: QoS 2 ids that use the receive maximum of this connection; with acks all that do */

@@ -525,6 +525,30 @@ static void who_waits_for_it_is_read_from_again(void **state) {
     world_close(w);
 }
 
+/* Its acknowledgements, which would make room, come behind more than is kept: it is closed, for that would not end. */
+static void who_sends_too_much_behind_it_is_closed(void **state) {
+    (void)state;
+    static char text[60000];
+    struct peer from, p;
+    memset(text, 'x', sizeof text - 1);
+    struct world *w = world_retaining(&from, MANY, 4096);
+    joined(&p, w, PROTOCOL_5, "p", true);
+    say_subscribe(&p, 1, "r/#", 1);
+    say_subscribe(&p, 2, "s", 1);
+    turn(w);
+    for (packet_id_t id = 1; wish(&p) == CONN_READ; id++) {
+        assert_true(id < 10000);
+        say_publish(&p, &(struct publishing){.qos = 1, .id = id, .topic = "t", .payload = text});
+    }
+    tick(w, w->options.refuse_close_ms - 1000);
+    assert_int_equal(wish(&p), CONN_PAUSE);
+    tick(w, 2000);
+    assert_int_equal(wish(&p), CONN_CLOSE);
+    peer_close(&p);
+    peer_close(&from);
+    world_close(w);
+}
+
 /* A full store may be full of what waits for this very client: that leaves, though SUBACK must wait. */
 static void what_is_queued_leaves_while_the_store_is_full(void **state) {
     (void)state;
@@ -602,6 +626,7 @@ int main(void) {
         cmocka_unit_test(who_waits_for_it_costs_nothing),
         cmocka_unit_test(who_waits_for_it_keeps_alive),
         cmocka_unit_test(who_waits_for_it_is_read_from_again),
+        cmocka_unit_test(who_sends_too_much_behind_it_is_closed),
         cmocka_unit_test(what_is_queued_leaves_while_the_store_is_full),
         cmocka_unit_test(a_filter_that_stands_twice_brings_once),
         cmocka_unit_test(a_set_leaves_room_in_a_queue_in_memory),
