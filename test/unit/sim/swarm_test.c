@@ -52,14 +52,15 @@ static void so_does_a_world_of_each_kind(void **state) {
     }
 }
 
-/* The canary: what must fail does fail. */
+/* The canary: what must fail does fail. The rarest of them fails in 33 of 1,000 histories. */
 static void left_out_barriers_are_seen(void **state) {
     (void)state;
+    enum { SEEDS = 400 };
     static const enum mutant mutants[] = {MUTANT_B4, MUTANT_B5, MUTANT_B7_CONNACK, MUTANT_DUP_FORWARD};
     for (size_t i = 0; i < sizeof mutants / sizeof mutants[0]; i++) {
         struct sim_counts counts = {0};
         struct swarm_result result = {.failed = false};
-        for (uint64_t seed = 1; seed <= 100 && !result.failed; seed++) {
+        for (uint64_t seed = 1; seed <= SEEDS && !result.failed; seed++) {
             swarm_seed(seed, (struct plan_variant){.broker = mutants[i]}, NULL, &counts, &result);
         }
         assert_true(result.failed);
