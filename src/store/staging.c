@@ -8,8 +8,9 @@ enum {
     LENGTH_MAX = 10,         /* bytes of a record's length */
     CAPACITY_MIN = 64 << 10, /* memory of a new frame */
     SPARES_MAX = 2,
-    RECORD_ROOM = 8192, /* of a segment, for each record of a frame */
-    RECORDS_MIN = 512,  /* that a frame may have, at most, whatever the segment's size */
+    RECORD_ROOM = 16384, /* of a segment, for each record of a frame: the table keeps three segments of room, and two
+                            commits take theirs before the first gives back what it has freed: six pages each */
+    RECORDS_MIN = 128,   /* that a frame may have, at most, whatever the segment's size */
     RECORDS_FEW = 8,
     SPARE_CAPACITY_MAX = 8 << 20, /* larger ones are freed: they held a giant record */
 };

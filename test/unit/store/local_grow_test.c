@@ -79,14 +79,14 @@ static void load_makes_files_longer(void **state) {
     for (int load = 0; load < 2; load++) {
         struct run r;
         grow_init(&r, 24);
-        r.maker.long_bytes = load ? 1000 : 0; /* a frame has only so many records */
+        r.maker.long_bytes = load ? 2500 : 0; /* a frame has only so many records */
         r.options.segments_max = 8;
         r.options.segment_bytes = GROWN;
         r.options.segment_bytes_max = 4 * GROWN;
         r.options.frame_bytes_max = GROWN / 2;
         assert_true(run_open(&r));
         for (int i = 0; i < (load ? 20 : 120); i++) {
-            for (int j = 0; j < (load ? 300 : 1); j++) {
+            for (int j = 0; j < (load ? 120 : 1); j++) {
                 stage_some(&r);
             }
             run_commit(&r);
