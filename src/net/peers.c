@@ -1,7 +1,6 @@
 #include "net/peers.h"
 
 #include <netinet/in.h>
-#include <string.h>
 
 #include "base/mem.h"
 #include "base/must.h"
@@ -45,8 +44,11 @@ uint64_t peers_key(const struct sockaddr *address) {
     if (address->sa_family != AF_INET6) {
         return 0;
     }
-    uint64_t network;
-    memcpy(&network, &((const struct sockaddr_in6 *)(const void *)address)->sin6_addr, sizeof network);
+    const uint8_t *bytes = ((const struct sockaddr_in6 *)(const void *)address)->sin6_addr.s6_addr;
+    uint64_t network = 0;
+    for (unsigned i = 0; i < sizeof network; i++) {
+        network = network << 8 | bytes[i];
+    }
     return network != 0 ? network : 1; /* ::1 */
 }
 

@@ -50,6 +50,8 @@ static void an_address_is_told_from_others(void **state) {
     assert_int_equal(key_of("2001:db8:1:2::1"), key_of("2001:db8:1:2:ffff:ffff:ffff:ffff"));
     assert_int_not_equal(key_of("2001:db8:1:2::1"), key_of("2001:db8:1:3::1"));
     assert_int_not_equal(key_of("::1"), key_of("0.0.0.1"));
+    assert_int_not_equal(key_of("2001:db8:100::1"), key_of("184.13.1.32")); /* the same bytes, from the end */
+    assert_int_not_equal(key_of("2001:db8:100::1"), key_of("32.1.13.184"));
 }
 
 static void one_address_leaves_room_for_others(void **state) {
