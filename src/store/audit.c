@@ -151,7 +151,7 @@ static void visit_queued(struct walk *w, enum table_tree tree, struct span key, 
     if (!owned(w, tree, key)) {
         return;
     }
-    if (!row_key_delivery_read(key, &session, &lsn, &target) || !row_queued_read(value, &queued)) {
+    if (!row_key_delivery_read(key, &session, &lsn, &target) || lsn > w->last || !row_queued_read(value, &queued)) {
         found(w, tree, key, "a queued delivery is damaged");
     } else if (!message_refer(w, queued.body_lsn != 0 ? queued.body_lsn : lsn)) {
         found(w, tree, key, "a queued delivery has no message");

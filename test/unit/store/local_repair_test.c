@@ -236,6 +236,47 @@ static void damage_in_the_table_is_found_and_removed(void **state) {
     }
 }
 
+/* A delivery whose body is another record's, and whose name has become greater than any record's: a start refuses it,
+ * though its body is there. */
+static void put_in_the_future(struct run *r) {
+    struct table *table = table_memory_open(r->disk.table);
+    struct table_txn *txn = table->ops->begin(table, true, &r->error);
+    struct table_cursor *c = table->ops->cursor_open(txn, TABLE_QUEUE, span_of(NULL, 0));
+    struct row_key changed;
+    struct row_queued queued = {.body_lsn = 0};
+    struct span key;
+    struct span value;
+    while (queued.body_lsn == 0) {
+        assert_true(table->ops->cursor_next(c, &key, &value));
+        assert_true(row_queued_read(value, &queued));
+    }
+    table->ops->cursor_close(c);
+    assert_true(row_key_copy(&changed, key));
+    changed.bytes[8] ^= 0x40;
+    uint8_t *copy = mem_copy(value.ptr, value.len);
+    assert_true(table->ops->put(txn, TABLE_QUEUE, row_key_span(&changed), span_of(copy, value.len), &r->error));
+    changed.bytes[8] ^= 0x40;
+    assert_true(table->ops->remove(txn, TABLE_QUEUE, row_key_span(&changed), &r->error));
+    assert_true(table->ops->commit(txn, &r->error));
+    table->ops->close(table);
+    mem_free(copy);
+}
+
+static void a_delivery_of_no_record_is_found_and_removed(void **state) {
+    (void)state;
+    struct run r;
+    make_table(&r);
+    put_in_the_future(&r);
+    assert_false(tool(&r, store_local_check));
+    assert_true(said(&r, "a queued delivery is damaged"));
+    assert_true(tool(&r, store_local_repair));
+    assert_true(tool(&r, store_local_check));
+    assert_true(run_open(&r));
+    text_of_store(r.store, r.table, &r.got);
+    assert_false(said(&r, "not loaded"));
+    run_deinit(&r);
+}
+
 /* A body that went bad is found when it is read, and the store stops. */
 static void a_damaged_body_stops_the_store_when_it_is_read(void **state) {
     (void)state;
@@ -330,6 +371,7 @@ int main(void) {
         cmocka_unit_test(a_dump_names_what_is_alive),
         cmocka_unit_test(a_repaired_store_holds_all_that_is_not_called_lost),
         cmocka_unit_test(damage_in_the_table_is_found_and_removed),
+        cmocka_unit_test(a_delivery_of_no_record_is_found_and_removed),
         cmocka_unit_test(a_damaged_body_stops_the_store_when_it_is_read),
         cmocka_unit_test(a_lost_journal_can_be_left_behind),
         cmocka_unit_test(lost_files_can_be_left_behind),
