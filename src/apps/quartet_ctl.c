@@ -10,6 +10,7 @@
 
 #include "apps/quartet.h"
 #include "base/buf.h"
+#include "base/terminal.h"
 #include "net/ctl_text.h"
 
 #define EXIT_WRONG 2
@@ -233,11 +234,13 @@ static void print_json_text(struct span cell) {
     (void)ctl_word_take(&cell, &word);
     (void)putchar('"');
     for (size_t i = 0; i < word.len; i++) {
-        uint8_t byte = word.ptr[i];
-        if (byte < ' ' || byte == '"' || byte == '\\' || byte == 0x7f) {
-            (void)printf("\\u%04x", byte);
-        } else {
+        const uint8_t byte = word.ptr[i];
+        if (terminal_shows(buf_span(&word), i) && byte != '"' && byte != '\\') {
             (void)putchar(byte);
+        } else if (byte == 0xc2 && i + 1 < word.len && word.ptr[i + 1] >= 0x80) {
+            (void)printf("\\u%04x", word.ptr[++i]); /* its second byte is the number of the control */
+        } else {
+            (void)printf("\\u%04x", byte);
         }
     }
     (void)putchar('"');

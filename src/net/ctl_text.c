@@ -4,18 +4,15 @@
 #include <stdlib.h>
 
 #include "base/mem.h"
+#include "base/terminal.h"
 #include "topic/topic.h"
 
 /* ---- words ---- */
 
-static bool plain(uint8_t byte) {
-    return byte >= ' ' && byte != 0x7f && byte != '\\';
-}
-
 void ctl_word_put(struct buf *out, struct span word) {
     for (size_t i = 0; i < word.len; i++) {
         char text[5];
-        if (plain(word.ptr[i])) {
+        if (terminal_shows(word, i) && word.ptr[i] != '\\') {
             buf_u8(out, word.ptr[i]);
         } else {
             (void)snprintf(text, sizeof text, "\\x%02x", word.ptr[i]);

@@ -7,7 +7,7 @@
  *                 VALUE TAB VALUE TAB ...              any number of lines
  *                 end                                  nothing was cut off
  *
- * In a word, what is not printable ASCII, and \ itself, is \xNN, but for UTF-8, which stays. */
+ * In a word, what is a control (also one of those of UTF-8), and \ itself, is \xNN; other UTF-8 stays. */
 #pragma once
 
 #include "broker/request.h"

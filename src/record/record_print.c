@@ -4,6 +4,7 @@
 #include <stdio.h>
 
 #include "base/must.h"
+#include "base/terminal.h"
 #include "record/record.h"
 
 enum { PRINTED_TEXT_MAX = 256, PRINTED_TARGETS_MAX = 16 };
@@ -19,14 +20,8 @@ static void print(struct buf *out, const char *format, ...) {
     buf_bytes(out, span_of(text, (size_t)length));
 }
 
-/* Whatever could confuse a terminal or a line-by-line reader: ASCII controls, and U+0080 to U+009F in UTF-8. */
 static bool printable(struct span s, size_t i) {
-    uint8_t c = s.ptr[i];
-    if (c < 0x80 || c >= 0xa0) {
-        bool control_follows = c == 0xc2 && i + 1 < s.len && s.ptr[i + 1] < 0xa0;
-        return c >= 0x20 && c != 0x7f && c != '"' && c != '\\' && !control_follows;
-    }
-    return i > 0 && s.ptr[i - 1] >= 0x80 && s.ptr[i - 1] != 0xc2;
+    return terminal_shows(s, i) && s.ptr[i] != '"' && s.ptr[i] != '\\';
 }
 
 /* Quoted; other bytes of UTF-8 than those above are left alone. */

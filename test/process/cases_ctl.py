@@ -81,6 +81,21 @@ def ctl_ends_sessions():
 
 
 @case
+def ctl_gives_no_client_a_hand_on_the_terminal():
+    """A client id may have controls in it, also those of UTF-8, with which commands to a terminal begin."""
+    names = ['a\x1b[2J', 'b\u009b2J', 'caf\u00e9']
+    with own_broker('shards 1') as broker:
+        for name in names:
+            with Peer(broker.port, 5) as p:
+                p.connect(name, clean=False, props={'session_expiry': 1000})
+                p.disconnect()
+        shown = ctl(broker, 'sessions')[1] + ctl(broker, '--json', 'sessions')[1]
+        check(not re.search('[\x00-\x09\x0b-\x1f\x7f-\x9f]', shown), repr(shown))
+        check('b\\xc2\\x9b2J' in shown and 'caf\u00e9' in shown, repr(shown))
+        check(sorted(r['client_id'] for r in ctl_json(broker, 'sessions')) == names)
+
+
+@case
 def ctl_ends_all_sessions_of_an_owner():
     with own_broker('shards 3', 'listener {port} 127.0.0.2') as broker:
         peers = []

@@ -31,6 +31,28 @@ static void any_bytes_come_back_as_they_were(void **state) {
     buf_deinit(&read);
 }
 
+/* U+009B begins a command to a terminal, as ESC [ does; who names a client may write it. */
+static void no_control_reaches_a_terminal(void **state) {
+    (void)state;
+    static const struct {
+        const char *word, *written;
+    } cases[] = {
+        {"a\033[2Jb", "a\\x1b[2Jb"},
+        {"\302\2332J", "\\xc2\\x9b2J"},
+        {"\302\200\302\237", "\\xc2\\x80\\xc2\\x9f"},
+        {"\2332J", "\\x9b2J"},
+        {"\302\240", "\302\240"},
+        {"caf\303\251 \342\202\254", "caf\303\251 \342\202\254"},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        struct buf written = {NULL, 0, 0};
+        ctl_word_put(&written, span_str(cases[i].word));
+        buf_u8(&written, 0);
+        assert_string_equal((const char *)written.ptr, cases[i].written);
+        buf_deinit(&written);
+    }
+}
+
 static const struct {
     const char *line;
     const char *wrong; /* NULL: right */
@@ -151,9 +173,8 @@ static void numbers_of_shards_are_added(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(any_bytes_come_back_as_they_were),
-        cmocka_unit_test(questions_are_read_or_refused),
-        cmocka_unit_test(the_rows_of_shards_are_merged),
+        cmocka_unit_test(any_bytes_come_back_as_they_were), cmocka_unit_test(no_control_reaches_a_terminal),
+        cmocka_unit_test(questions_are_read_or_refused),    cmocka_unit_test(the_rows_of_shards_are_merged),
         cmocka_unit_test(numbers_of_shards_are_added),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
