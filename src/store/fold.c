@@ -8,6 +8,7 @@
 enum {
     OVERLAY_ENTRIES_MAX = 1 << 17, /* beyond it the overlay is flushed: some 12 MiB, which a cache can hold */
     PAGE_BYTES = 4096,             /* what a row that is changed may take, when it is alone on its page */
+    ENTRIES_PER_ROW = 2,           /* of the overlay at most, when the row leaves */
 };
 
 /* The values of f->sessions. */
@@ -297,10 +298,14 @@ static bool fold_is_large(const struct fold *f) {
     return f->changed_max != 0 && o->table->ops->changed != NULL && o->table->ops->changed(o->txn) > f->changed_max;
 }
 
-/* The overlay has more changes than it should have, or than the transaction could take if each is on another page. */
-static bool fold_must_spill(const struct fold *f) {
+/* More changes than that the overlay should not have, or the transaction could not take if each is on another page. */
+static uint32_t fold_entries_max(const struct fold *f) {
     const uint64_t most = f->changed_max != 0 ? f->changed_max / PAGE_BYTES + 1 : OVERLAY_ENTRIES_MAX;
-    return f->overlay.count > (most < OVERLAY_ENTRIES_MAX ? most : OVERLAY_ENTRIES_MAX);
+    return most < OVERLAY_ENTRIES_MAX ? (uint32_t)most : OVERLAY_ENTRIES_MAX;
+}
+
+static bool fold_must_spill(const struct fold *f) {
+    return f->overlay.count > fold_entries_max(f);
 }
 
 static bool fold_spill(struct fold *f, lsn_t lsn, struct error *error) {
@@ -309,8 +314,24 @@ static bool fold_spill(struct fold *f, lsn_t lsn, struct error *error) {
     return ok;
 }
 
-/* `*all` is false when it has stopped because the transaction is large, which it does when it may. */
-static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t session, bool may_stop, bool *all,
+/* Which rows of a session leave one tree, and what has become of that. */
+struct portion {
+    bool may_stop;  /* when the transaction is large */
+    uint32_t most;  /* so many rows; 0: any */
+    lsn_t until;    /* of the queue: up to this message; 0: all */
+    bool stopped;   /* the transaction was large */
+    bool left;      /* there are more rows, or may be */
+    lsn_t last_lsn; /* of the queue: of the last row that has left */
+};
+
+/* Whether the row stays for now. */
+static bool portion_ends(const struct fold *f, struct portion *p, uint32_t removed, lsn_t lsn) {
+    p->stopped = p->may_stop && fold_is_large(f);
+    p->left = p->stopped || (p->most != 0 && removed == p->most) || (p->until != 0 && lsn > p->until);
+    return p->left;
+}
+
+static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t session, struct portion *p,
                         struct error *error) {
     struct overlay *o = &f->overlay;
     struct row_key prefix;
@@ -318,17 +339,23 @@ static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t sessi
     struct span value;
     session_id_t owner;
     row_key_session(&prefix, session);
-    while (o->table->ops->seek(o->txn, tree, row_key_span(&prefix), &key, &value) &&
-           row_key_session_read(key, &owner) && owner == session) {
+    for (uint32_t removed = 0; o->table->ops->seek(o->txn, tree, row_key_span(&prefix), &key, &value) &&
+                               row_key_session_read(key, &owner) && owner == session;
+         removed++) {
         struct row_key copy;
-        if (may_stop && fold_is_large(f)) {
-            *all = false;
-            return true;
-        }
+        lsn_t lsn = 0;
+        uint32_t target;
         if (!row_key_copy(&copy, key)) {
             f->overlay.damaged = true;
             break;
         }
+        if (tree == TABLE_QUEUE) {
+            (void)row_key_delivery_read(key, &owner, &lsn, &target);
+        }
+        if (portion_ends(f, p, removed, lsn)) {
+            return true;
+        }
+        p->last_lsn = lsn;
         row_release(f, tree, key, value);
         if (!o->table->ops->remove(o->txn, tree, row_key_span(&copy), error)) {
             return false;
@@ -340,20 +367,60 @@ static bool rows_remove(struct fold *f, enum table_tree tree, session_id_t sessi
     return o->table->ops->sound(o->txn, error);
 }
 
-/* Those of which there may be many. */
-static bool rows_remove_many(struct fold *f, session_id_t session, bool may_stop, bool *all, struct error *error) {
-    static const enum table_tree trees[] = {TABLE_SUBSCRIPTIONS, TABLE_HELD, TABLE_FLIGHTS, TABLE_QUEUE};
+/* Trees that may have many rows of a session; the last of them the most. */
+static const enum table_tree many_trees[] = {TABLE_SUBSCRIPTIONS, TABLE_HELD, TABLE_FLIGHTS, TABLE_QUEUE};
+enum { MANY_TREES = sizeof many_trees / sizeof many_trees[0] };
+
+/* `*all` is false when it has stopped because the transaction is large, which it does when it may. */
+static bool rows_remove_many(struct fold *f, session_id_t session, int trees, bool may_stop, bool *all,
+                             struct error *error) {
     *all = true;
-    for (size_t i = 0; i < sizeof trees / sizeof trees[0] && *all; i++) {
-        if (!rows_remove(f, trees[i], session, may_stop, all, error)) {
+    for (int i = 0; i < trees && *all; i++) {
+        struct portion p = {.may_stop = may_stop};
+        if (!rows_remove(f, many_trees[i], session, &p, error)) {
             return false;
         }
+        *all = !p.left;
     }
     return true;
 }
 
-bool fold_trim(struct fold *f, session_id_t session, bool *all, struct error *error) {
-    return rows_remove_many(f, session, true, all, error) && fold_flush(f, error);
+/* A round over the queues of some sessions: the first gives some rows, the others up to the same message. Those that
+ * have no more leave the list. `*all` is false when the transaction is large. */
+static bool queues_trim(struct fold *f, session_id_t *sessions, size_t *count, bool *all, struct error *error) {
+    const uint32_t fourth = fold_entries_max(f) / ENTRIES_PER_ROW / 2;
+    const uint32_t most = fourth > 0 ? fourth : 1;
+    lsn_t until = 0;
+    size_t kept = 0;
+    for (size_t i = 0; i < *count; i++) {
+        struct portion p = {.may_stop = true, .most = until == 0 ? most : 0, .until = until};
+        if (*all && !rows_remove(f, TABLE_QUEUE, sessions[i], &p, error)) {
+            return false;
+        }
+        *all = *all && !p.stopped;
+        until = until == 0 && p.left ? p.last_lsn : until;
+        if (p.left || !*all) {
+            sessions[kept++] = sessions[i];
+        }
+    }
+    *count = kept;
+    /* The next round must not be in the middle when the overlay is full. */
+    return f->overlay.count <= fold_entries_max(f) / 2 || fold_spill(f, f->overlay.flushed, error);
+}
+
+bool fold_trim(struct fold *f, session_id_t *sessions, size_t count, bool *all, struct error *error) {
+    *all = true;
+    for (size_t i = 0; i < count && *all; i++) {
+        if (!rows_remove_many(f, sessions[i], MANY_TREES - 1, true, all, error)) {
+            return false;
+        }
+    }
+    while (*all && count > 0) {
+        if (!queues_trim(f, sessions, &count, all, error)) {
+            return false;
+        }
+    }
+    return fold_flush(f, error);
 }
 
 /* All rows of the session must be in the transaction before they can be found there. */
@@ -364,11 +431,12 @@ static bool session_remove(struct fold *f, session_id_t session, lsn_t lsn, stru
     }
     bool may_stop = f->trimmed == NULL || map64_get(f->trimmed, session) == NULL;
     bool all = true;
-    if (!overlay_flush(&f->overlay, lsn, error) || !rows_remove_many(f, session, may_stop, &all, error)) {
+    if (!overlay_flush(&f->overlay, lsn, error) || !rows_remove_many(f, session, MANY_TREES, may_stop, &all, error)) {
         return false;
     }
     for (size_t i = 0; i < sizeof trees / sizeof trees[0] && all; i++) {
-        if (!rows_remove(f, trees[i], session, false, &all, error)) {
+        struct portion p = {.may_stop = false};
+        if (!rows_remove(f, trees[i], session, &p, error)) {
             return false;
         }
     }

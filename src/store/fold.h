@@ -40,8 +40,9 @@ bool fold_frames(struct fold *f, struct span in, struct chain *chain, struct err
 /* The same for as many of the frames, from the first on, as make the transaction large; says how many bytes they were.
  * On failure `*bytes` is where the frame begins that did it. */
 bool fold_some(struct fold *f, struct span in, struct chain *chain, uint64_t *bytes, struct error *error);
-/* Removes the rows of a session, but for those that say that it exists, until the transaction is large: `*all` says
- * whether nothing is left. */
-bool fold_trim(struct fold *f, session_id_t session, bool *all, struct error *error);
+/* Removes the rows of sessions, but for those that say that they exist, until the transaction is large: `*all` says
+ * whether nothing is left. The same messages leave all queues together, for they have one count of references, which
+ * is written once then. Changes the list. */
+bool fold_trim(struct fold *f, session_id_t *sessions, size_t count, bool *all, struct error *error);
 /* Brings all changes into the transaction. */
 bool fold_flush(struct fold *f, struct error *error);

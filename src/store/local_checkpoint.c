@@ -185,7 +185,7 @@ static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta,
     fold.trimmed = &cp->trim.sessions;
     bool ok = fold_some(&fold, span_of(cp->image, *bytes), &meta->chain, bytes, error);
     if (fold.giant) {
-        trim_begin(&cp->trim, span_of(cp->image + *bytes, cp->read - *bytes), meta->chain.salt);
+        trim_begin(&cp->trim, span_of(cp->image + *bytes, cp->read - *bytes), &meta->chain);
     }
     bool over = cp->whole && cp->from + *bytes == cp->end;
     fold_deinit(&fold);

@@ -44,7 +44,7 @@ static bool fold_part(struct local *l, struct scan *scan, struct scan_part *part
     *chain = part->chain;
     bool ok = fold_some(&fold, span_of(image, part->end - part->from), chain, &bytes, error);
     if (fold.giant) {
-        trim_begin(trim, span_of(image + bytes, part->end - part->from - bytes), part->chain.salt);
+        trim_begin(trim, span_of(image + bytes, part->end - part->from - bytes), chain);
     }
     part->end = ok ? part->from + bytes : part->end;
     fold_deinit(&fold);

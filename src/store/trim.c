@@ -20,41 +20,46 @@ void trim_end(struct trim *t) {
     }
 }
 
-void trim_begin(struct trim *t, struct span in, uint64_t seed) {
-    struct frame_header h;
+/* Those that end in one frame. */
+static void trim_frame(struct trim *t, struct span records, bool first) {
+    struct reader payload = reader_of(records);
     struct span encoded;
     struct record record;
-    trim_deinit(t);
-    *t = (struct trim){.sessions = map64_of(seed)};
-    if (!frame_header_read(in.ptr, &h) || in.len - FRAME_HEADER_BYTES < h.payload_bytes) {
-        return;
-    }
-    struct reader payload = reader_of(span_of(in.ptr + FRAME_HEADER_BYTES, h.payload_bytes));
     while (frame_record_next(&payload, &encoded) && record_decode(encoded, &record)) {
         const session_id_t session = record.kind == RECORD_SESSION_END ? record.end.session_id : 0;
         if (session != 0 && map64_get(&t->sessions, session) == NULL) {
-            map64_put(&t->sessions, session, &trimmed);
             buf_bytes(&t->ids, span_of(&session, sizeof session));
+        }
+        if (session != 0 && first) {
+            map64_put(&t->sessions, session, &trimmed);
         }
     }
 }
 
-/* One after the other, until the transaction is large. */
-static bool trim_some(struct trim *t, struct fold *fold, struct error *error) {
-    for (bool all = true; all && trim_due(t);) {
-        session_id_t session;
-        memcpy(&session, t->ids.ptr + t->done, sizeof session);
-        if (!fold_trim(fold, session, &all, error)) {
-            return false;
-        }
-        t->done += all ? sizeof session : 0;
+void trim_begin(struct trim *t, struct span in, const struct chain *at) {
+    struct frame_header h;
+    struct chain chain = *at;
+    trim_deinit(t);
+    *t = (struct trim){.sessions = map64_of(chain.salt)};
+    while (frame_read(in, &chain, &h)) {
+        trim_frame(t, span_of(in.ptr + FRAME_HEADER_BYTES, h.payload_bytes), t->sessions.count == 0);
+        in = span_skip(in, frame_bytes(h.payload_bytes));
+        chain = chain_after(&h);
     }
-    return true;
+}
+
+/* All of them, or until the transaction is large. */
+static bool trim_some(struct trim *t, struct fold *fold, struct error *error) {
+    bool all;
+    session_id_t *sessions = mem_copy(t->ids.ptr, t->ids.len);
+    const bool ok = fold_trim(fold, sessions, t->ids.len / sizeof *sessions, &all, error);
+    mem_free(sessions);
+    t->over = ok && all;
+    return ok;
 }
 
 bool trim_step(struct trim *t, struct table *table, const struct chain *after, uint64_t changed_max,
                struct error *error) {
-    const size_t before = t->done;
     struct table_txn *txn = table->ops->begin(table, true, error);
     if (txn == NULL) {
         return false;
@@ -68,6 +73,6 @@ bool trim_step(struct trim *t, struct table *table, const struct chain *after, u
         table->ops->abort(txn);
     }
     ok = ok && table->ops->commit(txn, error);
-    t->done = ok ? t->done : before;
+    t->over = ok && t->over;
     return ok;
 }
