@@ -331,6 +331,13 @@ static struct mail route_mail_of(const struct shard *shard, const struct route_t
                          .shared = shard->shared};
 }
 
+/* To look at a match is work as well, whatever becomes of it: when most of those have ended, say. `delivered`: those
+ * that are paid for. */
+static void route_spend_looks(const struct route *r, size_t delivered) {
+    const size_t looks = r->shard->matches.count - delivered;
+    shard_spend(r->shard, (looks + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
+}
+
 /* What does not fit into this turn waits for the next, and all that follows it: it is accepted, and in order. */
 static void route_deliver(struct route *r, struct message *m) {
     struct shard *shard = r->shard;
@@ -442,6 +449,7 @@ static bool route_pass(struct route *r) {
             shard->targets[r->count++] = (struct route_target){.inlet = match->subscriber};
         }
     }
+    route_spend_looks(r, r->count);
     if (r->count > 0) {
         struct message *m = message_create(&r->request->parts);
         route_deliver(r, m);
@@ -474,7 +482,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
     }
     if (r.refused || result.never || !route_admit(&r)) {
         route_unreserve(&r);
-        shard_spend(shard, (shard->matches.count + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
+        route_spend_looks(&r, 0);
         result.refused = true;
         result.waits = r.waits;
         result.many = r.many;
@@ -482,6 +490,7 @@ struct route_result route_message(struct shard *shard, const struct route_reques
         result.what = r.what;
         result.why = r.why;
     } else {
+        route_spend_looks(&r, r.count);
         route_carry_out(&r, records ? &record : NULL, &result);
         route_answer_later(shard, &result);
     }

@@ -71,6 +71,69 @@ static void the_end_is_cut_into_slices(void **state) {
     world_close(w);
 }
 
+/* ---- looks in vain ---- */
+
+enum { LEVELS = 10, MATCHES = 1 << LEVELS, LOOKS_PER_POINT = 4 };
+static const char one_topic[] = "a/a/a/a/a/a/a/a/a/a";
+
+/* Subscribes to filters that all match the topic. */
+static void subscribe_matching(struct peer *p, bool no_local) {
+    for (unsigned set = 0; set < MATCHES; set++) {
+        char filter[sizeof one_topic];
+        memcpy(filter, one_topic, sizeof one_topic);
+        for (unsigned i = 0; i < LEVELS; i++) {
+            filter[i * 2] = (set >> i & 1) != 0 ? '+' : 'a';
+        }
+        say_subscribe_with(p, 1, &(struct packet_filter){.filter = span_str(filter), .qos = 1, .no_local = no_local});
+        turn(p->w);
+        expect(p, "SUBACK id=1");
+    }
+    turn_begin(p->w, 0);
+}
+
+/* What a PUBLISH costs of a turn. */
+static int64_t points_of_publish(struct peer *p, uint8_t qos) {
+    const struct shard *shard = world_shard(p->w, 0);
+    const int64_t before = shard->points;
+    say_publish(p, &(struct publishing){.qos = qos, .id = qos, .topic = one_topic});
+    return before - shard->points;
+}
+
+/* To find out that all whom a PUBLISH matches have ended is work as well: else one turn would do it for all that a
+ * flood has sent. */
+static void a_look_at_what_has_ended_is_paid_for(void **state) {
+    (void)state;
+    struct world *w = world_small();
+    struct peer p, from;
+    joined(&p, w, PROTOCOL_5, "p", false);
+    joined(&from, w, PROTOCOL_5, "from", false);
+    subscribe_matching(&p, false);
+    peer_close(&p);
+    const size_t left = filters_left(w);
+    assert_true(left > MATCHES / 2);
+    assert_in_range(points_of_publish(&from, 1), left / LOOKS_PER_POINT, left / LOOKS_PER_POINT + SLACK);
+    expect(&from, "PUBACK id=1 reason=0x10");
+    end_is_seen_through(w, 0);
+    peer_close(&from);
+    world_close(w);
+}
+
+/* The same when it is the publisher itself who does not want what it publishes. */
+static void a_look_at_what_is_not_local_is_paid_for(void **state) {
+    (void)state;
+    struct world *w = world_small();
+    struct peer p;
+    joined(&p, w, PROTOCOL_5, "p", false);
+    subscribe_matching(&p, true);
+    for (uint8_t qos = 0; qos <= 2; qos++) {
+        turn_begin(w, 0);
+        assert_in_range(points_of_publish(&p, qos), MATCHES / LOOKS_PER_POINT, MATCHES / LOOKS_PER_POINT + SLACK);
+    }
+    peer_close(&p);
+    end_is_seen_through(w, 0);
+    world_close(w);
+}
+
 /* At each QoS, and whether it is recorded or not: who publishes is told that nobody is there. */
 static void it_matches_no_more(void **state) {
     (void)state;
@@ -240,9 +303,14 @@ static void the_broker_may_stop_meanwhile(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(the_end_is_cut_into_slices),         cmocka_unit_test(it_matches_no_more),
-        cmocka_unit_test(its_client_may_come_back_meanwhile), cmocka_unit_test(unsubscribe_is_cut_into_slices),
-        cmocka_unit_test(a_cut_unsubscribe_is_asked_again),   cmocka_unit_test(the_broker_may_stop_meanwhile),
+        cmocka_unit_test(the_end_is_cut_into_slices),
+        cmocka_unit_test(it_matches_no_more),
+        cmocka_unit_test(its_client_may_come_back_meanwhile),
+        cmocka_unit_test(unsubscribe_is_cut_into_slices),
+        cmocka_unit_test(a_cut_unsubscribe_is_asked_again),
+        cmocka_unit_test(the_broker_may_stop_meanwhile),
+        cmocka_unit_test(a_look_at_what_has_ended_is_paid_for),
+        cmocka_unit_test(a_look_at_what_is_not_local_is_paid_for),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
