@@ -52,9 +52,14 @@ uint64_t peers_key(const struct sockaddr *address) {
     return network != 0 ? network : 1; /* ::1 */
 }
 
+/* Shards read their clocks once a turn: one may tell a time before that at which another has filled the bucket, and
+ * then nothing comes in, or the same time would count again and again. */
 static void fill(const struct peers *p, struct peer_address *a, mono_ms_t now) {
-    uint64_t since = now > a->filled_at ? (uint64_t)(now - a->filled_at) : 0;
     uint64_t size = bucket_size(p);
+    if (now <= a->filled_at) {
+        return;
+    }
+    uint64_t since = (uint64_t)(now - a->filled_at);
     since = since < PEERS_BURST_S * 1000ULL ? since : PEERS_BURST_S * 1000ULL;
     a->tokens = a->tokens + since * p->rate < size ? a->tokens + since * p->rate : size;
     a->filled_at = now;

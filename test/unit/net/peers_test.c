@@ -116,6 +116,19 @@ static void a_bucket_is_never_more_than_full(void **state) {
     }
 }
 
+/* Two shards, one of which began its turn a little earlier: the time between them does not count for each who comes. */
+static void clocks_that_differ_give_nobody_more(void **state) {
+    (void)state;
+    peers.rate = 100;
+    for (mono_ms_t behind = 1; behind <= 25; behind *= 5) {
+        uint32_t welcome = 0;
+        for (int n = 0; n < 10000; n++) {
+            welcome += enter((uint64_t)behind, 1000 - n % 2 * behind) == PEERS_WELCOME;
+        }
+        assert_int_equal(welcome, peers.rate * PEERS_BURST_S);
+    }
+}
+
 /* Whoever has many addresses does not get the broker's memory. */
 static void addresses_that_have_gone_are_forgotten(void **state) {
     (void)state;
@@ -136,6 +149,7 @@ int main(void) {
         cmocka_unit_test_setup_teardown(one_address_leaves_room_for_others, begin, end),
         cmocka_unit_test_setup_teardown(one_address_does_not_come_too_often, begin, end),
         cmocka_unit_test_setup_teardown(a_bucket_is_never_more_than_full, begin, end),
+        cmocka_unit_test_setup_teardown(clocks_that_differ_give_nobody_more, begin, end),
         cmocka_unit_test_setup_teardown(addresses_that_have_gone_are_forgotten, begin, end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
