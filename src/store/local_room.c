@@ -106,18 +106,27 @@ static void room_deinit(struct room *room) {
     buf_deinit(&room->cleared);
 }
 
-/* Files as long as those that are there: a full disk has no room for longer ones. */
+/* The length of the shortest file, of those that were used when `used`; 0: there is none. */
+static uint64_t shortest_file(const struct scan *scan, bool used) {
+    uint64_t shortest = 0;
+    for (uint32_t i = 0; i < scan->file_count; i++) {
+        uint64_t bytes = scan->files[i].size / BLOCK_BYTES * BLOCK_BYTES;
+        if (bytes >= 4 * BLOCK_BYTES && (scan->files[i].begun || !used) && (shortest == 0 || bytes < shortest)) {
+            shortest = bytes;
+        }
+    }
+    return shortest;
+}
+
+/* Files as long as those that are there: a full disk has no room for longer ones. One that was never used may be
+ * shorter because a crash has left it half made, and then a long record would fit into none. */
 static bool options_of(const struct disk *disk, struct store_local_options *options, struct error *error) {
     struct scan scan;
     if (!scan_open(&scan, disk, error)) {
         return false;
     }
-    for (uint32_t i = 0; i < scan.file_count; i++) {
-        uint64_t bytes = scan.files[i].size / BLOCK_BYTES * BLOCK_BYTES;
-        if (bytes >= 4 * BLOCK_BYTES && (options->segment_bytes == 0 || bytes < options->segment_bytes)) {
-            options->segment_bytes = bytes;
-        }
-    }
+    options->segment_bytes = shortest_file(&scan, true);
+    options->segment_bytes = options->segment_bytes != 0 ? options->segment_bytes : shortest_file(&scan, false);
     options->segments_max = scan.file_count > 16 ? scan.file_count : 16;
     scan_close(&scan);
     return true;

@@ -93,10 +93,37 @@ static void a_crash_at_every_call(void **state) {
     }
 }
 
+/* A crash has left a file that was not made to its end: it says nothing about how long the others are. */
+static void a_file_that_was_being_made_bounds_nothing(void **state) {
+    (void)state;
+    enum { LONG = 60000 };
+    static char topic[LONG];
+    memset(topic, 't', LONG);
+    memcpy(topic, "r/", 2);
+    const struct record long_one[] = {
+        {.kind = RECORD_MESSAGE,
+         .message = {.set_retained = true, .parts = {.topic = span_of(topic, LONG), .payload = SPAN("m")}}}};
+    for (uint64_t bytes = 0; bytes < 1 << 18; bytes += 5000) {
+        struct holes h;
+        holes_make(&h, long_one, 1, 0);
+        struct disk_file *next = fault_open(&h.disk, "journal-0001", true, &h.error);
+        assert_non_null(next);
+        next->now_bytes = 0;
+        fault_extend(&next->now, &next->now_bytes, BLOCK_BYTES + bytes);
+        if (!holes_tool(&h, clear)) {
+            print_error("%d bytes: %s\n", (int)bytes, h.error.text);
+            fail();
+        }
+        assert_non_null(said(&h, "cleared: 1 of 1"));
+        holes_deinit(&h);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sessions_end_and_retained_messages_go),
         cmocka_unit_test(a_crash_at_every_call),
+        cmocka_unit_test(a_file_that_was_being_made_bounds_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
