@@ -63,7 +63,7 @@ static bool key_text_old(struct row_key *key, struct span text) {
 }
 
 bool row_key_copy(struct row_key *key, struct span bytes) {
-    if (bytes.len > ROW_KEY_MAX) {
+    if (bytes.len > sizeof key->bytes) {
         return false;
     }
     key->len = bytes.len;

@@ -27,18 +27,25 @@
 #include "store/store.h"
 #include "store/table.h"
 
-enum { ROW_KEY_MAX = 480, ROW_CHECKSUM_BYTES = 8, ROW_FLIGHT_BYTES = 29, ROW_QUEUE_BYTES = 13 /* at most */ };
+/* The second is what a table takes: a key that damage has made longer than any of ours can still be removed. */
+enum {
+    ROW_KEY_MAX = 480,
+    ROW_KEY_ROOM = 511,
+    ROW_CHECKSUM_BYTES = 8,
+    ROW_FLIGHT_BYTES = 29,
+    ROW_QUEUE_BYTES = 13 /* at most */
+};
 
 struct row_key {
     size_t len;
-    uint8_t bytes[ROW_KEY_MAX];
+    uint8_t bytes[ROW_KEY_ROOM];
 };
 
 static inline struct span row_key_span(const struct row_key *key) {
     return span_of(key->bytes, key->len);
 }
 
-/* False when the bytes are more than any key has. */
+/* False when the bytes are more than any table has in a key. */
 bool row_key_copy(struct row_key *key, struct span bytes);
 void row_key_meta(struct row_key *key);
 /* SESSIONS, WILLS, POSITIONS, and what the keys of all that belongs to a session begin with. */

@@ -277,6 +277,29 @@ static void a_delivery_of_no_record_is_found_and_removed(void **state) {
     run_deinit(&r);
 }
 
+/* A bit that flips in the length of a key makes the key of a long text longer than any that is ever written. */
+static void a_key_that_is_too_long_is_found_and_removed(void **state) {
+    (void)state;
+    static const enum table_tree trees[] = {TABLE_SUBSCRIPTIONS, TABLE_RETAINED, TABLE_HELD};
+    for (size_t i = 0; i < sizeof trees / sizeof trees[0]; i++) {
+        uint8_t key[ROW_KEY_ROOM] = {0};
+        struct run r;
+        make_table(&r);
+        struct table *table = table_memory_open(r.disk.table);
+        struct table_txn *txn = table->ops->begin(table, true, &r.error);
+        for (size_t bytes = ROW_KEY_MAX + 1; bytes <= sizeof key; bytes += 15) {
+            assert_true(table->ops->put(txn, trees[i], span_of(key, bytes), SPAN("damaged"), &r.error));
+        }
+        assert_true(table->ops->commit(txn, &r.error));
+        table->ops->close(table);
+        assert_false(tool(&r, store_local_check));
+        assert_true(tool(&r, store_local_repair));
+        assert_true(tool(&r, store_local_check));
+        assert_true(run_open(&r));
+        run_deinit(&r);
+    }
+}
+
 /* A body that went bad is found when it is read, and the store stops. */
 static void a_damaged_body_stops_the_store_when_it_is_read(void **state) {
     (void)state;
@@ -372,6 +395,7 @@ int main(void) {
         cmocka_unit_test(a_repaired_store_holds_all_that_is_not_called_lost),
         cmocka_unit_test(damage_in_the_table_is_found_and_removed),
         cmocka_unit_test(a_delivery_of_no_record_is_found_and_removed),
+        cmocka_unit_test(a_key_that_is_too_long_is_found_and_removed),
         cmocka_unit_test(a_damaged_body_stops_the_store_when_it_is_read),
         cmocka_unit_test(a_lost_journal_can_be_left_behind),
         cmocka_unit_test(lost_files_can_be_left_behind),
