@@ -58,8 +58,8 @@ void lib_events_deinit(struct event_list *list) {
 static void collect_store_events(struct quartet *q) {
     uint64_t durable = store_durable(q->store.store);
     uint64_t stored = durable < q->no_wait_last ? durable : q->no_wait_last;
-    if (stored > q->no_wait_told) {
-        q->no_wait_told = stored;
+    if (q->no_wait_next != 0 && q->no_wait_next <= stored) {
+        q->no_wait_next = stored < q->no_wait_last ? stored + 1 : 0;
         add_event(q, &(struct quartet_event){.kind = QUARTET_EVENT_STORED, .id = stored});
     }
     if (!q->store_told && store_failed(q->store.store)) {

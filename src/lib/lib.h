@@ -77,8 +77,8 @@ struct quartet {
     bool close_later; /* closed from a callback: the driving thread frees the client */
 
     uint64_t last_id;      /* given last to a QoS 1 or 2 message, or what the store held at the opening */
-    uint64_t no_wait_last; /* the last id that nobody waited for, */
-    uint64_t no_wait_told; /* and up to which STORED was told */
+    uint64_t no_wait_next; /* the first id that nobody waited for and STORED was not told of; 0: none */
+    uint64_t no_wait_last; /* and the last one */
     bool lost_told;        /* the application was told of the lost session */
     bool store_told;       /* STORE_FAILED was told */
     struct event_list events;

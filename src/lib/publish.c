@@ -244,6 +244,12 @@ static int wait_published(struct quartet *q, uint64_t id) {
                           (unsigned long long)id);
 }
 
+/* STORED will tell of it. The id of a sequence that was taken before is older than the last one. Lock held. */
+static void nobody_waits(struct quartet *q, uint64_t id) {
+    q->no_wait_next = q->no_wait_next == 0 || id < q->no_wait_next ? id : q->no_wait_next;
+    q->no_wait_last = id > q->no_wait_last ? id : q->no_wait_last;
+}
+
 /* Lock held. */
 static int publish(struct quartet *q, const struct quartet_publication *p, uint64_t *id) {
     int code = q->closing ? lib_fail_closed() : lib_store_state(q);
@@ -267,7 +273,7 @@ static int publish(struct quartet *q, const struct quartet_publication *p, uint6
         return QUARTET_OK;
     }
     if (p->no_wait) {
-        q->no_wait_last = *id > q->no_wait_last ? *id : q->no_wait_last;
+        nobody_waits(q, *id);
         return QUARTET_OK;
     }
     return wait_published(q, *id);

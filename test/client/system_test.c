@@ -31,6 +31,24 @@ static void disk_hold(bool held) {
     (void)pthread_mutex_unlock(&disk.mutex);
 }
 
+static struct quartet *client; /* of the test that runs */
+
+static void client_close(void) {
+    quartet_close(client);
+    client = NULL;
+}
+
+/* After a test that has failed, too: the next one finds the system as ever, and no client of another. */
+static int system_recovers(void **state) {
+    (void)state;
+    disk_hold(false);
+    disk_is_full = false;
+    epoll_refusals = 0;
+    random_interruptions = 0;
+    client_close();
+    return 0;
+}
+
 int fdatasync(int fd) {
     (void)pthread_mutex_lock(&disk.mutex);
     while (disk.held) {
@@ -80,7 +98,6 @@ static void publishing_on_a_full_disk_has_a_limit(void **state) {
     char *folder = folder_make();
     struct quartet_options options = lonely(folder, NULL);
     options.store_timeout_ms = 1000;
-    struct quartet *client;
     uint64_t id = 0;
     assert_ok(quartet_open(&client, &options));
     assert_ok(publish_number(client, "n", 2, 0, NULL));
@@ -93,7 +110,7 @@ static void publishing_on_a_full_disk_has_a_limit(void **state) {
     struct quartet_status status;
     quartet_status(client, &status);
     assert_int_equal(status.outbox_messages, 2);
-    quartet_close(client);
+    client_close();
     folder_drop(folder);
 }
 
@@ -102,14 +119,13 @@ static void closing_on_a_full_disk_has_a_limit(void **state) {
     char *folder = folder_make();
     struct quartet_options options = lonely(folder, NULL);
     options.store_timeout_ms = 1000;
-    struct quartet *client;
     assert_ok(quartet_open(&client, &options));
     assert_ok(quartet_start(client));
     assert_ok(publish_number(client, "n", 2, 0, NULL));
     disk_is_full = true;
     assert_int_equal(publish_number(client, "n", 2, 1, NULL), QUARTET_TIMEOUT);
     int64_t begin = now_ms();
-    quartet_close(client);
+    client_close();
     int64_t took = now_ms() - begin;
     disk_is_full = false;
     assert_true(took < 8000);
@@ -118,19 +134,18 @@ static void closing_on_a_full_disk_has_a_limit(void **state) {
     struct quartet_status status;
     quartet_status(client, &status);
     assert_true(status.outbox_messages >= 1);
-    quartet_close(client);
+    client_close();
     folder_drop(folder);
 }
 
 /* The second call for sequence 5 gives the id of the first, which is older than what was published last. */
 static void stored_is_told_of_the_last_message_too(void **state) {
     (void)state;
+    static struct collected c; /* for its client, which is closed after a test that fails */
     char *folder = folder_make();
-    struct collected c;
     collected_init(&c);
     struct quartet_options options = lonely(folder, &c);
     struct quartet_publication p = {.topic = "n", .payload = "x", .payload_bytes = 1, .qos = 2, .no_wait = true};
-    struct quartet *client;
     uint64_t first;
     uint64_t last;
     uint64_t again;
@@ -148,7 +163,44 @@ static void stored_is_told_of_the_last_message_too(void **state) {
     assert_int_equal(collected_events(&c, QUARTET_EVENT_STORED), 0);
     disk_hold(false);
     collected_wait_id(&c, QUARTET_EVENT_STORED, last);
-    quartet_close(client);
+    client_close();
+    collected_deinit(&c);
+    folder_drop(folder);
+}
+
+/* Turns of the client that began after now have ended: it tries to connect in each, and tells that it could not. */
+static void wait_for_turns(struct collected *c) {
+    collected_wait_event(c, QUARTET_EVENT_DISCONNECTED, collected_events(c, QUARTET_EVENT_DISCONNECTED) + 6);
+}
+
+/* Records that are no messages, and messages that were waited for, become durable while one that nobody waits for does
+ * not: nothing is told before that is. */
+static void stored_is_told_of_nothing_else(void **state) {
+    (void)state;
+    static struct collected c;
+    char *folder = folder_make();
+    collected_init(&c);
+    struct quartet_options options = lonely(folder, &c);
+    options.retry_min_ms = 1;
+    options.retry_max_ms = 5;
+    struct quartet_publication p = {.topic = "n", .payload = "x", .payload_bytes = 1, .qos = 2};
+    uint64_t ids[3];
+    assert_ok(quartet_open(&client, &options));
+    assert_ok(quartet_start(client));
+    assert_ok(quartet_publish(client, &p, &ids[0]));
+    disk_hold(true);
+    p.no_wait = true;
+    assert_ok(quartet_publish(client, &p, &ids[1]));
+    wait_for_turns(&c);
+    assert_int_equal(collected_events(&c, QUARTET_EVENT_STORED), 0);
+    disk_hold(false);
+    collected_wait_id(&c, QUARTET_EVENT_STORED, ids[1]);
+    p.no_wait = false;
+    assert_ok(quartet_publish(client, &p, &ids[2]));
+    wait_for_turns(&c);
+    assert_int_equal(collected_events(&c, QUARTET_EVENT_STORED), 1);
+    assert_int_equal(collected_last(&c, QUARTET_EVENT_STORED).id, ids[1]);
+    client_close();
     collected_deinit(&c);
     folder_drop(folder);
 }
@@ -175,22 +227,21 @@ static void a_store_at_rest_is_small(void **state) {
     static char large[3 << 20];
     struct quartet_options options = lonely(folder, NULL);
     struct quartet_publication p = {.topic = "n", .payload = large, .payload_bytes = sizeof large, .qos = 2};
-    struct quartet *client;
     assert_ok(quartet_open(&client, &options));
     assert_ok(publish_number(client, "n", 2, 0, NULL));
-    quartet_close(client);
+    client_close();
     options.store = folder_file(folder, "store");
     long rest = folder_kib(options.store);
     assert_ok(quartet_open(&client, &options));
     assert_ok(quartet_publish(client, &p, NULL));
-    quartet_close(client);
+    client_close();
     options.store = folder_file(folder, "store");
     assert_true(folder_kib(options.store) > rest + 3072);
     assert_ok(quartet_open(&client, &options));
     struct quartet_status status;
     quartet_status(client, &status);
     assert_int_equal(status.outbox_messages, 2);
-    quartet_close(client);
+    client_close();
     folder_drop(folder);
     if (rest > 5120) {
         fail_msg("a store with one small message takes %ld KiB", rest);
@@ -199,8 +250,8 @@ static void a_store_at_rest_is_small(void **state) {
 
 static void a_system_without_memory_costs_a_connection(void **state) {
     (void)state;
-    struct collected c;
-    struct false_broker f;
+    static struct collected c;
+    static struct false_broker f;
     collected_init(&c);
     false_broker_start(&f, NULL, false_serve, NULL);
     struct quartet_options options = {.servers = f.url,
@@ -209,14 +260,13 @@ static void a_system_without_memory_costs_a_connection(void **state) {
                                       .retry_max_ms = 5,
                                       .on_event = collect_event,
                                       .user = &c};
-    struct quartet *client;
     assert_ok(quartet_open(&client, &options));
     epoll_refusals = 3;
     assert_ok(quartet_start(client));
     collected_wait_event(&c, QUARTET_EVENT_CONNECTED, 1);
     assert_int_equal(collected_events(&c, QUARTET_EVENT_DISCONNECTED), 3);
     assert_int_equal(collected_last(&c, QUARTET_EVENT_DISCONNECTED).error, QUARTET_SYSTEM);
-    quartet_close(client);
+    client_close();
     false_broker_stop(&f);
     collected_deinit(&c);
 }
@@ -225,25 +275,25 @@ static void a_signal_before_there_is_randomness_does_no_harm(void **state) {
     (void)state;
     char *folder = folder_make();
     struct quartet_options options = lonely(folder, NULL);
-    struct quartet *client;
     random_interruptions = 5;
     assert_ok(quartet_open(&client, &options));
-    quartet_close(client);
+    client_close();
     options.store = NULL;
     random_interruptions = 5;
     assert_ok(quartet_open(&client, &options));
-    quartet_close(client);
+    client_close();
     folder_drop(folder);
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(publishing_on_a_full_disk_has_a_limit),
-        cmocka_unit_test(closing_on_a_full_disk_has_a_limit),
-        cmocka_unit_test(stored_is_told_of_the_last_message_too),
-        cmocka_unit_test(a_store_at_rest_is_small),
-        cmocka_unit_test(a_system_without_memory_costs_a_connection),
-        cmocka_unit_test(a_signal_before_there_is_randomness_does_no_harm),
+        cmocka_unit_test_teardown(publishing_on_a_full_disk_has_a_limit, system_recovers),
+        cmocka_unit_test_teardown(closing_on_a_full_disk_has_a_limit, system_recovers),
+        cmocka_unit_test_teardown(stored_is_told_of_the_last_message_too, system_recovers),
+        cmocka_unit_test_teardown(stored_is_told_of_nothing_else, system_recovers),
+        cmocka_unit_test_teardown(a_store_at_rest_is_small, system_recovers),
+        cmocka_unit_test_teardown(a_system_without_memory_costs_a_connection, system_recovers),
+        cmocka_unit_test_teardown(a_signal_before_there_is_randomness_does_no_harm, system_recovers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
