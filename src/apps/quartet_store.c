@@ -102,7 +102,8 @@ static bool run(const struct tool *tool, const char *directory, const char *argu
     if (!is_store(directory, error) || !disk_posix_open(directory, &disk, error)) {
         return false;
     }
-    struct table *table = table_lmdb_open(directory, TABLE_BYTES_MAX, error);
+    bool fits = !table_lmdb_missing(directory) || store_local_may_begin(&disk, error);
+    struct table *table = fits ? table_lmdb_open(directory, TABLE_BYTES_MAX, error) : NULL;
     bool well = table != NULL && tool->run(&disk, table, argument, &out, error);
     (void)fwrite(out.ptr, 1, out.len, stdout);
     buf_deinit(&out);

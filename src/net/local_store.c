@@ -10,6 +10,9 @@ bool local_store_open(struct local_store *s, const char *path, uint64_t table_by
         return false;
     }
     s->disk_open = true;
+    if (table_lmdb_missing(path) && !store_local_may_begin(&s->disk, error)) {
+        return false;
+    }
     s->table = table_lmdb_open(path, table_bytes, error);
     if (s->table == NULL) {
         return false;

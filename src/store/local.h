@@ -200,6 +200,9 @@ uint64_t local_fold_part(struct span frames, uint64_t most);
 
 extern const struct store_ops local_ops;
 bool local_load(struct store *store, const struct store_sink *sink, struct error *error);
+/* The same look at every row, before anything is changed: false with the error that the load would have. `last`: the
+ * last lsn of the table. */
+bool local_judge(struct table *table, lsn_t last, struct error *error);
 struct message *local_message(struct store *store, lsn_t lsn);
 size_t local_queue_read(struct store *store, session_id_t session, lsn_t after_lsn, uint32_t after_target,
                         struct store_delivery *out, size_t max);

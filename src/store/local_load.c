@@ -5,6 +5,8 @@
 #include "base/mem.h"
 #include "store/local.h"
 
+#define BODIES_BYTES_MAX (1ULL << 30) /* of a table: up to this a start looks at the bodies of messages */
+
 /* A walk through one tree whose keys begin with a session. */
 struct stream {
     const struct table_ops *ops;
@@ -52,7 +54,7 @@ static void stream_close(struct stream *s) {
 }
 
 struct loading {
-    const struct store_sink *sink;
+    const struct store_sink *sink; /* NULL: nobody is told, all is only looked at */
     struct stream sessions;
     struct stream subscriptions;
     struct stream held;
@@ -81,7 +83,9 @@ static bool load_sessions(struct loading *l) {
             return damaged(l->error, TABLE_SESSIONS, l->sessions.key);
         }
         r.session.session_id = l->sessions.session;
-        l->sink->session(l->sink->user, l->sessions.session, &r.session);
+        if (l->sink != NULL) {
+            l->sink->session(l->sink->user, l->sessions.session, &r.session);
+        }
         if (!stream_next(&l->sessions, l->error)) {
             return false;
         }
@@ -95,7 +99,9 @@ static bool load_subscriptions(struct loading *l, session_id_t session) {
         if (l->subscriptions.session != session || !record_of(l, &l->subscriptions, &r)) {
             return damaged(l->error, TABLE_SUBSCRIPTIONS, l->subscriptions.key);
         }
-        l->sink->subscription(l->sink->user, session, &r.subscribed);
+        if (l->sink != NULL) {
+            l->sink->subscription(l->sink->user, session, &r.subscribed);
+        }
         if (!stream_next(&l->subscriptions, l->error)) {
             return false;
         }
@@ -110,7 +116,9 @@ static bool load_held(struct loading *l, session_id_t session) {
         if (!row_key_packet_read(l->held.key, &owner, &packet_id) || owner != session) {
             return damaged(l->error, TABLE_HELD, l->held.key);
         }
-        l->sink->held(l->sink->user, session, packet_id);
+        if (l->sink != NULL) {
+            l->sink->held(l->sink->user, session, packet_id);
+        }
         if (!stream_next(&l->held, l->error)) {
             return false;
         }
@@ -122,6 +130,18 @@ static int flight_compare(const void *a, const void *b) {
     lsn_t left = ((const struct store_flight *)a)->order;
     lsn_t right = ((const struct store_flight *)b)->order;
     return left < right ? -1 : left > right;
+}
+
+/* Those of one session, by their order. */
+static void tell_flights(struct loading *l, session_id_t session) {
+    size_t count = l->flight_rows.len / sizeof(struct store_flight);
+    struct store_flight *flights = (struct store_flight *)(void *)l->flight_rows.ptr;
+    if (count > 1) {
+        qsort(flights, count, sizeof flights[0], flight_compare);
+    }
+    for (size_t i = 0; i < count; i++) {
+        l->sink->flight(l->sink->user, session, &flights[i]);
+    }
 }
 
 static bool load_flights(struct loading *l, session_id_t session) {
@@ -138,13 +158,8 @@ static bool load_flights(struct loading *l, session_id_t session) {
             return false;
         }
     }
-    size_t count = l->flight_rows.len / sizeof(struct store_flight);
-    struct store_flight *flights = (struct store_flight *)(void *)l->flight_rows.ptr;
-    if (count > 1) {
-        qsort(flights, count, sizeof flights[0], flight_compare);
-    }
-    for (size_t i = 0; i < count; i++) {
-        l->sink->flight(l->sink->user, session, &flights[i]);
+    if (l->sink != NULL) {
+        tell_flights(l, session);
     }
     return true;
 }
@@ -167,7 +182,7 @@ static bool load_queue(struct loading *l, session_id_t session) {
             return false;
         }
     }
-    if (count > 0) {
+    if (count > 0 && l->sink != NULL) {
         l->sink->queue(l->sink->user, session, count, bytes);
     }
     return true;
@@ -179,7 +194,7 @@ static bool load_positions(struct loading *l, session_id_t session) {
         if (l->positions.session != session || !row_lsn_read(l->positions.value, &sequence)) {
             return damaged(l->error, TABLE_POSITIONS, l->positions.key);
         }
-        if (l->sink->position != NULL) {
+        if (l->sink != NULL && l->sink->position != NULL) {
             l->sink->position(l->sink->user, session, sequence);
         }
         if (!stream_next(&l->positions, l->error)) {
@@ -219,7 +234,9 @@ static bool load_wills(struct loading *l, struct table *table, struct table_txn 
         if (!record_of(l, &l->wills, &r) || !table->ops->get(txn, TABLE_SESSIONS, l->wills.key, &session)) {
             return damaged(l->error, TABLE_WILLS, l->wills.key);
         }
-        l->sink->will(l->sink->user, &r.will);
+        if (l->sink != NULL) {
+            l->sink->will(l->sink->user, &r.will);
+        }
         if (!stream_next(&l->wills, l->error)) {
             return false;
         }
@@ -242,12 +259,13 @@ static bool load_retained(struct loading *l, struct table *table, struct table_t
     while (ok && table->ops->cursor_next(cursor, &key, &value)) {
         lsn_t lsn;
         struct message *m = row_lsn_read(value, &lsn) ? message_read(table, txn, lsn) : NULL;
-        if (m != NULL && row_key_names_topic(key, message_topic(m))) {
+        ok = m != NULL && row_key_names_topic(key, message_topic(m));
+        if (ok && l->sink != NULL) {
             l->sink->retained(l->sink->user, m);
         } else {
             message_unref(m);
-            ok = damaged(l->error, TABLE_RETAINED, key);
         }
+        ok = ok || damaged(l->error, TABLE_RETAINED, key);
     }
     table->ops->cursor_close(cursor);
     return ok;
@@ -265,14 +283,55 @@ static bool load_all(struct loading *l, struct table *table, struct table_txn *t
            table->ops->sound(txn, l->error);
 }
 
-bool local_load(struct store *store, const struct store_sink *sink, struct error *error) {
-    struct table *table = local_of(store)->table;
+/* A count is only asked for when it changes. */
+static bool references_good(struct table *table, struct table_txn *txn, struct error *error) {
+    struct table_cursor *cursor = table->ops->cursor_open(txn, TABLE_REFERENCES, span_of(NULL, 0));
+    struct span key;
+    struct span value;
+    uint32_t count;
+    lsn_t lsn;
+    bool ok = true;
+    while (ok && table->ops->cursor_next(cursor, &key, &value)) {
+        ok =
+            (row_key_message_read(key, &lsn) && row_count_read(value, &count)) || damaged(error, TABLE_REFERENCES, key);
+    }
+    table->ops->cursor_close(cursor);
+    return ok;
+}
+
+static bool bodies_good(struct table *table, struct table_txn *txn, lsn_t last, struct error *error) {
+    struct table_cursor *cursor = table->ops->cursor_open(txn, TABLE_MESSAGES, span_of(NULL, 0));
+    struct message_parts parts;
+    struct span key;
+    struct span value;
+    lsn_t lsn;
+    bool ok = true;
+    while (ok && table->ops->cursor_next(cursor, &key, &value)) {
+        ok = row_key_message_read(key, &lsn) && lsn <= last && row_checked(key, &value) &&
+             record_parts_decode(value, &parts);
+        ok = ok || damaged(error, TABLE_MESSAGES, key);
+    }
+    table->ops->cursor_close(cursor);
+    return ok;
+}
+
+/* What the load does not ask for. A table whose pages were all read when it was opened has its bodies looked at, too:
+ * so damage to one is found now, and not in the middle of the work. */
+static bool rest_good(struct table *table, struct table_txn *txn, lsn_t last, struct error *error) {
+    uint64_t used = 0;
+    if (table->ops->bytes != NULL) {
+        (void)table->ops->bytes(table, &used);
+    }
+    return references_good(table, txn, error) && (used > BODIES_BYTES_MAX || bodies_good(table, txn, last, error));
+}
+
+static bool walk(struct table *table, lsn_t last, const struct store_sink *sink, struct error *error) {
     struct table_txn *txn = table->ops->begin(table, false, error);
     if (txn == NULL) {
         return false;
     }
-    struct loading l = {.sink = sink, .error = error, .last = store_folded(store)};
-    bool ok = load_all(&l, table, txn);
+    struct loading l = {.sink = sink, .error = error, .last = last};
+    bool ok = (sink != NULL || rest_good(table, txn, last, error)) && load_all(&l, table, txn);
     struct stream *all[] = {&l.sessions, &l.subscriptions, &l.held, &l.flights, &l.queue, &l.wills, &l.positions};
     for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
         stream_close(all[i]);
@@ -280,6 +339,14 @@ bool local_load(struct store *store, const struct store_sink *sink, struct error
     buf_deinit(&l.flight_rows);
     table->ops->abort(txn);
     return ok;
+}
+
+bool local_load(struct store *store, const struct store_sink *sink, struct error *error) {
+    return walk(local_of(store)->table, store_folded(store), sink, error);
+}
+
+bool local_judge(struct table *table, lsn_t last, struct error *error) {
+    return walk(table, last, NULL, error);
 }
 
 /* ---- later ---- */

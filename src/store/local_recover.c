@@ -1,8 +1,8 @@
 /* The start: what the journal holds beyond the table is verified and folded, and a new generation begins.
  *
- * Nothing is changed before all is verified. Then each segment is folded, as a checkpoint would have done it. The last
- * commit of the table is the switch: before it, the old generation is valid and the next start does the rest again;
- * after it, every frame in the files is void, for its salt is another. */
+ * Nothing is changed before all is verified, journal and table. Then each segment is folded, as a checkpoint would have
+ * done it. The last commit of the table is the switch: before it, the old generation is valid and the next start does
+ * the rest again; after it, every frame in the files is void, for its salt is another. */
 #include <xxhash.h>
 
 #include "base/mem.h"
@@ -314,6 +314,11 @@ static void begin(struct local *l, const struct row_meta *meta) {
     l->base.record_bytes_max = l->staging.record_bytes_max;
 }
 
+/* What a start does to the table's file itself. */
+static bool table_anew(struct table *table, struct error *error) {
+    return table->ops->anew == NULL || table->ops->anew(table, error);
+}
+
 /* A new store has its first segment before its table says that it exists, and the other way round nothing is lost. */
 static bool recover(struct local *l, struct scan *scan, struct error *error) {
     struct row_meta old = first_generation(l->options.salt);
@@ -324,7 +329,8 @@ static bool recover(struct local *l, struct scan *scan, struct error *error) {
     if (!found) {
         old = first_generation(l->options.salt);
         scan->chain = old.chain;
-    } else if (!scan_walk(scan, &old, error) || !scan_tail(scan, error)) {
+    } else if (!scan_walk(scan, &old, error) || !scan_tail(scan, error) ||
+               !local_judge(l->table, old.chain.next_lsn - 1, error) || !table_anew(l->table, error)) {
         return false;
     }
     struct row_meta meta = local_generation(&old, &scan->chain, scan->segment_last, l->options.salt);
@@ -341,6 +347,17 @@ static bool recover(struct local *l, struct scan *scan, struct error *error) {
     begin(l, &meta);
     return clock_load(l, error) && remove_surplus(l, scan, error) && files_shrink(l, error) &&
            reserve_begin(l, error) && reserve_tell(l, error);
+}
+
+bool store_local_may_begin(const struct disk *disk, struct error *error) {
+    struct row_meta none = first_generation(0);
+    struct scan scan;
+    if (!scan_open(&scan, disk, error)) {
+        return false;
+    }
+    bool may = scan_fits(&scan, &none, false, error);
+    scan_close(&scan);
+    return may;
 }
 
 bool local_recover(struct local *l, struct error *error) {

@@ -7,7 +7,8 @@
  *   checkpoint  fold a finished segment into the table -> folded grows -> recycle it     store_local_checkpoint_step()
  *
  * Staging is possible at any time from any thread while both are under way. Opening recovers: the journal's tail is
- * checked (damage to acknowledged data refuses, an unacknowledged tail is cut), everything is folded into the table and
+ * checked, and every row of the table (damage to acknowledged data refuses, and then not one byte has been changed; an
+ * unacknowledged tail is cut), everything is folded into the table and
  * committed, and a new journal generation begins. So there is one way to load, after a clean stop and after a crash. */
 #pragma once
 
@@ -33,6 +34,9 @@ struct store_local_options {
  * offset and lsn of any damage and the command that helps. */
 struct store *store_local_open(const struct disk *disk, struct table *table, const struct store_local_options *options,
                                struct error *error);
+/* Before a table is made where there is none: false with an error when the disk holds a journal, for one belongs to it.
+ */
+bool store_local_may_begin(const struct disk *disk, struct error *error);
 /* Frees memory and closes files. Nothing is written: what is staged and not durable is lost, as in a crash. */
 void store_local_close(struct store *store);
 

@@ -34,6 +34,9 @@ struct table_ops {
     /* Gives back to the disk what no row uses, but for `keep` bytes of it: for a quiet moment, by the thread that
      * writes. An error changes nothing. NULL: there is nothing to give back. */
     bool (*rest)(struct table *t, uint64_t keep, struct error *error);
+    /* At a start, by the only thread, without a transaction: a file of which most is free is made anew, small. An error
+     * leaves a table that can only be closed. NULL: there is no file. */
+    bool (*anew)(struct table *t, struct error *error);
     /* Bytes that the table takes on the disk; `used`: those of them that rows use. Any thread. NULL: none. */
     uint64_t (*bytes)(struct table *t, uint64_t *used);
     /* A read transaction sees the last commit; a write transaction sees its own changes too. NULL with an error. */
@@ -66,8 +69,11 @@ struct table {
 
 /* LMDB in the file `path`/table.mdb. From three quarters of `bytes_max` on reserve() finds no room; what is under way
  * then, and all that makes rows fewer, still has it, for the map is larger than `bytes_max` by as much as address space
- * allows. A file of which most is free is made anew, small. */
+ * allows. A file that is there is not changed by this. */
 struct table *table_lmdb_open(const char *path, uint64_t bytes_max, struct error *error);
+
+/* True when there is none, or an empty file: table_lmdb_open() would make one. */
+bool table_lmdb_missing(const char *path);
 
 /* A table in memory that outlives its user, so that the simulator can "restart" on it: open, close, open again sees
  * the commits. `fail` (may be NULL) is asked before each commit and may refuse it with an error (ERROR_CRASHED,

@@ -38,6 +38,7 @@ struct lmdb_table {
     struct table base;
     MDB_env *env;
     MDB_dbi trees[TABLE_TREES];
+    char *folder;
     uint64_t bytes_max;
     struct table_space space;
     _Atomic unsigned readers; /* transactions that read */
@@ -128,7 +129,10 @@ static struct lmdb_table *of(struct table *t) {
 
 static void lmdb_close(struct table *t) {
     table_space_deinit(&of(t)->space);
-    mdb_env_close(of(t)->env);
+    if (of(t)->env != NULL) {
+        mdb_env_close(of(t)->env);
+    }
+    mem_free(of(t)->folder);
     mem_free(t);
 }
 
@@ -424,25 +428,6 @@ static uint64_t lmdb_bytes(struct table *t, uint64_t *used) {
     return block_bytes(s.file);
 }
 
-static const struct table_ops lmdb_ops = {
-    .close = lmdb_close,
-    .reserve = lmdb_reserve,
-    .rest = lmdb_rest,
-    .bytes = lmdb_bytes,
-    .begin = lmdb_begin,
-    .commit = lmdb_commit,
-    .abort = lmdb_abort,
-    .changed = lmdb_changed,
-    .sound = lmdb_sound,
-    .get = lmdb_get,
-    .put = lmdb_put,
-    .remove = lmdb_remove,
-    .seek = lmdb_seek,
-    .cursor_open = lmdb_cursor_open,
-    .cursor_next = lmdb_cursor_next,
-    .cursor_close = lmdb_cursor_close,
-};
-
 static int open_trees(struct lmdb_table *t) {
     MDB_txn *txn;
     int code = mdb_txn_begin(t->env, NULL, 0, &txn);
@@ -546,21 +531,36 @@ static bool is_missing(const char *file) {
 
 /* A long file of which most is free is made anew, and then is to be opened again: `*made`. A copy that fails, as on a
  * full disk, or cannot get the name, has changed nothing. 0, or the number of the error. */
-static int make_anew(struct lmdb_table *t, const char *folder, const char *file, bool *made) {
+static int make_anew(struct lmdb_table *t, const char *file, bool *made) {
     struct space s;
     *made = false;
     if (space_of(t, &s) != 0 || s.end < COPY_BYTES_MIN || s.free < s.end / 4 * 3) {
         return 0;
     }
-    char *making = path_of(folder, MAKING_NAME);
+    char *making = path_of(t->folder, MAKING_NAME);
     int code = 0;
     if (table_space_copy(t->env, making) == 0) {
         *made = rename(making, file) == 0;
-        code = *made ? folder_sync(folder) : 0;
+        code = *made ? folder_sync(t->folder) : 0;
         (void)unlink(making);
     }
     mem_free(making);
     return code;
+}
+
+static bool lmdb_anew(struct table *table, struct error *error) {
+    struct lmdb_table *t = of(table);
+    char *file = path_of(t->folder, FILE_NAME);
+    bool made;
+    int code = make_anew(t, file, &made);
+    if (code == 0 && made) {
+        mdb_env_close(t->env);
+        t->env = NULL;
+        code = open_env(t, file, t->bytes_max);
+        t->space.env = t->env;
+    }
+    mem_free(file);
+    return code == 0 || fail(error, "make anew", code);
 }
 
 /* What a cut has left of a file that was being made. */
@@ -581,29 +581,47 @@ static bool open_file(struct lmdb_table *t, const char *folder, const char *file
     }
     int code = missing ? 0 : folder_sync(folder);
     code = code != 0 ? code : open_env(t, file, bytes_max);
-    bool made = false;
-    code = code != 0 ? code : make_anew(t, folder, file, &made);
-    if (code == 0 && made) {
-        mdb_env_close(t->env);
-        t->env = NULL;
-        code = open_env(t, file, bytes_max);
-    }
     return code == 0 || fail(error, "open", code);
+}
+
+static const struct table_ops lmdb_ops = {
+    .close = lmdb_close,
+    .reserve = lmdb_reserve,
+    .rest = lmdb_rest,
+    .anew = lmdb_anew,
+    .bytes = lmdb_bytes,
+    .begin = lmdb_begin,
+    .commit = lmdb_commit,
+    .abort = lmdb_abort,
+    .changed = lmdb_changed,
+    .sound = lmdb_sound,
+    .get = lmdb_get,
+    .put = lmdb_put,
+    .remove = lmdb_remove,
+    .seek = lmdb_seek,
+    .cursor_open = lmdb_cursor_open,
+    .cursor_next = lmdb_cursor_next,
+    .cursor_close = lmdb_cursor_close,
+};
+
+bool table_lmdb_missing(const char *path) {
+    char *file = path_of(path, FILE_NAME);
+    bool missing = is_missing(file);
+    mem_free(file);
+    return missing;
 }
 
 struct table *table_lmdb_open(const char *path, uint64_t bytes_max, struct error *error) {
     struct lmdb_table *t = mem_zero(1, sizeof *t);
     t->base.ops = &lmdb_ops;
+    t->folder = mem_copy(path, strlen(path));
     char *file = path_of(path, FILE_NAME);
     bool ok = open_file(t, path, file, bytes_max, error);
     mem_free(file);
+    t->space.env = t->env;
     if (!ok) {
-        if (t->env != NULL) {
-            mdb_env_close(t->env);
-        }
-        mem_free(t);
+        lmdb_close(&t->base);
         return NULL;
     }
-    t->space.env = t->env;
     return &t->base;
 }

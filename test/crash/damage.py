@@ -129,17 +129,17 @@ class Damage:
         return [marker(i) + self.padding for i in range(COUNT)] + [b'retained-' + marker(0)]
 
     def start(self):
-        """('started', messages) or ('refused', log)."""
+        """('started', messages), ('refused', log), or ('ended', log): it served, and then found the damage."""
         self.broker.start()
         if self.broker.wait_ready():
             try:
                 got = self.collect()
             except Gone:
-                got = Gone  # what is read late may be found damaged late
-            if got is not Gone:
-                self.broker.kill()
-                self.starts += 1
-                return 'started', got
+                self.broker.wait_exit(5)
+                return 'ended', self.broker.log()
+            self.broker.kill()
+            self.starts += 1
+            return 'started', got
         status = self.broker.wait_exit(5)
         self.refusals += 1
         if status is None or status <= 0:
@@ -151,7 +151,7 @@ class Damage:
         before = digest(self.broker.data)
         way, what = self.start()
         problem = None
-        if way == 'died' or way == 'refused' and refuse is False:
+        if way in ('died', 'ended') or way == 'refused' and refuse is False:
             problem = f'{way}: {what}'
         elif way == 'started' and refuse:
             problem = 'started with damage to acknowledged data' + ('' if what == self.everything() else ', and lost some')
@@ -160,8 +160,9 @@ class Damage:
         elif way == 'refused':
             if file.removesuffix('.mdb') not in what or 'journal' in file and not (re.search(place, what) and 'repair' in what):
                 problem = f'the refusal does not name the file, the place and the command:\n{what}'
-            elif any(digest(self.broker.data).get(n) != d for n, d in before.items() if 'journal' in n):
-                problem = 'refused, but changed the journal'
+            elif (after := digest(self.broker.data)) != before:
+                changed = [n for n in sorted(before | after) if before.get(n) != after.get(n)]
+                problem = f'refused, but changed {", ".join(changed)}'
             elif self.start()[0] != 'refused':
                 problem = 'refused, and started the second time'
         self.note(name, problem)

@@ -58,11 +58,15 @@ static void always_the_same(void *user, void *out, size_t bytes) {
     memset(out, 42, bytes);
 }
 
-/* The broker's own load, with two shards. */
+/* The store's opening, and the broker's own load with two shards. */
 static bool starts(struct holes *h, uint64_t *sessions) {
     struct broker_options options = broker_options_default();
     struct broker_outside outside = {.reclaim = reclaim_at_once, .random = always_the_same};
-    assert_true(holes_open(h));
+    *sessions = 0;
+    if (!holes_open(h)) {
+        holes_close(h);
+        return false;
+    }
     struct broker *broker = broker_create(&options, &outside, h->store, 2);
     bool loaded = broker_load(broker, 2, &h->error);
     *sessions = shard_counters(broker_shard(broker, 0)).sessions + shard_counters(broker_shard(broker, 1)).sessions;

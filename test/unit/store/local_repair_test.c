@@ -314,8 +314,8 @@ static void a_damaged_body_stops_the_store_when_it_is_read(void **state) {
     assert_true(row_key_message_read(key, &lsn));
     table->ops->abort(txn);
     table->ops->close(table);
-    table_change(&r, TABLE_MESSAGES, false);
     assert_true(run_open(&r));
+    table_change(&r, TABLE_MESSAGES, false);
     assert_null(store_message(r.store, lsn));
     assert_true(store_failed(r.store));
     assert_int_equal(r.store->error.kind, ERROR_DAMAGED);

@@ -1,4 +1,4 @@
-/* A table of which most is free is made anew at its opening: faults at every call that changes the directory.
+/* A table of which most is free is made anew at a start: faults at every call that changes the directory.
  *
  * The calls of LMDB and of the table come here first: this program has functions of their names. */
 #include <setjmp.h>
@@ -88,7 +88,12 @@ SEEN ssize_t write(int file, const void *from, size_t bytes) {
 }
 
 static struct table *opened(const char *folder, struct error *error) {
-    return table_lmdb_open(folder, TABLE_BYTES, error);
+    struct table *t = table_lmdb_open(folder, TABLE_BYTES, error);
+    if (t != NULL && !t->ops->anew(t, error)) {
+        t->ops->close(t);
+        t = NULL;
+    }
+    return t;
 }
 
 static void key_of(uint8_t *key, int row) {
