@@ -23,6 +23,7 @@ struct flags {
     const char *rows;
     const char *verb;
     const char *argument;
+    bool all;
     bool json;
 };
 
@@ -32,7 +33,8 @@ static void usage(FILE *out) {
         "  sessions [--owner OWNER] [--rows N]  sessions with the largest queues, 20 unless told otherwise\n"
         "  end CLIENT-ID                        ends a session; a client that is connected is told\n"
         "  end --owner OWNER                    ends all sessions of an owner, the address of a peer\n"
-        "  clear FILTER                         clears the retained messages that match\n"
+        "  clear [--all] FILTER                 clears the retained messages that match; --all: also those on topics\n"
+        "                                       that begin with $, which # and +/x do not match\n"
         "  accounts [--rows N]                  who has taken how much of what is bounded, nearest to a bound first\n"
         "  counters                             what the broker counts\n\n"
         "The broker is found by its data directory, quartet-data unless told otherwise. Root may ask, and the\n"
@@ -71,6 +73,8 @@ static bool parse(int argc, char **argv, struct flags *f) {
     for (int i = 1; i < argc && right; i++) {
         if (strcmp(argv[i], "--json") == 0) {
             f->json = true;
+        } else if (strcmp(argv[i], "--all") == 0) {
+            f->all = true;
         } else if (flag_parse(f, argv[i], i + 1 < argc ? argv[i + 1] : NULL, &right)) {
             i++;
         } else if (f->verb == NULL && argv[i][0] != '-') {
@@ -96,9 +100,10 @@ static bool question(const struct flags *f, struct buf *line) {
     bool by_owner = strcmp(f->verb, "end") == 0 && f->owner != NULL;
     bool sessions = strcmp(f->verb, "sessions") == 0;
     bool accounts = strcmp(f->verb, "accounts") == 0;
-    bool takes = strcmp(f->verb, "end") == 0 || strcmp(f->verb, "clear") == 0;
+    bool clear = strcmp(f->verb, "clear") == 0;
+    bool takes = strcmp(f->verb, "end") == 0 || clear;
     if ((takes && !by_owner) != (f->argument != NULL) || (f->rows != NULL && !sessions && !accounts) ||
-        (f->owner != NULL && !sessions && !by_owner)) {
+        (f->owner != NULL && !sessions && !by_owner) || (f->all && !clear)) {
         return false;
     }
     ctl_word_put(line, span_str(by_owner ? "end-owner" : f->verb));
@@ -109,6 +114,9 @@ static bool question(const struct flags *f, struct buf *line) {
         add_word(line, f->rows);
     } else if (takes) {
         add_word(line, by_owner ? f->owner : f->argument);
+        if (f->all) {
+            add_word(line, "all");
+        }
     }
     buf_u8(line, '\n');
     return true;

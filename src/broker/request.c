@@ -212,12 +212,14 @@ static bool clear_step(struct shard *shard, struct request *r) {
         return true;
     }
     r->retained.filter = r->ask->filter;
+    r->retained.all = r->ask->all;
     lock_take(&broker->lock);
     (void)topic_retained_walk(broker->retained, &r->retained, NODES_PER_SLICE, some_take, &some);
     for (size_t i = 0; i < some.count; i++) {
         retained_forget(shard, some.messages[i]);
     }
     r->after = broker->cleared_lsn;
+    r->answer.left = topic_retained_count(broker->retained);
     lock_give(&broker->lock);
     r->answer.matched += some.count;
     return r->retained.ended;

@@ -30,6 +30,7 @@ struct request_ask {
     struct span client_id; /* REQUEST_END; empty: not by it */
     struct span owner;     /* REQUEST_SESSIONS, REQUEST_END: of this one alone; empty: of anybody */
     struct span filter;    /* REQUEST_CLEAR: valid */
+    bool all;              /* REQUEST_CLEAR: wildcards at the first level match topics that begin with `$`, too */
     uint32_t rows_max;     /* REQUEST_SESSIONS, REQUEST_ACCOUNTS: 1 to REQUEST_ROWS_MAX */
 };
 
@@ -73,6 +74,7 @@ struct request_answer {
     struct request_session *rows;       /* largest queue first */
     size_t row_count;
     uint64_t matched; /* sessions that were asked for; ended sessions; cleared messages */
+    uint64_t left;    /* REQUEST_CLEAR: retained messages that are there still */
     struct shard_counters counters;
 };
 

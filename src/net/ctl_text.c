@@ -129,7 +129,8 @@ static bool verb_read(struct ctl_question *q, const struct words *w, const char 
     if (span_equal(verb, SPAN("clear"))) {
         q->ask.kind = REQUEST_CLEAR;
         q->ask.filter = first;
-        return says(w->count == 2 && topic_filter_valid(first), "clear takes a topic filter", wrong);
+        q->ask.all = w->count == 3 && span_equal(word_at(q, w, 2), SPAN("all"));
+        return says((w->count == 2 || q->ask.all) && topic_filter_valid(first), "clear takes a topic filter", wrong);
     }
     return says(false, "there is no such verb", wrong);
 }
@@ -285,15 +286,25 @@ static void answer_accounts(struct buf *out, const struct request_answer *const 
     }
 }
 
-static void answer_changed(struct buf *out, const char *what, const struct request_answer *const *parts, size_t count) {
+static void answer_ended(struct buf *out, const struct request_answer *const *parts, size_t count) {
     uint64_t sum = 0;
     for (size_t i = 0; i < count; i++) {
         sum += parts[i]->matched;
     }
-    put(out, "ok\n#");
-    put(out, what);
-    put(out, "\n");
+    put(out, "ok\n#ended\n");
     put_number(out, sum, "\n");
+}
+
+static void answer_cleared(struct buf *out, const struct request_answer *const *parts, size_t count) {
+    uint64_t cleared = 0;
+    uint64_t left = 0;
+    for (size_t i = 0; i < count; i++) {
+        cleared += parts[i]->matched;
+        left += parts[i]->left;
+    }
+    put(out, "ok\n#cleared\t#left\n");
+    put_number(out, cleared, "\t");
+    put_number(out, left, "\n");
 }
 
 void ctl_answer(struct buf *out, const struct request_ask *ask, const struct request_answer *const *parts, size_t count,
@@ -309,10 +320,10 @@ void ctl_answer(struct buf *out, const struct request_ask *ask, const struct req
         answer_sessions(out, ask, parts, count);
         break;
     case REQUEST_END:
-        answer_changed(out, "ended", parts, count);
+        answer_ended(out, parts, count);
         break;
     case REQUEST_CLEAR:
-        answer_changed(out, "cleared", parts, count);
+        answer_cleared(out, parts, count);
         break;
     }
     put(out, "end\n");

@@ -1,7 +1,7 @@
 /* What `quartet ctl` and the broker say to each other: one line of question, then lines of answer, then the end.
  *
  *     question    VERB TAB ARGUMENT TAB ...            sessions [OWNER] [ROWS]   end CLIENT-ID   end-owner OWNER
- *                                                      clear FILTER   counters   accounts [ROWS]
+ *                                                      clear FILTER [all]   counters   accounts [ROWS]
  *     answer      ok                                   or: error TAB SENTENCE
  *                 NAME TAB #NAME TAB ...               columns; those of numbers begin with #
  *                 VALUE TAB VALUE TAB ...              any number of lines

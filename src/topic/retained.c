@@ -281,9 +281,9 @@ static const struct topic_node *slot_next(struct search *search, const struct wa
     return first;
 }
 
-/* Wildcards at the first level do not match topics that begin with `$`. */
+/* Wildcards at the first level do not match topics that begin with `$`, but for who wants all. */
 static bool walk_passes_over(const struct search *search, const struct walk *walk, const struct topic_node *node) {
-    return place_is_root(search, walk->place) && node->first_bytes > 0 && node->text[0] == '$';
+    return !search->cursor->all && place_is_root(search, walk->place) && node->first_bytes > 0 && node->text[0] == '$';
 }
 
 /* The next level of a node's text, unless it was taken. */

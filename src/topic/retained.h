@@ -25,6 +25,7 @@ void topic_retained_match(const struct topic_retained *retained, struct span fil
  * time is given once, one that came or went may be given or not. {.filter = ...} is at the beginning. */
 struct topic_retained_cursor {
     struct span filter; /* valid; borrowed for the cursor's life */
+    bool all;           /* wildcards at the first level match `$` topics, too */
     struct buf at;      /* the name up to which all was given */
     uint32_t levels;    /* of `at`; 0: none */
     bool due;           /* the value of that name itself was not taken */

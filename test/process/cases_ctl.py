@@ -119,13 +119,26 @@ def ctl_clears_retained_messages():
             for i in range(250):
                 check(p.publish(f'{"ab"[i % 2]}/{i}', b'x', 1, packet_id=1, retain=True) < 0x80)
             got = ctl_json(broker, 'clear', 'a/#')
-            check(got == [{'cleared': 125}], got)
+            check(got == [{'cleared': 125, 'left': 125}], got)
             broker.kill()
         broker.start()
         check(broker.wait_ready(), broker.log())
-        check(ctl_json(broker, 'clear', 'a/#') == [{'cleared': 0}])
-        check(ctl_json(broker, 'clear', '+/1') == [{'cleared': 1}])
-        check(ctl_json(broker, 'clear', '#') == [{'cleared': 124}])
+        check(ctl_json(broker, 'clear', 'a/#') == [{'cleared': 0, 'left': 125}])
+        check(ctl_json(broker, 'clear', '+/1') == [{'cleared': 1, 'left': 124}])
+        check(ctl_json(broker, 'clear', '#') == [{'cleared': 124, 'left': 0}])
+
+
+@case
+def ctl_clears_topics_that_begin_with_a_dollar():
+    """Section 4.7.2: a wildcard at the first level is no match for them; their own filters are, and --all."""
+    topics = ('$a', '$a/1', '$b/1', '$b/2', 'a/1', 'b')
+    with own_broker('shards 2') as broker, Peer(broker.port, 5) as p:
+        p.connect('p')
+        for words, cleared in ((('#',), 2), (('+/1',), 1), (('$a/#',), 2), (('$b/+',), 2), (('--all', '#'), 6), (('--all', '+/1'), 3),
+                               (('--all', '$a/#'), 2), (('--all', 'a/#'), 1)):
+            for topic in topics:
+                check(p.publish(topic, b'x', 1, packet_id=1, retain=True) < 0x80)
+            check(ctl_json(broker, 'clear', *words) == [{'cleared': cleared, 'left': 6 - cleared}], words)
 
 
 @case

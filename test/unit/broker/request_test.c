@@ -277,7 +277,11 @@ static void retained_messages_are_cleared_by_filter(void **state) {
     assert_int_equal(matched(w, &(struct request_ask){.kind = REQUEST_CLEAR, .filter = SPAN("c/#")}), 0);
     assert_int_equal(matched(w, &(struct request_ask){.kind = REQUEST_CLEAR, .filter = SPAN("a/+")}), 175);
     assert_int_equal(matched(w, &(struct request_ask){.kind = REQUEST_CLEAR, .filter = SPAN("b/1")}), 1);
+    say_publish(&p, &(struct publishing){.qos = 1, .id = 1, .topic = "$a/1", .payload = "x", .retain = true});
+    turn(w);
+    expect(&p, "PUBACK");
     assert_int_equal(matched(w, &(struct request_ask){.kind = REQUEST_CLEAR, .filter = SPAN("#")}), 174);
+    assert_int_equal(matched(w, &(struct request_ask){.kind = REQUEST_CLEAR, .filter = SPAN("+/1"), .all = true}), 1);
     subscribed(&p, "#", 0);
     expect_silence(&p);
     peer_close(&p);

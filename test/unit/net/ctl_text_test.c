@@ -81,6 +81,9 @@ static const struct {
     {"end-owner\tunix", NULL, REQUEST_END, "unix", 0},
     {"end-owner", "end-owner takes", 0, "", 0},
     {"clear\ta/+/#", NULL, REQUEST_CLEAR, "a/+/#", 0},
+    {"clear\t#\tall", NULL, REQUEST_CLEAR, "#", 0},
+    {"clear\t#\tx", "clear takes", 0, "", 0},
+    {"clear\t#\tall\tx", "clear takes", 0, "", 0},
     {"clear\ta/#/b", "clear takes", 0, "", 0},
     {"clear\t", "clear takes", 0, "", 0},
     {"clear\ta\\x00b", "clear takes", 0, "", 0},
@@ -156,11 +159,12 @@ static void the_rows_of_shards_are_merged(void **state) {
 
 static void numbers_of_shards_are_added(void **state) {
     (void)state;
-    struct request_answer parts[] = {{.matched = 3, .counters.sessions = 5}, {.matched = 4, .counters.sessions = 6}};
+    struct request_answer parts[] = {{.matched = 3, .left = 2, .counters.sessions = 5},
+                                     {.matched = 4, .counters.sessions = 6}};
     const struct request_answer *of_all[] = {&parts[0], &parts[1]};
     struct buf out = {NULL, 0, 0};
     ctl_answer(&out, &(struct request_ask){.kind = REQUEST_CLEAR}, of_all, 2, NULL, 0);
-    assert_true(span_equal(buf_span(&out), SPAN("ok\n#cleared\n7\nend\n")));
+    assert_true(span_equal(buf_span(&out), SPAN("ok\n#cleared\t#left\n7\t2\nend\n")));
     out.len = 0;
     ctl_answer(&out, &(struct request_ask){.kind = REQUEST_COUNTERS}, of_all, 2, NULL, 0);
     buf_u8(&out, '\0');
