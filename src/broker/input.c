@@ -115,7 +115,8 @@ static size_t input_process(struct connection *c, struct span in) {
     unsigned taken = 0;
     for (; used < in.len && input_reads(c); taken++) {
         const int64_t points = shard->points;
-        if (points <= 0 && (taken >= LIGHT_PACKETS || points <= -(int64_t)broker->options.turn_points)) {
+        const bool waits = c->state != CONNECTION_NEW; /* a CONNECT does not, or a newer one could pass it by */
+        if (waits && points <= 0 && (taken >= LIGHT_PACKETS || points <= -(int64_t)broker->options.turn_points)) {
             input_pause_turn(c);
             break;
         }

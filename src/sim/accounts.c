@@ -167,6 +167,18 @@ void accounts_judge_begin(struct world *w) {
     }
 }
 
+/* A CONNECT whose client has left that connection may wait for its turn to take the session over, which comes so often
+ * a second: its end is not seen before. */
+static struct accounts_count input(const struct world *w) {
+    struct accounts_count count = {0, 0};
+    for (unsigned i = 0; i < SIM_CONNS_MAX; i++) {
+        const struct conn *c = &w->conns[i];
+        const bool open = c->used && c->broker == BROKER_END_OPEN;
+        count.most = open && c->paused && !c->client_open ? UINT64_MAX : count.most;
+    }
+    return count;
+}
+
 void accounts_judge(struct world *w) {
     if (!w->plan->pests || w->failed || !w->node.up) {
         return;
@@ -179,7 +191,7 @@ void accounts_judge(struct world *w) {
     expect(w, QUOTA_KEPT_BYTES, (struct accounts_count){sessions(w).least, UINT64_MAX});
     expect(w, QUOTA_CONNECTIONS, exactly(connections(w)));
     expect(w, QUOTA_SESSIONS, sessions(w));
-    expect(w, QUOTA_INPUT_BYTES, exactly(0));
+    expect(w, QUOTA_INPUT_BYTES, input(w));
     if (!w->expect_refusal) {
         expect(w, QUOTA_SUBSCRIPTIONS, exactly(subscriptions(w)));
     }
