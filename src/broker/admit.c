@@ -165,6 +165,11 @@ void admit_session_anyway(struct account *owner, const struct session_taken *cos
     quota_take(owner, needs, SESSION_NEEDS);
 }
 
+bool admit_keeper_room(const struct session *s) {
+    return s->shard->memory == MEMORY_EASY && quota_has_room(s->owner, QUOTA_SESSIONS) &&
+           quota_has_room(s->owner, QUOTA_KEPT_BYTES);
+}
+
 void admit_session_resumed(struct session *s, struct account *owner, uint32_t will_bytes) {
     struct quota *quota = s->shard->broker->quota;
     struct quota_need needs[SESSION_NEEDS];

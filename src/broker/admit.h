@@ -40,6 +40,8 @@ struct session_taken admit_session_cost(struct span client_id, const struct pack
 bool admit_session(const struct connection *c, const struct session_taken *cost, const char **why);
 /* The same for one that replaces another, or that the store brought back: it cannot be refused. */
 void admit_session_anyway(struct account *owner, const struct session_taken *cost);
+/* Whether the session's owner has room for one more that keeps a will. */
+bool admit_keeper_room(const struct session *session);
 /* The session's client is somebody else's now, or has another will. */
 void admit_session_resumed(struct session *session, struct account *owner, uint32_t will_bytes);
 /* Everything that the session has taken is given back, its owner too. */

@@ -270,12 +270,20 @@ static void connect_limits(struct connection *c, const struct packet_connect *p)
     }
 }
 
+/* A will that waits for room has its session's place, and needs one of its own when there is another will. */
+static bool connect_will_fits(const struct packet_connect *p, struct session *present, const char **why) {
+    *why = "wills of its client wait for room, and its address has its share of the memory for sessions";
+    bool due = present->connection == NULL && (p->clean_start || expiry_will_due(present));
+    return !p->has_will || !due || will_may_follow(present);
+}
+
 /* False: over a bound. `reserved`: a session that did not exist has its place now. */
 static bool connect_reserve(struct connection *c, const struct packet_connect *p, struct span client_id,
                             const struct session_taken *cost, bool *reserved) {
     const char *why = NULL;
-    *reserved = map_bytes_get(&c->shard->by_client, client_id) == NULL;
-    if (*reserved && !admit_session(c, cost, &why)) {
+    struct session *present = map_bytes_get(&c->shard->by_client, client_id);
+    *reserved = present == NULL;
+    if (*reserved ? !admit_session(c, cost, &why) : !connect_will_fits(p, present, &why)) {
         connect_refuse(c, p->protocol, &(struct verdict){REASON_QUOTA_EXCEEDED, "MQTT-4.13.2-1", why});
         return false;
     }

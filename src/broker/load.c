@@ -60,7 +60,6 @@ static void load_session(void *user, session_id_t id, const struct record_sessio
     /* A machine without a clock may not know how long it ran. */
     wall_ms_t left = s->disconnected_at < loading->now ? s->disconnected_at : loading->now;
     struct session *session = session_restore(shard, id, &parts, left);
-    shard->wills_kept += will_keeper(session);
     (void)map64_put(&loading->sessions, id, session);
 }
 

@@ -128,7 +128,6 @@ static struct ending *session_free(struct session *s) {
     shard->counters.queued -= s->flows != NULL ? queue_count(&s->flows->queue) + s->flows->out.count : 0;
     shard->counters.held_ids -= s->in.count;
     shard->counters.sessions--;
-    shard->wills_kept -= will_keeper(s);
     list_remove(&s->deep_link);
     heap_remove(&shard->due, &s->due);
     list_remove(&s->overfull_link);

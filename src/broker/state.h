@@ -304,7 +304,6 @@ struct shard {
     mono_ms_t retried_at;   /* when refused publishes were tried last */
     lsn_t ended_lsn;        /* of the last SESSION_END: no CONNACK leaves before it is durable (B8) */
     lsn_t will_lsn;         /* of the last will: who caused it by coming back is not answered before it is durable */
-    size_t wills_kept;      /* sessions that only keep a will */
     bool let_go_soon;       /* sessions have become absent: look at them also when nothing was folded */
     size_t let_go_left;     /* of `deep`, how many this round has not looked at yet */
     lsn_t let_go_settled;   /* what this round lets go */

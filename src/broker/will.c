@@ -11,7 +11,7 @@
 #include "broker/session.h"
 #include "broker/strain.h"
 
-enum { RETRY_MS = 1000, RETRY_MANY_MS = 600000, KEEPERS_MAX = 10000, KEEPER_NUMBER_BYTES = 40 };
+enum { RETRY_MS = 1000, RETRY_MANY_MS = 600000, KEEPER_NUMBER_BYTES = 40 };
 
 /* ---- records ---- */
 
@@ -179,13 +179,15 @@ static struct span keeper_id(const struct session *s, unsigned n, struct buf *ou
     return buf_span(out);
 }
 
+/* A session may have left many wills: a number that is taken is not the reason to try all others. */
 static struct session *keeper_create(const struct session *s) {
     struct shard *shard = s->shard;
     struct buf id = {NULL, 0, 0};
     struct session_parts parts = {.protocol = s->protocol, .durable = true};
     unsigned n = 0;
     do {
-        parts.client_id = keeper_id(s, n++, &id);
+        parts.client_id = keeper_id(s, n, &id);
+        n = (unsigned)broker_random(shard->broker);
     } while (map_bytes_get(&shard->by_client, parts.client_id) != NULL);
     parts.owner = quota_owner_again(shard->broker->quota, s->owner);
     parts.taken = admit_session_cost(parts.client_id, NULL);
@@ -225,20 +227,15 @@ static void will_move(struct session *from) {
     will_stage(keeper);
     will_unrecord(from);
     keeper_settle(keeper);
-    keeper->shard->wills_kept++;
     expiry_arm(keeper);
 }
 
 void will_leave(struct session *session) {
-    struct shard *shard = session->shard;
-    if (will_publish(session)) {
-        return;
+    if (!will_publish(session)) {
+        will_move(session);
     }
-    if (shard->wills_kept >= KEEPERS_MAX) {
-        shard_log(shard, LOG_WARNING, "the will of %s is lost: %zu wills wait for room already",
-                  shard_text(session->client_id), shard->wills_kept);
-        will_clear(session);
-        return;
-    }
-    will_move(session);
+}
+
+bool will_may_follow(struct session *session) {
+    return session->will.message == NULL || will_publish(session) || admit_keeper_room(session);
 }

@@ -5,9 +5,10 @@
  * queue of one does not keep a will from the others: a queue takes so many wills past its bounds (inlet_reserve). A
  * will that finds no room even so, or none in the store, stays due for all, since it is accepted once, in one record,
  * and is tried again each second. When its session ends meanwhile, it goes to a keeper: a session with nothing but a
- * will, whose client id begins with a zero byte, as no client's does, and ends with that of the client. Limits: so many
- * keepers in a shard; beyond it a will is lost, which is logged. A store that is full keeps no wills that it has not
- * got: who brings one, and has no durable session, is refused (connect.c). */
+ * will, whose client id begins with a zero byte, as no client's does, and ends with that of the client. Limits: a
+ * keeper is in its owner's account, with what its session had taken for the will: who has a share full of them gets no
+ * new session, and none of his with another will. So no will is lost that was accepted. A store that is full keeps no
+ * wills that it has not got: who brings one, and has no durable session, is refused (connect.c). */
 #pragma once
 
 #include "broker/state.h"
@@ -20,6 +21,8 @@ void will_clear(struct session *session);
 bool will_publish(struct session *session);
 /* The session goes on or ends without its will, which is due: published now, or given to a keeper. */
 void will_leave(struct session *session);
+/* Whether another will may follow the one that is due: it was published now, or its owner has room for a keeper. */
+bool will_may_follow(struct session *session);
 /* By what its records name the session that the will belongs to; 0: it has no record. */
 static inline session_id_t will_origin(const struct session *session) {
     return session->durable ? session->id : session->will_id;

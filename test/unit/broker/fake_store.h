@@ -12,7 +12,7 @@
 #include "record/record.h"
 #include "store/store.h"
 
-enum { FAKE_RECORDS_MAX = 60000 };
+enum { FAKE_RECORDS_MAX = 100000 };
 
 /* One retained message that a subscription brings: hangs at the SUBSCRIBED record. */
 struct fake_retained {

@@ -209,9 +209,10 @@ struct crowd {
     struct peer away, listens, device;
 };
 
-/* `wills` fit into a full queue. */
-static struct crowd crowd_with(struct connecting device, uint32_t wills) {
+/* `wills` fit into a full queue; one address may have `sessions` (0: any number). */
+static struct crowd crowd_bounded(struct connecting device, uint32_t wills, uint64_t sessions) {
     struct crowd c = {.w = world_new()};
+    c.w->options.accounts.most[QUOTA_OWNER][QUOTA_SESSIONS] = sessions;
     c.w->options.queue_wills_max = wills;
     c.w->options.queue_messages_max = 1;
     c.w->options.queue_policy = QUEUE_REFUSE;
@@ -230,6 +231,10 @@ static struct crowd crowd_with(struct connecting device, uint32_t wills) {
     expect(&from, "PUBACK id=1 reason=0x00");
     peer_close(&from);
     return c;
+}
+
+static struct crowd crowd_with(struct connecting device, uint32_t wills) {
+    return crowd_bounded(device, wills, 0);
 }
 
 static struct crowd crowd_of(struct connecting device) {
@@ -407,6 +412,92 @@ static void wills_do_not_widen_a_queue(void **state) {
     crowd_end(&c);
 }
 
+/* ---- many that wait ---- */
+
+static uint64_t wills_published(const struct world *w) {
+    uint64_t count = 0;
+    for (lsn_t lsn = 1; lsn <= w->store.last; lsn++) {
+        struct record r = fake_record_of(&w->store, lsn);
+        count += r.kind == RECORD_MESSAGE && r.message.clear_will ? 1 : 0;
+    }
+    return count;
+}
+
+/* The queue that was in the way is gone, and nobody else wants them: they are published as fast as a tick takes them.
+ */
+static void nobody_is_in_the_way(struct crowd *c) {
+    say_disconnect(&c->listens, 0);
+    peer_close(&c->listens);
+    struct connecting clean = {.id = "away", .clean = true};
+    connect_with(&c->away, c->w, clean);
+    say_disconnect(&c->away, 0);
+    peer_close(&c->away);
+}
+
+/* However many: each was accepted. */
+static void all_wills_that_wait_are_published(void **state) {
+    (void)state;
+    enum { WILLS = 10100 };
+    char id[16] = "d";
+    struct connecting device = {.id = id, .clean = true, .will = "w", .will_qos = 1, .will_retain = true};
+    struct crowd c = crowd_of(device);
+    for (int i = 1; i < WILLS; i++) {
+        peer_close(&c.device);
+        (void)snprintf(id, sizeof id, "d%d", i);
+        connect_with(&c.device, c.w, device);
+    }
+    peer_close(&c.device);
+    assert_int_equal(wills_published(c.w), 0);
+    nobody_is_in_the_way(&c);
+    for (int s = 0; s < 20; s++) {
+        tick(c.w, 1000);
+    }
+    assert_int_equal(wills_published(c.w), WILLS);
+    assert_int_equal(counters(c.w).sessions, 0);
+    world_close(c.w);
+}
+
+/* One client that comes back again and again, each time with a will that then waits, or many clients: their owner has
+ * room for so many, and who is refused was told so by CONNACK. Without a will a client comes back all the same. */
+static void who_has_too_many_wills_that_wait_gets_no_other(void **state) {
+    (void)state;
+    enum { SESSIONS = 20, TRIES = 40 };
+    for (unsigned run = 0; run < 8; run++) {
+        const bool one = (run & 1) != 0, clean = (run & 2) != 0, delay = (run & 4) != 0;
+        char id[16] = "d0";
+        struct connecting device = {.id = id,
+                                    .clean = clean,
+                                    .expiry_s = one ? 600 : 0,
+                                    .will = "w",
+                                    .will_qos = 1,
+                                    .will_retain = true,
+                                    .will_delay_s = delay ? 1 : 0};
+        struct crowd c = crowd_bounded(device, 0, SESSIONS);
+        uint64_t accepted = 1;
+        for (int i = 1; i < TRIES; i++) {
+            peer_close(&c.device);
+            later(c.w, 1500); /* before anybody looks at what is due */
+            (void)snprintf(id, sizeof id, "d%d", one ? 0 : i);
+            peer_open(&c.device, c.w, PROTOCOL_5);
+            say_connect(&c.device, &device);
+            turn(c.w);
+            accepted += wish(&c.device) == CONN_READ ? 1 : 0;
+        }
+        expect(&c.device, "CONNACK new reason=0x97");
+        peer_close(&c.device);
+        assert_in_range(accepted, SESSIONS / 2, SESSIONS);
+        connect_as(&c.device, c.w, PROTOCOL_5, (struct connecting){.id = id, .expiry_s = 600, .clean = clean});
+        assert_int_equal(wish(&c.device) == CONN_READ, one);
+        peer_close(&c.device);
+        nobody_is_in_the_way(&c);
+        for (int s = 0; s < 20; s++) {
+            tick(c.w, 1000);
+        }
+        assert_int_equal(wills_published(c.w), accepted);
+        world_close(c.w);
+    }
+}
+
 static void load_kept(const struct store_sink *sink, void *user) {
     struct store_sink one = *sink;
     struct record_session session = {.client_id = SPAN("\0will 5.0"), .protocol = 5};
@@ -574,6 +665,8 @@ int main(void) {
         cmocka_unit_test(a_will_that_waits_is_not_taken_back),
         cmocka_unit_test(a_full_queue_keeps_a_will_from_nobody),
         cmocka_unit_test(wills_do_not_widen_a_queue),
+        cmocka_unit_test(all_wills_that_wait_are_published),
+        cmocka_unit_test(who_has_too_many_wills_that_wait_gets_no_other),
         cmocka_unit_test(a_kept_will_survives_the_broker),
         cmocka_unit_test(a_will_is_moved_in_an_order_that_a_crash_may_cut),
         cmocka_unit_test(a_will_in_two_places_is_published_once),

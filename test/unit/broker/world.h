@@ -12,7 +12,7 @@
 #include "packet/packet.h"
 #include "packet/property.h"
 
-enum { LINE_BYTES = 1024, GARBAGE_MAX = 4096, LAST_WORDS_MAX = 64, SHARDS_IN_TEST = 8 };
+enum { LINE_BYTES = 1024, GARBAGE_MAX = 32768, LAST_WORDS_MAX = 64, SHARDS_IN_TEST = 8 };
 
 /* What a connection's socket took when its client was back on another one. */
 struct last_words {
