@@ -56,9 +56,10 @@ void loop_committed(struct loop *loop) {
 /* ---- listening ---- */
 
 static void listening_polled(uv_poll_t *poll, int status, int events) {
-    (void)status;
+    struct loop_listening *l = poll->data;
     (void)events;
-    ((struct loop_listening *)poll->data)->ready = true;
+    l->failure = status < 0 ? -status : 0; /* libuv watches it no more */
+    l->ready = true;
 }
 
 static void listening_watch(struct loop_listening *l) {
@@ -66,8 +67,8 @@ static void listening_watch(struct loop_listening *l) {
     l->resume_at = 0;
 }
 
-/* Out of descriptors or memory: the socket would stay ready and the loop would spin, so it is left alone for a while.
- */
+/* Out of descriptors or memory: the socket would stay ready and the loop would spin, so it is left alone for a while;
+ * so is one that cannot be watched. */
 static void listening_pause(struct loop_listening *l, int failure) {
     struct loop_shared *shared = l->loop->shared;
     must(uv_poll_stop(&l->poll) == 0);
@@ -76,7 +77,6 @@ static void listening_pause(struct loop_listening *l, int failure) {
         log_say(shared->log, LOG_WARNING, "a connection to %s could not be accepted: %s; trying again every %d ms",
                 l->socket->name, strerror(failure), ACCEPT_PAUSE_MS);
     }
-    loop_turn_within(l->loop, ACCEPT_PAUSE_MS);
 }
 
 /* Counts a new connection; false when a limit refuses it, which is logged once until there is
@@ -161,6 +161,16 @@ static bool listening_accept_one(struct loop_listening *l) {
     return true;
 }
 
+static void listening_accept(struct loop_listening *l) {
+    l->ready = false;
+    if (l->failure != 0) {
+        listening_pause(l, l->failure);
+        return;
+    }
+    for (int n = 0; n < ACCEPTS_PER_TURN && listening_accept_one(l); n++) {
+    }
+}
+
 static bool loop_watches(const struct loop *loop, const struct listening *socket) {
     for (size_t i = 0; i < loop->listening_count; i++) {
         if (loop->listening[i].socket == socket) {
@@ -194,9 +204,10 @@ static void loop_accept(struct loop *loop) {
             listening_watch(l);
         }
         if (l->ready) {
-            l->ready = false;
-            for (int n = 0; n < ACCEPTS_PER_TURN && listening_accept_one(l); n++) {
-            }
+            listening_accept(l);
+        }
+        if (l->resume_at != 0) { /* each has a time of its own */
+            loop_turn_within(loop, (uint64_t)(l->resume_at - loop->now));
         }
     }
 }

@@ -56,7 +56,8 @@ struct loop_listening {
     uv_poll_t poll;
     struct loop *loop;
     struct listening *socket;
-    bool ready;          /* somebody waits to be accepted */
+    bool ready;          /* somebody waits to be accepted, */
+    int failure;         /* or the socket cannot be watched: the number of that error */
     mono_ms_t resume_at; /* the process has no descriptor left; tried again then; 0: all is well */
 };
 
