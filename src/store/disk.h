@@ -11,7 +11,8 @@ struct disk_file; /* opaque, one for each implementation */
 struct disk {
     void *user;
     /* Opens `name` in the store's directory for reading and writing; creates it (empty, 0600) when `create`. The
-     * entry of a created file is durable only after sync_directory(). NULL with an error. */
+     * entry of a created file is durable only after sync_directory(). NULL with an error: ERROR_NO_SPACE also when a
+     * file cannot be created for want of a descriptor, for that can be waited for as well. */
     struct disk_file *(*open)(void *user, const char *name, bool create, struct error *error);
     void (*close)(void *user, struct disk_file *file);
     /* Size in bytes. */

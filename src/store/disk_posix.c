@@ -42,7 +42,9 @@ static struct disk_file *posix_open(void *user, const char *name, bool create, s
     struct posix *p = user;
     int fd = open_again(p->directory, name, O_RDWR | (create ? O_CREAT : 0));
     if (fd < 0) {
+        bool waits = create && (errno == EMFILE || errno == ENFILE);
         failed(error, p, "open", name);
+        error->kind = waits ? ERROR_NO_SPACE : error->kind;
         return NULL;
     }
     struct stat status;

@@ -3,6 +3,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 
 #include "store/disk.h"
@@ -178,13 +179,32 @@ static void what_is_no_file_is_refused(void **state) {
     assert_int_equal(error.kind, ERROR_IO);
 }
 
+/* Somebody else's connections have them all for now: a new journal file is waited for, as on a full disk. */
+static void without_a_descriptor_a_file_is_made_later(void **state) {
+    (void)state;
+    struct rlimit limit;
+    opened(temporary_make());
+    assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    struct rlimit none = {0, limit.rlim_max};
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &none), 0);
+    struct disk_file *f = disk.open(disk.user, "a", true, &error);
+    assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    assert_null(f);
+    assert_int_equal(error.kind, ERROR_NO_SPACE);
+    f = disk.open(disk.user, "a", true, &error);
+    assert_non_null(f);
+    disk.close(disk.user, f);
+    disk_posix_close(&disk);
+    temporary_remove(temporary);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(what_is_written_is_read),      cmocka_unit_test(what_is_cut_off_is_gone),
         cmocka_unit_test(files_are_listed_and_removed), cmocka_unit_test(a_directory_has_one_owner),
         cmocka_unit_test(nobody_else_may_look),         cmocka_unit_test(a_directory_that_others_can_write_is_refused),
         cmocka_unit_test(links_are_not_followed),       cmocka_unit_test(the_directory_may_be_a_link),
-        cmocka_unit_test(what_is_no_file_is_refused),
+        cmocka_unit_test(what_is_no_file_is_refused),   cmocka_unit_test(without_a_descriptor_a_file_is_made_later),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
