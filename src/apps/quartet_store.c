@@ -105,7 +105,9 @@ static bool run(const struct tool *tool, const char *directory, const char *argu
     bool fits = !table_lmdb_missing(directory) || store_local_may_begin(&disk, error);
     struct table *table = fits ? table_lmdb_open(directory, TABLE_BYTES_MAX, error) : NULL;
     bool well = table != NULL && tool->run(&disk, table, argument, &out, error);
-    (void)fwrite(out.ptr, 1, out.len, stdout);
+    if (out.len > 0) {
+        (void)fwrite(out.ptr, 1, out.len, stdout);
+    }
     buf_deinit(&out);
     if (table != NULL) {
         table->ops->close(table);

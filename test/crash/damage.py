@@ -222,12 +222,22 @@ class Damage:
             self.fresh()
             self.write(n, 0, bytes(BLOCK))
             self.judge(f'first block of {n} zeroed', refuse=None)
-        self.fresh()
-        os.unlink(self.path('table.mdb'))
-        self.judge('table.mdb removed', refuse=True, file='table.mdb')
+        self.without_table()
         self.fresh()
         self.write('table.mdb', 0, bytes(BLOCK))
         self.judge('first page of table.mdb zeroed', refuse=True, file='table.mdb')
+
+    def without_table(self):
+        """Nothing takes the place of a table that is lost: it may come back."""
+        for what in ('removed', 'emptied'):
+            self.fresh()
+            os.unlink(self.path('table.mdb'))
+            if what == 'emptied':
+                open(self.path('table.mdb'), 'xb').close()
+            before = digest(self.broker.data)
+            self.judge(f'table.mdb {what}', refuse=True, file='table.mdb')
+            self.tools(f'table.mdb {what}', {'check': 1, 'dump': 1, 'repair': 1, 'list': 1}, 'table.mdb. is missing or empty')
+            self.note(f'table.mdb {what}, and another made', None if digest(self.broker.data) == before else 'changed')
 
     def missing(self):
         """Every file of the journal, alone and with another one; whichever it is, it may have held something."""
