@@ -91,6 +91,7 @@ void store_local_close(struct store *store) {
     mem_free(l->commit.zeros);
     mem_free(l->checkpoint.image);
     trim_deinit(&l->checkpoint.trim);
+    buf_deinit(&l->ends);
     lock_deinit(&l->lock);
     mem_free(l);
 }
@@ -105,6 +106,14 @@ enum store_step local_fail(struct local *l, const struct error *error) {
     return STORE_STEP_FAILED;
 }
 
+/* The lock is held. */
+static void note_end(struct local *l, lsn_t lsn, const struct record *record) {
+    const struct session_end end = {lsn, record->end.session_id};
+    if (l->ends.len < ENDS_MAX * sizeof end) {
+        buf_bytes(&l->ends, span_of(&end, sizeof end));
+    }
+}
+
 static lsn_t local_stage(struct store *store, const struct record *record) {
     struct local *l = local_of(store);
     bool fits;
@@ -115,6 +124,9 @@ static lsn_t local_stage(struct store *store, const struct record *record) {
     atomic_store_explicit(&l->staged_bytes, staged + l->staging.bytes - before, memory_order_relaxed);
     if (before == 0 && l->wake != NULL) {
         l->wake(l->wake_user);
+    }
+    if (__builtin_expect(record->kind == RECORD_SESSION_END, 0)) {
+        note_end(l, lsn, record);
     }
     lock_give(&l->lock);
     if (!fits) {

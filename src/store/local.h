@@ -90,6 +90,13 @@ struct checkpoint {
     struct row_meta meta; /* as in the table */
 };
 
+/* A session that ends in a record that the table does not have yet. */
+struct session_end {
+    lsn_t lsn;
+    session_id_t session_id;
+};
+enum { ENDS_MAX = 4096 }; /* of them that are known; those beyond are found in their frames */
+
 struct local {
     struct store base;
     const struct disk *disk;
@@ -101,6 +108,7 @@ struct local {
     struct staging staging;   /* guarded by lock */
     struct segment *segments; /* segment_count of them; see the fields */
     uint32_t segment_count;
+    struct buf ends;          /* of struct session_end, in order; guarded by lock */
     uint32_t files;           /* the table says that files 0 to files - 1 exist; guarded by lock */
     void (*wake)(void *user); /* guarded by lock */
     void *wake_user;

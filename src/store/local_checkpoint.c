@@ -171,6 +171,37 @@ static struct span image_frames(const struct checkpoint *cp, uint64_t *needs) {
     return span_of(cp->image, cp->read);
 }
 
+/* Those whose ends are too far away for the image are trimmed along. */
+static void add_ends(struct local *l) {
+    lock_take(&l->lock);
+    const lsn_t durable = store_durable(&l->base);
+    for (size_t at = 0; at < l->ends.len; at += sizeof(struct session_end)) {
+        struct session_end end;
+        memcpy(&end, l->ends.ptr + at, sizeof end);
+        if (end.lsn <= durable) {
+            trim_add(&l->checkpoint.trim, end.session_id);
+        }
+    }
+    lock_give(&l->lock);
+}
+
+/* Up to this record they are folded. The lock is held. */
+static void forget_ends(struct local *l, lsn_t folded) {
+    size_t at = 0;
+    for (struct session_end end; at < l->ends.len; at += sizeof end) {
+        memcpy(&end, l->ends.ptr + at, sizeof end);
+        if (end.lsn > folded) {
+            break;
+        }
+    }
+    if (at > 0) {
+        buf_drop_front(&l->ends, at);
+    }
+    if (l->ends.len == 0) {
+        buf_deinit(&l->ends);
+    }
+}
+
 /* Folds at most these bytes of the image, says how many they were, and commits them together with where the journal
  * goes on; `meta` then says so. */
 static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta, struct error *error) {
@@ -186,6 +217,7 @@ static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta,
     bool ok = fold_some(&fold, span_of(cp->image, *bytes), &meta->chain, bytes, error);
     if (fold.giant) {
         trim_begin(&cp->trim, span_of(cp->image + *bytes, cp->read - *bytes), &meta->chain);
+        add_ends(l);
     }
     bool over = cp->whole && cp->from + *bytes == cp->end;
     fold_deinit(&fold);
@@ -216,6 +248,7 @@ static void fold_done(struct local *l, uint64_t bytes, const struct row_meta *me
     } else {
         cp->segment->folded = cp->from;
     }
+    forget_ends(l, meta->chain.next_lsn - 1);
     lock_give(&l->lock);
     atomic_fetch_sub_explicit(&l->journal_bytes, bytes, memory_order_relaxed);
     atomic_store_explicit(&l->base.folded, meta->chain.next_lsn - 1, memory_order_release);

@@ -28,7 +28,7 @@ static void trim_frame(struct trim *t, struct span records, bool first) {
     while (frame_record_next(&payload, &encoded) && record_decode(encoded, &record)) {
         const session_id_t session = record.kind == RECORD_SESSION_END ? record.end.session_id : 0;
         if (session != 0 && map64_get(&t->sessions, session) == NULL) {
-            buf_bytes(&t->ids, span_of(&session, sizeof session));
+            trim_add(t, session);
         }
         if (session != 0 && first) {
             map64_put(&t->sessions, session, &trimmed);
