@@ -4,38 +4,37 @@
 #include "base/must.h"
 #include "record/message.h"
 
-enum { CAPACITY_MIN = 64 };
-
-static void mails_grow(struct mail_queue *q) {
-    size_t capacity = q->capacity > 0 ? q->capacity * 2 : CAPACITY_MIN;
-    struct mail *items = mem_alloc(capacity * sizeof *items);
-    for (size_t i = 0; i < q->count; i++) {
-        items[(q->first + i) & (capacity - 1)] = q->items[(q->first + i) & (q->capacity - 1)];
-    }
-    mem_free(q->items);
-    *q = (struct mail_queue){items, q->first, q->count, capacity};
-}
+/* Never copied: a queue of 200,000 grows in the middle of a turn. */
+struct mail_block {
+    struct mail_block *next;
+    struct mail items[MAIL_BLOCK_ITEMS];
+};
 
 void mails_push(struct mail_queue *q, const struct mail *mail) {
-    if (q->count == q->capacity) {
-        mails_grow(q);
+    const size_t at = (q->first + q->count) % MAIL_BLOCK_ITEMS;
+    if (q->count == 0 || at == 0) {
+        struct mail_block *block = mem_alloc(sizeof *block);
+        block->next = NULL;
+        *(q->count == 0 ? &q->oldest : &q->newest->next) = block;
+        q->newest = block;
     }
-    q->items[(q->first + q->count) & (q->capacity - 1)] = *mail;
+    q->newest->items[at] = *mail;
     q->count++;
 }
 
 const struct mail *mails_first(const struct mail_queue *q) {
     must(q->count > 0);
-    return &q->items[q->first & (q->capacity - 1)];
+    return &q->oldest->items[q->first % MAIL_BLOCK_ITEMS];
 }
 
 struct mail mails_pop(struct mail_queue *q) {
     struct mail mail = *mails_first(q);
     q->first++;
     q->count--;
-    if (q->count == 0) {
-        mem_free(q->items);
-        *q = (struct mail_queue){NULL, q->first, 0, 0};
+    if (q->count == 0 || q->first % MAIL_BLOCK_ITEMS == 0) {
+        struct mail_block *block = q->oldest;
+        q->oldest = block->next;
+        mem_free(block);
     }
     return mail;
 }

@@ -225,11 +225,13 @@ struct mail {
     bool shared : 1; /* others get it as well */
 };
 
-/* A growable ring of mails, in order. */
+/* Mails in order, in blocks; an empty one has none. */
+enum { MAIL_BLOCK_ITEMS = 255 }; /* with its link a block has about 8 KB */
+struct mail_block;
 struct mail_queue {
-    struct mail *items;
+    struct mail_block *oldest, *newest;
     size_t first; /* so many have been taken since the start */
-    size_t count, capacity;
+    size_t count;
 };
 
 struct connection_slot {
