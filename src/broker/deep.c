@@ -1,6 +1,7 @@
 #include "broker/deep.h"
 
 #include "broker/admit.h"
+#include "broker/own.h"
 #include "broker/session.h"
 
 enum {
@@ -65,7 +66,7 @@ static bool is_due(const struct shard *shard, lsn_t folded) {
 static bool round_begin(struct shard *shard) {
     const struct broker *broker = shard->broker;
     lsn_t settled = store_folded(broker->store);
-    if (list_empty(&shard->deep) || !is_due(shard, settled) || shard->own.count > 0) {
+    if (list_empty(&shard->deep) || !is_due(shard, settled) || own_count(shard) > 0) {
         return false;
     }
     for (unsigned i = 0; i < broker->shard_count; i++) {

@@ -338,12 +338,17 @@ static void route_spend_looks(const struct route *r, size_t delivered) {
     shard_spend(r->shard, (looks + OWN_QOS0_PER_POINT - 1) / OWN_QOS0_PER_POINT);
 }
 
+/* Nobody is there to whom a message at QoS 0 could be given: it need not wait for its turn to be told so. */
+static bool route_is_away(const struct inlet *inlet) {
+    return atomic_load_explicit(&inlet->away, memory_order_relaxed);
+}
+
 /* What does not fit into this turn waits for the next, and all that follows it: it is accepted, and in order. */
 static void route_deliver(struct route *r, struct message *m) {
     struct shard *shard = r->shard;
     const bool many = r->count > MANY_TARGETS;
     const size_t qos0_max = r->request->is_will ? OWN_QOS0_WILLS_MAX : OWN_QOS0_MAX;
-    const bool crowded = many && shard->own.count + shard->late_count > qos0_max;
+    const bool crowded = many && own_count(shard) + shard->late_count > qos0_max;
     shard->many = many;
     shard->shared = r->count > SHARED_TARGETS;
     shard_spend(shard, r->request->parts.qos > 0 ? r->count : r->count / OWN_QOS0_PER_POINT);
@@ -351,6 +356,9 @@ static void route_deliver(struct route *r, struct message *m) {
         const struct route_target *t = &shard->targets[i];
         if (shard->shared) {
             route_fetch(r, i);
+        }
+        if (many && t->qos == 0 && route_is_away(t->inlet)) {
+            continue;
         }
         if (crowded && t->qos == 0) {
             shard->counters.qos0_dropped++;

@@ -125,7 +125,7 @@ void shard_clock(struct shard *shard, mono_ms_t now, wall_ms_t time) {
     if (__builtin_expect(shard->queued_part != UINT64_MAX, 0) && shard->store_part == UINT64_MAX) {
         shard->store_part--; /* those who add to a queue are looked at */
     }
-    if (shard->late_count + shard->own.count == 0) {
+    if (shard->late_count + own_count(shard) == 0) {
         atomic_store(&shard->settled, store_durable(shard->broker->store));
     }
 }
@@ -383,7 +383,7 @@ struct turn_result shard_turn_end(struct shard *shard) {
     bool dirty = !list_empty(&shard->dirty) || !list_empty(&shard->dirty_later) || !list_empty(&shard->heirs);
     struct turn_result result = {
         .wake = shard->wake_set,
-        .more = !list_empty(&shard->works) || shard->own.count > 0 || shard->input_left || dirty ||
+        .more = !list_empty(&shard->works) || own_count(shard) > 0 || shard->input_left || dirty ||
                 !list_empty(&shard->overfull),
         .again = !list_empty(&shard->paused) || !list_empty(&shard->untried) || !list_empty(&shard->starved) ||
                  !list_empty(&shard->stalled) || shard->expiring || !list_empty(&shard->contests_due) ||
@@ -392,7 +392,7 @@ struct turn_result shard_turn_end(struct shard *shard) {
     onward_forget(shard);
     shard->in_turn = false;
     shard->wake_set = 0;
-    if (shard->late_count + shard->own.count == 0) {
+    if (shard->late_count + own_count(shard) == 0) {
         atomic_store(&shard->settled, UINT64_MAX);
     }
     return result;

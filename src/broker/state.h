@@ -117,7 +117,8 @@ struct session {
     wall_ms_t disconnected_at; /* 0 while connected */
     uint32_t expiry_s;         /* SESSION_NEVER_EXPIRES, or seconds after the connection ended */
     uint32_t overfull_bytes;   /* what a publisher of this shard had no room for */
-    uint32_t own_count;        /* deliveries to it in shard.own */
+    uint32_t own_rest : 24;    /* deliveries to it in shard.own, */
+    uint32_t own_ahead : 8;    /* and in shard.ahead */
     uint16_t receive_maximum;  /* of the last CONNECT; 0: there was none since the start */
     uint8_t protocol;          /* of the last CONNECT */
     bool durable : 1;
@@ -322,14 +323,15 @@ struct shard {
     size_t late_count;  /* in all of them */
     uint64_t late_sent; /* mail that was late, since the start */
     struct onward onward;
-    struct mail_queue own; /* deliveries to its own sessions that did not fit into a turn: see own.h */
-    bool input_left;       /* a connection has more than this turn could take */
-    uint64_t strain_spent; /* what came while it is strained, by all: see strain.h */
-    uint64_t strain_first; /* the same, of each connection no more than its share */
-    uint64_t strain_until; /* deliveries that were put off: these counts are forgotten when so many were made */
-    uint32_t strains;      /* how often it was counted anew */
-    uint64_t volatile_ids; /* for sessions that are not durable */
-    uint64_t map_seed;     /* of the maps of its sessions */
+    struct mail_queue own;   /* deliveries to its own sessions that did not fit into a turn: see own.h; */
+    struct mail_queue ahead; /* those to sessions that little waits for: they go first */
+    bool input_left;         /* a connection has more than this turn could take */
+    uint64_t strain_spent;   /* what came while it is strained, by all: see strain.h */
+    uint64_t strain_first;   /* the same, of each connection no more than its share */
+    uint64_t strain_until;   /* deliveries that were put off: these counts are forgotten when so many were made */
+    uint32_t strains;        /* how often it was counted anew */
+    uint64_t volatile_ids;   /* for sessions that are not durable */
+    uint64_t map_seed;       /* of the maps of its sessions */
     struct topic_matches matches;
     struct route_target *targets; /* scratch of route.c */
     struct record_target *record_targets;

@@ -2,7 +2,7 @@
 
 /* So many deliveries have been put off and then made since the start, or are on their way. */
 static uint64_t strain_delivered(const struct shard *shard) {
-    return shard->own.first + shard->late_sent;
+    return shard->ahead.first + shard->own.first + shard->late_sent;
 }
 
 void strain_turn(struct shard *shard) {
@@ -29,7 +29,7 @@ void strain_spend(struct connection *c, size_t bytes, int64_t points) {
     uint64_t spent = before + bytes + STRAIN_POINT_BYTES * (uint64_t)(points > 0 ? points : 0);
     spent = at_most(spent, share * STRAIN_MOST_SHARES);
     if (shard->strain_spent == 0) {
-        shard->strain_until = strain_delivered(shard) + shard->own.count + shard->late_count;
+        shard->strain_until = strain_delivered(shard) + own_count(shard) + shard->late_count;
     }
     c->strain = shard->strains;
     c->strain_spent = spent < UINT32_MAX ? (uint32_t)spent : UINT32_MAX;

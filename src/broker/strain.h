@@ -23,7 +23,7 @@ enum {
 
 /* Much is accepted and not yet delivered. */
 static inline bool strain_deliveries(const struct shard *shard) {
-    return shard->own.count > OWN_MAX || shard->late_count > STRAIN_LATE_MAX;
+    return own_count(shard) > OWN_MAX || shard->late_count > STRAIN_LATE_MAX;
 }
 static inline bool strain_now(const struct shard *shard) {
     return shard->pressure == STORE_BUSY || strain_deliveries(shard);

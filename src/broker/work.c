@@ -42,7 +42,7 @@ void work_run(struct shard *shard) {
     if (shard->pressure == STORE_EASY) {
         list_splice(&shard->works, &shard->stalled);
     }
-    while (shard->points > rest && (shard->own.count > 0 || !list_empty(&shard->works))) {
+    while (shard->points > rest && (own_count(shard) > 0 || !list_empty(&shard->works))) {
         struct link *l = list_pop_front(&shard->works);
         own_deliver(shard, work_slice_points(shard));
         if (l != NULL) {

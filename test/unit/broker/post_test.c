@@ -79,6 +79,26 @@ static void who_writes_to_few_does_not_wait_for_the_fan_outs_of_others(void **st
     fans_end(&f);
 }
 
+/* One of many receivers, too, does not stand behind what one of them has subscribed to. */
+static void who_has_little_waiting_goes_before_the_backlog_of_others(void **state) {
+    (void)state;
+    struct fans f = fans_begin();
+    subscribed(&f.few, many_topic, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        publish(&f.source, many_topic, "many");
+    }
+    assert_true(world_shard(f.w, 0)->late_count > 2 * MANY_FILTERS);
+    (void)take(f.w, 1, 0);
+    turn_begin(f.w, 0);
+    (void)take(f.w, 1, 0);
+    for (unsigned i = 0; i < 3; i++) {
+        expect(&f.few, "PUBLISH qos=0 topic=\"a/a/a/a/a/a/a/a/a/a/a/a\"");
+    }
+    expect_silence(&f.few);
+    assert_true(world_shard(f.w, 0)->late_count > 0);
+    fans_end(&f);
+}
+
 /* How many of the PUBLISH packets that the client has got have this topic. */
 static unsigned count_of(struct peer *p, struct span on, bool *last) {
     struct packet_frame frame;
@@ -124,6 +144,27 @@ static void mail_to_one_session_keeps_its_order(void **state) {
     fans_end(&f);
 }
 
+/* Nor does a fan-out pass by what waits for one of its receivers alone. */
+static void a_fan_out_keeps_the_order_of_its_receivers(void **state) {
+    (void)state;
+    struct fans f = fans_begin();
+    bool last = false;
+    subscribed(&f.few, many_topic, 0);
+    for (unsigned i = 0; i < RING + 10; i++) {
+        publish(&f.source, "few", "before");
+    }
+    assert_int_equal(world_shard(f.w, 0)->late_count, 10);
+    assert_int_equal(take(f.w, 1, 0), RING); /* there is room again */
+    publish(&f.source, many_topic, "many");
+    for (unsigned i = 0; i < 5; i++) {
+        turn_begin(f.w, 0);
+        (void)take(f.w, 1, 0);
+    }
+    assert_int_equal(count_of(&f.few, span_str("few"), &last), RING + 10);
+    assert_false(last);
+    fans_end(&f);
+}
+
 /* The broker goes while mail is late. */
 static void late_mail_is_freed_with_the_broker(void **state) {
     (void)state;
@@ -145,7 +186,9 @@ static void late_mail_is_freed_with_the_broker(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(who_writes_to_few_does_not_wait_for_the_fan_outs_of_others),
+        cmocka_unit_test(who_has_little_waiting_goes_before_the_backlog_of_others),
         cmocka_unit_test(mail_to_one_session_keeps_its_order),
+        cmocka_unit_test(a_fan_out_keeps_the_order_of_its_receivers),
         cmocka_unit_test(late_mail_is_freed_with_the_broker),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -89,8 +89,8 @@ static void a_long_strain_stops_nobody_who_sends_little(void **state) {
     for (unsigned i = 0; i <= STRAINING; i++) {
         publish_to_many(&s);
     }
-    assert_true(shard->own.count > 2 * OWN_MAX);
-    while (heard < sent && shard->own.count > OWN_MAX) {
+    assert_true(own_count(shard) > 2 * OWN_MAX);
+    while (heard < sent && own_count(shard) > OWN_MAX) {
         turn(s.w);
         many_heard(&s.many);
         heard += hear(&s.few)[0] != '\0';
