@@ -1,9 +1,9 @@
 /* Mail to other shards, and what of it their rings have no room for. Private to this folder.
  *
- *                       ┌─────────────── few, as they came ─────────────────┐
- *     post_send() ──────┴─ late: few, as they came ───────────────────────────┴──> ring ──> shard_mail() of the other
- *               ├───────── late: of many, while little waits for the session ──┤    up to seven eighths
- *               └───────── late: of many, the rest ────────────────────────────┘    up to seven eighths
+ *     post_send() ──┬─ at once ──────────────────────────────────────────────┬──> ring ──> shard_mail() of the other
+ *                   ├─ late: few, as they came ──────────────────────────────┤
+ *                   ├─ late: of many, while little waits for the session ────┤    up to seven eighths
+ *                   └─ late: of many, the rest ──────────────────────────────┘    up to seven eighths
  *
  * What goes to many takes only seven eighths of a ring and goes behind what goes to few, so that who writes to few does
  * not wait for the fan-outs of others; and who takes what comes does not stand behind the backlog of a session that has
