@@ -13,6 +13,7 @@ import os
 import random
 import sys
 import time
+import traceback
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import broker as brokers  # noqa: E402
@@ -107,7 +108,7 @@ def main():
         try:
             r.run()
         except (Wrong, OSError) as e:
-            problem = repr(e) if isinstance(e, OSError) else str(e)
+            problem = f'{traceback.format_exc()}{r.broker.log()[-500:]}' if isinstance(e, OSError) else str(e)
         finally:
             r.close()
         failed += bool(problem)

@@ -185,9 +185,11 @@ def signals_during_the_start_do_not_end_it():
             broker.start()
             until(lambda: os.path.exists(f'/proc/{broker.process.pid}/exe') and
                   os.readlink(f'/proc/{broker.process.pid}/exe') == os.path.realpath(QUARTETD), 'no program')
-            # Until main() has run its first lines it has the system's defaults, as every program.
-            until(lambda: int(re.search(r'SigIgn:\s*(\w+)', text_of(f'/proc/{broker.process.pid}/status'))[1], 16) &
-                  1 << signal.SIGUSR1 - 1, 'it does not ignore SIGUSR1')
+            # Until main() has run its first lines it has the system's defaults, as every program: then it is ignored,
+            # and later caught.
+            until(lambda: any(int(mask, 16) & 1 << signal.SIGUSR1 - 1 for mask in
+                              re.findall(r'Sig(?:Ign|Cgt):\s*(\w+)', text_of(f'/proc/{broker.process.pid}/status'))),
+                  'it neither ignores nor catches SIGUSR1')
             while 'ready: ' not in broker.log():
                 os.kill(broker.process.pid, signal.SIGHUP)
                 os.kill(broker.process.pid, signal.SIGUSR1)
