@@ -86,6 +86,7 @@ struct checkpoint {
     uint64_t most; /* that are folded in one commit, or one frame that is longer; 0: all. Less while space is short */
     lsn_t last_lsn;
     struct trim trim;     /* to be done before the image can be folded */
+    bool turned;          /* a commit has found no space, and then there was an empty one */
     bool whole;           /* the segment is FULL: it is free afterwards */
     struct row_meta meta; /* as in the table */
 };
@@ -197,6 +198,8 @@ bool local_recover(struct local *l, struct error *error);
 bool local_files_commit(struct local *l, struct error *error);
 /* Puts META into a write transaction. */
 bool local_meta_put(struct table *table, struct table_txn *txn, const struct row_meta *meta, struct error *error);
+/* A commit that changes nothing: pages that a commit has freed can be used only after the next one. */
+bool local_table_turn(struct table *table, struct error *error);
 /* The generation that follows `old`, at the end `chain` of its journal. `random` need not differ from one generation to
  * the next. */
 struct row_meta local_generation(const struct row_meta *old, const struct chain *chain, uint64_t segment_last,

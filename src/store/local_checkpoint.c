@@ -81,6 +81,25 @@ bool local_meta_put(struct table *table, struct table_txn *txn, const struct row
     return table->ops->put(txn, TABLE_META, row_key_span(&key), span_of(value, sizeof value), error);
 }
 
+bool local_table_turn(struct table *table, struct error *error) {
+    struct row_key key;
+    struct span there;
+    uint8_t value[ROW_META_BYTES];
+    struct table_txn *txn = table->ops->begin(table, true, error);
+    if (txn == NULL) {
+        return false;
+    }
+    row_key_meta(&key);
+    if (table->ops->get(txn, TABLE_META, row_key_span(&key), &there) && there.len == sizeof value) {
+        memcpy(value, there.ptr, sizeof value);
+        if (!table->ops->put(txn, TABLE_META, row_key_span(&key), span_of(value, sizeof value), error)) {
+            table->ops->abort(txn);
+            return false;
+        }
+    }
+    return table->ops->commit(txn, error);
+}
+
 /* There are spare segments again: a commit that waits for one is woken. The lock is held. */
 static void wake_waiting(struct local *l) {
     if (atomic_load_explicit(&l->staged_bytes, memory_order_relaxed) > 0 && l->wake != NULL) {
@@ -122,16 +141,26 @@ bool local_files_commit(struct local *l, struct error *error) {
     return true;
 }
 
-/* The table had no space for a commit: what it wants is reserved before the next try. */
+/* The table had no space for a commit. Perhaps the commit before it was so large that most of the room is what that one
+ * has freed: then an empty one helps. What the next try wants is reserved before it. */
 static enum store_step no_space(struct local *l) {
-    atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);
+    struct error error;
+    const bool turned = l->checkpoint.turned;
+    l->checkpoint.turned = !turned;
+    if (!turned && !local_table_turn(l->table, &error) && error.kind != ERROR_NO_SPACE) {
+        return local_fail(l, &error);
+    }
+    if (turned) {
+        atomic_store_explicit(&l->fold_blocked, true, memory_order_relaxed);
+    }
     (void)local_table_reserve(l);
-    return store_failed(&l->base) ? STORE_STEP_FAILED : STORE_STEP_WAIT;
+    return store_failed(&l->base) ? STORE_STEP_FAILED : turned ? STORE_STEP_WAIT : STORE_STEP_MORE;
 }
 
 static enum store_step files_step(struct local *l) {
     struct error error;
     if (local_files_commit(l, &error)) {
+        l->checkpoint.turned = false;
         atomic_store_explicit(&l->fold_blocked, false, memory_order_relaxed);
         return STORE_STEP_MORE;
     }
@@ -234,6 +263,7 @@ static bool fold_commit(struct local *l, uint64_t *bytes, struct row_meta *meta,
 static void fold_done(struct local *l, uint64_t bytes, const struct row_meta *meta) {
     struct checkpoint *cp = &l->checkpoint;
     cp->meta = *meta;
+    cp->turned = false;
     trim_end(&cp->trim);
     cp->from += bytes;
     cp->read -= bytes;
@@ -281,7 +311,7 @@ static enum store_step fold_image(struct local *l) {
     if (trim_due(&cp->trim)) {
         return STORE_STEP_MORE;
     }
-    if (error.kind == ERROR_NO_SPACE && local_fold_part(frames, asked / 2) < asked) {
+    if (error.kind == ERROR_NO_SPACE && cp->turned && local_fold_part(frames, asked / 2) < asked) {
         cp->most = asked / 2;
         (void)local_table_reserve(l);
         return STORE_STEP_MORE;
@@ -301,6 +331,7 @@ static enum store_step trim_ended(struct local *l) {
     struct checkpoint *cp = &l->checkpoint;
     struct error error;
     if (trim_step(&cp->trim, l->table, &cp->meta.chain, l->options.changed_bytes_max, &error)) {
+        cp->turned = false;
         return STORE_STEP_MORE;
     }
     return error.kind == ERROR_NO_SPACE ? no_space(l) : local_fail(l, &error);
@@ -373,7 +404,6 @@ static bool surplus_cut(struct local *l, struct segment *s, struct error *error)
     return ok;
 }
 
-/* What the last commit has freed is kept until there is another: so there is one. */
 static bool table_rest(struct local *l, struct error *error) {
     uint64_t journal = atomic_load_explicit(&l->journal_bytes, memory_order_relaxed);
     uint64_t keeps = local_table_keeps(journal, l->options.segment_bytes);
@@ -381,15 +411,7 @@ static bool table_rest(struct local *l, struct error *error) {
     if (l->table->ops->bytes(l->table, &used) <= used + keeps) {
         return true;
     }
-    struct table_txn *txn = l->table->ops->begin(l->table, true, error);
-    if (txn == NULL) {
-        return false;
-    }
-    if (!local_meta_put(l->table, txn, &l->checkpoint.meta, error)) {
-        l->table->ops->abort(txn);
-        return false;
-    }
-    if (!l->table->ops->commit(txn, error) || !l->table->ops->rest(l->table, keeps, error)) {
+    if (!local_table_turn(l->table, error) || !l->table->ops->rest(l->table, keeps, error)) {
         return false;
     }
     (void)local_table_reserve(l); /* the commit thread may have needed more just before that went */

@@ -167,12 +167,23 @@ static bool commit_some(struct local *l, struct scan *scan, struct scan_part *pa
     return true;
 }
 
+/* The table had no space for a commit: perhaps it has some that the next can use after an empty one, or elsewhere. */
+static bool table_tidy(struct local *l, struct error *error) {
+    const struct table_ops *ops = l->table->ops;
+    if (!local_table_turn(l->table, error) && error->kind != ERROR_NO_SPACE) {
+        return false;
+    }
+    const uint64_t bytes = local_table_keeps(0, l->options.segment_bytes);
+    return ops->reserve == NULL || ops->reserve(l->table, bytes, error) || error->kind == ERROR_NO_SPACE;
+}
+
 /* Folds the parts one by one, so that a long journal needs no more memory than a short one; and when space is short
  * some frames at a time, as a checkpoint does. */
 static bool generation_commit(struct local *l, struct scan *scan, const struct row_meta *old,
                               const struct row_meta *meta, struct error *error) {
     uint32_t next = 0; /* what is committed is not folded again */
     uint64_t most = 0;
+    bool turned = false; /* since the last commit that has found space */
     for (;;) {
         struct scan_part *part = next < scan->part_count ? &scan->parts[next] : NULL;
         bool last = next + 1 >= scan->part_count;
@@ -187,6 +198,14 @@ static bool generation_commit(struct local *l, struct scan *scan, const struct r
                 return true;
             }
             next += all ? 1 : 0;
+            turned = false;
+            continue;
+        }
+        if (error->kind == ERROR_NO_SPACE && !turned) {
+            turned = true;
+            if (!table_tidy(l, error)) {
+                return false;
+            }
             continue;
         }
         struct error why = *error;

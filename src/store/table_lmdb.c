@@ -402,7 +402,7 @@ static bool lmdb_reserve(struct table *t, uint64_t bytes, struct error *error) {
                          "the table holds %llu bytes: more than three quarters of table_size, which is %llu",
                          (unsigned long long)(s.end - s.free), (unsigned long long)of(t)->bytes_max);
     }
-    code = table_space_reserve(&of(t)->space, bytes);
+    code = table_space_reserve(&of(t)->space, bytes, atomic_load(&of(t)->readers) == 0);
     return code == 0 || fail(error, "reserve room for", code);
 }
 
@@ -413,7 +413,7 @@ static bool lmdb_rest(struct table *t, uint64_t keep, struct error *error) {
     int code = space_of(of(t), &s);
     if (code == 0 && room_bytes(&s) > keep + REST_BYTES_MIN && atomic_load(&of(t)->readers) == 0) {
         code = table_space_punch(&of(t)->space, keep);
-        code = code != 0 ? code : table_space_reserve(&of(t)->space, keep);
+        code = code != 0 ? code : table_space_reserve(&of(t)->space, keep, true);
     }
     return code == 0 || fail(error, "give back what is free of", code);
 }

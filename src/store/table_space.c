@@ -12,6 +12,7 @@
 
 enum {
     STARVED_MAX = 16,
+    MOVED_AT_ONCE = 256, /* pages */
     FREE_TREE = 0
 }; /* LMDB's own: number of a transaction -> a count, and so many pages that it has freed */
 
@@ -154,7 +155,57 @@ static void visit_choose(void *context, MDB_val list, size_t count) {
     }
 }
 
-static int inside_reserve(struct table_space *s, int file, uint64_t count) {
+/* Gives some of the first `end` free pages blocks, from `*from` on, and says how far it came. */
+static int some_reserve(struct table_space *s, int file, const struct pages *free, size_t *from, size_t end) {
+    struct pages some = {NULL, 0, 0};
+    size_t at = *from;
+    for (; at < end && some.count < MOVED_AT_ONCE; at++) {
+        if (!is_backed(s, free->at[at])) {
+            pages_add(&some, free->at[at]);
+        }
+    }
+    int code = pages_change(s, file, &some, true);
+    *from = code == 0 ? at : *from;
+    mem_free(some.at);
+    return code;
+}
+
+/* Takes the blocks of some of the last free pages before `*end`, but of none before `from`. */
+static int some_punch(struct table_space *s, int file, const struct pages *free, size_t from, size_t *end) {
+    struct pages some = {NULL, 0, 0};
+    for (; *end > from && some.count < MOVED_AT_ONCE; (*end)--) {
+        pages_add(&some, free->at[*end - 1]);
+    }
+    int code = some.count > 0 ? pages_change(s, file, &some, false) : ENOSPC;
+    mem_free(some.at);
+    return code;
+}
+
+/* The disk is full: what LMDB takes last gives its blocks to what it takes first, for it would come to a hole before it
+ * came to them. Others that write to the disk may be faster, so a little at a time. */
+static int blocks_move(struct table_space *s, int file, uint64_t count) {
+    MDB_txn *txn;
+    int code = mdb_txn_begin(s->env, NULL, 0, &txn);
+    if (code != 0) {
+        return code;
+    }
+    struct choice c = {.space = s, .end = UINT64_MAX};
+    lists_visit(s->env, false, visit_choose, &c); /* as long as the transaction lasts nobody writes */
+    size_t from = 0;
+    size_t end = c.pages.count;
+    while (code == 0 && from < end && from < count) {
+        code = some_reserve(s, file, &c.pages, &from, end < count ? end : count);
+        if (code == ENOSPC) {
+            code = some_punch(s, file, &c.pages, from, &end);
+        }
+    }
+    const bool all = end == c.pages.count || from >= count;
+    mdb_txn_abort(txn);
+    mem_free(c.pages.at);
+    return code != 0 || all ? code : ENOSPC;
+}
+
+static int inside_reserve(struct table_space *s, int file, uint64_t count, bool may_punch) {
     struct choice c = {.space = s, .end = count, .bare = true};
     lists_visit(s->env, true, visit_choose, &c);
     int code = pages_change(s, file, &c.pages, true);
@@ -163,7 +214,7 @@ static int inside_reserve(struct table_space *s, int file, uint64_t count) {
         code = code != 0 ? code : pages_change(s, file, &c.pages, true);
     }
     mem_free(c.pages.at);
-    return code;
+    return code == ENOSPC && may_punch ? blocks_move(s, file, c.seen) : code;
 }
 
 static int behind_reserve(struct table_space *s, int file, uint64_t bytes) {
@@ -190,7 +241,7 @@ static int look(struct table_space *s, mdb_filehandle_t *file) {
     return code;
 }
 
-int table_space_reserve(struct table_space *s, uint64_t bytes) {
+int table_space_reserve(struct table_space *s, uint64_t bytes, bool may_punch) {
     mdb_filehandle_t file;
     int code = look(s, &file);
     if (code != 0) {
@@ -198,7 +249,7 @@ int table_space_reserve(struct table_space *s, uint64_t bytes) {
     }
     uint64_t wanted = (bytes + s->page_bytes - 1) / s->page_bytes;
     uint64_t inside = s->starved > 0 ? 0 : table_space_free(s->env);
-    code = inside_reserve(s, file, wanted << s->starved);
+    code = inside_reserve(s, file, wanted << s->starved, may_punch);
     return code != 0 || inside >= wanted ? code : behind_reserve(s, file, (wanted - inside) * s->page_bytes);
 }
 

@@ -29,8 +29,9 @@ struct table_space {
 /* Sees to it that the pages that LMDB takes next have blocks, so many bytes of them: free pages in LMDB's order first,
  * for as long as it finds some it does not come to the end of the file, then blocks behind that end. After a commit
  * that found no space, more: twice as many inside for each, and all behind the end as well, for a long value needs
- * pages that follow one another, and LMDB passes by others. 0, or the number of the error: ENOSPC. */
-int table_space_reserve(struct table_space *s, uint64_t bytes);
+ * pages that follow one another, and LMDB passes by others. On a full disk the free pages that come last give their
+ * blocks to the first, when they may: nobody reads. 0, or the number of the error: ENOSPC. */
+int table_space_reserve(struct table_space *s, uint64_t bytes, bool may_punch);
 /* A write transaction has ended: with space enough, or without. */
 void table_space_ended(struct table_space *s, bool space);
 /* Gives free pages back to the disk, but for `keep` bytes of them, those that LMDB takes next, and all that was

@@ -1,10 +1,12 @@
-/* A table that is short of space: a commit that changes many rows finds none, one that changes few does. */
+/* A table that is short of space: a commit that changes many rows finds none, one that changes few does. As with LMDB,
+ * what a commit has freed is of use only after the next one. */
 #include "local_run.h"
 
 enum { CHANGES_MAX = 64 };
 
 static struct table_ops real;
 static int changes; /* in the write transaction under way */
+static int before;  /* in the one before it */
 static int refused;
 
 static struct table_txn *short_begin(struct table *t, bool write, struct error *error) {
@@ -24,7 +26,8 @@ static bool short_remove(struct table_txn *x, enum table_tree tree, struct span 
 }
 
 static bool short_commit(struct table_txn *x, struct error *error) {
-    if (changes <= CHANGES_MAX) {
+    if (changes + before <= CHANGES_MAX) {
+        before = changes;
         return real.commit(x, error);
     }
     refused++;
@@ -34,6 +37,7 @@ static bool short_commit(struct table_txn *x, struct error *error) {
 
 static struct table_ops short_ops(const struct table *t) {
     real = *t->ops;
+    before = CHANGES_MAX - 1;
     struct table_ops ops = real;
     ops.begin = short_begin;
     ops.put = short_put;
