@@ -206,15 +206,12 @@ static bool queue_take(struct fold *f, session_id_t session, lsn_t lsn, uint32_t
     struct row_key key;
     struct span value;
     row_key_delivery(&key, session, lsn, target);
-    if (!overlay_get(&f->overlay, TABLE_QUEUE, row_key_span(&key), lsn, &value)) {
+    if (!overlay_take(&f->overlay, TABLE_QUEUE, row_key_span(&key), lsn, &value)) {
         return false;
     }
-    if (!row_queued_read(value, queued)) {
-        f->overlay.damaged = true;
-        return false;
-    }
-    overlay_remove(&f->overlay, TABLE_QUEUE, row_key_span(&key), lsn);
-    return true;
+    const bool good = row_queued_read(value, queued);
+    f->overlay.damaged = f->overlay.damaged || !good;
+    return good;
 }
 
 /* ---- flows ---- */
@@ -231,16 +228,15 @@ static void held_set(struct fold *f, session_id_t session, packet_id_t packet_id
     }
 }
 
+static bool flight_read(struct fold *f, struct span value, struct store_flight *flight) {
+    const bool good = row_flight_read(value, flight);
+    f->overlay.damaged = f->overlay.damaged || !good;
+    return good;
+}
+
 static bool flight_get(struct fold *f, const struct row_key *key, struct store_flight *flight) {
     struct span value;
-    if (!overlay_get(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0, &value)) {
-        return false;
-    }
-    if (!row_flight_read(value, flight)) {
-        f->overlay.damaged = true;
-        return false;
-    }
-    return true;
+    return overlay_get(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0, &value) && flight_read(f, value, flight);
 }
 
 static void flight_put(struct fold *f, const struct row_key *key, const struct store_flight *flight) {
@@ -256,25 +252,21 @@ static lsn_t flight_body(const struct store_flight *flight) {
 /* Ends the outbound flow of a packet id, if there is one. */
 static void flight_end(struct fold *f, const struct row_key *key) {
     struct store_flight flight;
-    if (flight_get(f, key, &flight)) {
-        if (!flight.released) {
-            message_release(f, flight_body(&flight));
-        }
-        overlay_remove(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0);
+    struct span value;
+    if (overlay_take(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0, &value) && flight_read(f, value, &flight) &&
+        !flight.released) {
+        message_release(f, flight_body(&flight));
     }
 }
 
 /* The flow of a packet id begins. In a log with holes the end of an earlier one may be missing. */
 static void flight_begin(struct fold *f, const struct row_key *key, const struct store_flight *flight) {
     uint8_t value[ROW_FLIGHT_BYTES];
-    struct span changed;
-    if (!f->whole || overlay_find(&f->overlay, TABLE_FLIGHTS, row_key_span(key), &changed)) {
+    const struct span row = span_of(value, row_flight_write(value, flight));
+    if (!f->whole || !overlay_add(&f->overlay, TABLE_FLIGHTS, row_key_span(key), row)) {
         flight_end(f, key);
-        flight_put(f, key, flight);
-        return;
+        overlay_put(&f->overlay, TABLE_FLIGHTS, row_key_span(key), 0, row);
     }
-    size_t bytes = row_flight_write(value, flight);
-    overlay_put_new(&f->overlay, TABLE_FLIGHTS, row_key_span(key), span_of(value, bytes));
 }
 
 /* ---- the end of a session ---- */

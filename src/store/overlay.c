@@ -16,6 +16,7 @@ enum {
     BLOCK_ENTRIES = 1024,
     CAPACITY_MIN = 256,
 };
+#define NO_SLOT SIZE_MAX
 
 enum state {
     STATE_KNOWN,  /* as in the table: nothing to write */
@@ -24,18 +25,21 @@ enum state {
     STATE_REMOVED, /* perhaps in the table: to be removed there */
 };
 
-/* A short key or value lies in its array; of a long one the array holds the address. */
+/* A short key or value lies in its array; of a long one the array holds the address. As large as a cache line, for a
+ * fold spends most of its time on waiting for these. */
 struct overlay_entry {
-    uint32_t hash;
-    uint32_t next_free;
-    uint32_t value_bytes;
+    union {
+        uint32_t value_bytes;
+        uint32_t next_free; /* when it is not in use */
+    };
     uint16_t key_bytes;
     uint8_t tree; /* TABLE_TREES: the entry is not in use */
-    uint8_t state;
-    bool fresh; /* not in the table, whatever happens here */
+    uint8_t state : 2;
+    bool fresh : 1; /* not in the table, whatever happens here */
     _Alignas(8) uint8_t key[KEY_INLINE];
     _Alignas(8) uint8_t value[VALUE_INLINE];
 };
+static_assert(sizeof(struct overlay_entry) == 64, "one cache line");
 
 struct overlay_slot {
     uint32_t hash;
@@ -64,7 +68,7 @@ static struct span entry_value(const struct overlay_entry *e) {
 
 static void entry_set(struct overlay_entry *e, enum state state, struct span value) {
     must(value.len <= UINT32_MAX);
-    e->state = (uint8_t)state;
+    e->state = state & 3;
     e->value_bytes = (uint32_t)value.len;
     if (value.len > VALUE_INLINE) {
         memcpy(e->value, &value.ptr, sizeof value.ptr);
@@ -119,6 +123,7 @@ static void slots_grow(struct overlay *o) {
     mem_free(old);
 }
 
+/* The slot of the key, or the free one that it would get; there are slots. */
 static size_t slot_find(const struct overlay *o, enum table_tree tree, struct span key, uint32_t hash) {
     size_t at = hash & (o->capacity - 1);
     for (; o->slots[at].entry != 0; at = (at + 1) & (o->capacity - 1)) {
@@ -130,6 +135,21 @@ static size_t slot_find(const struct overlay *o, enum table_tree tree, struct sp
         }
     }
     return at;
+}
+
+/* The same; NO_SLOT when the key has no entry. */
+static size_t slot_of(const struct overlay *o, enum table_tree tree, struct span key) {
+    if (o->counts[tree] == 0) {
+        return NO_SLOT;
+    }
+    const size_t at = slot_find(o, tree, key, hash_of(o, tree, key));
+    return o->slots[at].entry != 0 ? at : NO_SLOT;
+}
+
+/* What the view has of it, if it has. */
+static bool entry_shows(const struct overlay_entry *e, struct span *value) {
+    *value = entry_value(e);
+    return e->state == STATE_KNOWN || e->state == STATE_PUT;
 }
 
 static uint32_t entry_take(struct overlay *o) {
@@ -160,8 +180,8 @@ static struct overlay_entry *entry_of(struct overlay *o, enum table_tree tree, s
     uint32_t number = entry_take(o);
     o->slots[at] = (struct overlay_slot){hash, number};
     o->count++;
+    o->counts[tree]++;
     struct overlay_entry *e = entry_at(o, number);
-    e->hash = hash;
     e->tree = (uint8_t)tree;
     e->fresh = born > o->flushed;
     e->key_bytes = (uint16_t)key.len;
@@ -179,10 +199,11 @@ static void entry_erase(struct overlay *o, size_t at) {
     uint32_t number = o->slots[at].entry;
     struct overlay_entry *e = entry_at(o, number);
     long_key_free(e);
+    o->count--;
+    o->counts[e->tree]--;
     e->tree = TABLE_TREES;
     e->next_free = o->free;
     o->free = number;
-    o->count--;
     size_t mask = o->capacity - 1;
     size_t hole = at;
     for (size_t next = (at + 1) & mask; o->slots[next].entry != 0; next = (next + 1) & mask) {
@@ -197,16 +218,8 @@ static void entry_erase(struct overlay *o, size_t at) {
 
 bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value) {
     if (born > o->flushed) {
-        if (o->count == 0) {
-            return false;
-        }
-        size_t at = slot_find(o, tree, key, hash_of(o, tree, key));
-        if (o->slots[at].entry == 0) {
-            return false;
-        }
-        const struct overlay_entry *e = entry_at(o, o->slots[at].entry);
-        *value = entry_value(e);
-        return e->state == STATE_PUT;
+        const size_t at = slot_of(o, tree, key);
+        return at != NO_SLOT && entry_shows(entry_at(o, o->slots[at].entry), value);
     }
     bool found;
     struct overlay_entry *e = entry_of(o, tree, key, born, &found);
@@ -219,16 +232,28 @@ bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t
         }
         entry_set(e, there ? STATE_KNOWN : STATE_ABSENT, there ? stored : span_of(NULL, 0));
     }
-    *value = entry_value(e);
-    return e->state == STATE_KNOWN || e->state == STATE_PUT;
+    return entry_shows(e, value);
+}
+
+bool overlay_take(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value) {
+    const size_t at = slot_of(o, tree, key);
+    if (at != NO_SLOT && (born > o->flushed || entry_at(o, o->slots[at].entry)->fresh)) {
+        const bool there = entry_shows(entry_at(o, o->slots[at].entry), value);
+        entry_erase(o, at);
+        return there;
+    }
+    if (!overlay_get(o, tree, key, born, value)) {
+        return false;
+    }
+    struct overlay_entry *e = entry_at(o, o->slots[slot_of(o, tree, key)].entry);
+    e->state = STATE_REMOVED;
+    return true;
 }
 
 bool overlay_look(const struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value) {
-    size_t at = o->count > 0 ? slot_find(o, tree, key, hash_of(o, tree, key)) : 0;
-    if (o->count > 0 && o->slots[at].entry != 0) {
-        const struct overlay_entry *e = entry_at(o, o->slots[at].entry);
-        *value = entry_value(e);
-        return e->state == STATE_KNOWN || e->state == STATE_PUT;
+    const size_t at = slot_of(o, tree, key);
+    if (at != NO_SLOT) {
+        return entry_shows(entry_at(o, o->slots[at].entry), value);
     }
     if (born > o->flushed || !o->table->ops->get(o->txn, tree, key, value)) {
         return false;
@@ -239,19 +264,6 @@ bool overlay_look(const struct overlay *o, enum table_tree tree, struct span key
     return true;
 }
 
-bool overlay_find(const struct overlay *o, enum table_tree tree, struct span key, struct span *value) {
-    if (o->count == 0) {
-        return false;
-    }
-    size_t at = slot_find(o, tree, key, hash_of(o, tree, key));
-    if (o->slots[at].entry == 0) {
-        return false;
-    }
-    const struct overlay_entry *e = entry_at(o, o->slots[at].entry);
-    *value = entry_value(e);
-    return e->state == STATE_KNOWN || e->state == STATE_PUT;
-}
-
 void overlay_put_new(struct overlay *o, enum table_tree tree, struct span key, struct span value) {
     bool found;
     struct overlay_entry *e = entry_of(o, tree, key, 0, &found);
@@ -259,6 +271,16 @@ void overlay_put_new(struct overlay *o, enum table_tree tree, struct span key, s
         e->fresh = true;
     }
     entry_set(e, STATE_PUT, value);
+}
+
+bool overlay_add(struct overlay *o, enum table_tree tree, struct span key, struct span value) {
+    bool found;
+    struct overlay_entry *e = entry_of(o, tree, key, 0, &found);
+    if (!found) {
+        e->fresh = true;
+        entry_set(e, STATE_PUT, value);
+    }
+    return !found;
 }
 
 void overlay_put(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span value) {
@@ -271,12 +293,10 @@ void overlay_put(struct overlay *o, enum table_tree tree, struct span key, lsn_t
 }
 
 void overlay_remove(struct overlay *o, enum table_tree tree, struct span key, lsn_t born) {
-    if (o->count > 0) {
-        size_t at = slot_find(o, tree, key, hash_of(o, tree, key));
-        if (o->slots[at].entry != 0 && (born > o->flushed || entry_at(o, o->slots[at].entry)->fresh)) {
-            entry_erase(o, at);
-            return;
-        }
+    const size_t at = slot_of(o, tree, key);
+    if (at != NO_SLOT && (born > o->flushed || entry_at(o, o->slots[at].entry)->fresh)) {
+        entry_erase(o, at);
+        return;
     }
     if (born > o->flushed) {
         return;
@@ -413,6 +433,7 @@ bool overlay_flush(struct overlay *o, lsn_t flushed, struct error *error) {
     free_long_keys(o);
     slots_empty(o);
     o->count = 0;
+    memset(o->counts, 0, sizeof o->counts);
     o->free = 0;
     o->used = 0;
     o->flushed = flushed;

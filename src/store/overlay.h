@@ -19,8 +19,9 @@ struct overlay {
     lsn_t flushed;         /* keys born after it are not in the transaction */
     uint64_t seed;         /* secret: the keys are chosen by clients */
     struct overlay_slot *slots;
-    size_t capacity; /* slots, a power of two, or 0 */
-    size_t count;    /* entries in use */
+    size_t capacity;              /* slots, a power of two, or 0 */
+    size_t count;                 /* entries in use, */
+    uint32_t counts[TABLE_TREES]; /* and those of each tree */
     struct overlay_entry **blocks;
     size_t block_count;
     uint32_t free; /* list of entries; 0: none */
@@ -32,14 +33,17 @@ void overlay_init(struct overlay *o, struct table *table, struct table_txn *txn,
 void overlay_deinit(struct overlay *o);
 /* True when the key has a value; it is valid until the next change. Only for trees with short values. */
 bool overlay_get(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value);
-/* The same for a key that the table is not asked about: what is found was changed since the last flush. */
-bool overlay_find(const struct overlay *o, enum table_tree tree, struct span key, struct span *value);
 /* The same for values of any length, which are not remembered; a checksum is cut off and not verified. */
 bool overlay_look(const struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value);
 /* Copies the key, copies a short value, borrows a long one until the next flush. */
 void overlay_put(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span value);
 /* The caller knows that the view has no such key: if it is removed again before a flush, it leaves no trace. */
 void overlay_put_new(struct overlay *o, enum table_tree tree, struct span key, struct span value);
+/* The same, unless there has been something of the key since the last flush: then nothing changes, and it says false.
+ */
+bool overlay_add(struct overlay *o, enum table_tree tree, struct span key, struct span value);
+/* overlay_get() and overlay_remove() at once. */
+bool overlay_take(struct overlay *o, enum table_tree tree, struct span key, lsn_t born, struct span *value);
 void overlay_remove(struct overlay *o, enum table_tree tree, struct span key, lsn_t born);
 /* Writes all changes to the transaction and forgets them. `flushed` is the lsn of the last record that they hold.
  * False when the table has failed since the overlay was made. */
