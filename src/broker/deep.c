@@ -25,6 +25,11 @@ bool deep_crowded(const struct shard *shard) {
     return sum / CROWD_WINDOWS >= broker->options.window_messages;
 }
 
+bool deep_is(const struct shard *shard, const struct inlet *inlet) {
+    return inlet->durable && atomic_load_explicit(&inlet->waiting_messages, memory_order_relaxed) >
+                                 shard->broker->options.window_messages;
+}
+
 static void deepen(struct session *s) {
     if (s->durable && !link_linked(&s->deep_link)) {
         list_push_back(&s->shard->deep, &s->deep_link);

@@ -1,7 +1,7 @@
 /* What memory keeps of queues only until the table has it. Private to this folder.
  *
  *     a queue grows beyond its window ──> deep_note(): counted. Now and then: a fold is asked for.
- *         │                               Very much: a PUBLISH to many waits, see deep_crowded()
+ *         │                               Very much: a PUBLISH to many, or to some such queues, waits
  *     the table has more ──> deep_turn(): a round over all such sessions, some in each turn, lets go of it
  *
  * The count is an estimate that is right at the end of each round: what was taken out of queues meanwhile is in it.
@@ -18,3 +18,5 @@ void deep_turn(struct shard *shard);
 /* Memory keeps so much that a message for many sessions waits for the table: else who publishes to sessions that are
  * away, faster than the table takes it, fills the memory of all. */
 bool deep_crowded(const struct shard *shard);
+/* More waits there than memory keeps at rest: what is added is for the table to take. Any thread. */
+bool deep_is(const struct shard *shard, const struct inlet *inlet);

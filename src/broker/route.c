@@ -290,7 +290,7 @@ enum {
     AHEAD_CONNECTION = 6,
     AHEAD_BYTES = 3,
     CACHE_LINE = 64,
-    SHARED_TARGETS = 3, /* for so few nothing is prepared */
+    SHARED_TARGETS = 3, /* for so few nothing is prepared, and they do not wait for the table */
     MANY_TARGETS = 64,  /* beyond so many they have time: see own.h and connection_mark_dirty() */
 };
 
@@ -400,6 +400,19 @@ static void route_carry_out(struct route *r, struct record *record, struct route
     message_unref(m);
 }
 
+/* Memory keeps much for the table already: what goes to many waits, and what goes to some whose queues are deep. Who
+ * writes to those that keep up, or to few, does not. */
+static bool route_waits_for_table(const struct route *r) {
+    uint32_t deep = 0;
+    if (!deep_crowded(r->shard)) {
+        return false;
+    }
+    for (size_t i = 0; i < r->count && deep <= SHARED_TARGETS && r->durable_count <= MANY_TARGETS; i++) {
+        deep += r->shard->targets[i].qos > 0 && deep_is(r->shard, r->shard->targets[i].inlet);
+    }
+    return deep > SHARED_TARGETS || r->durable_count > MANY_TARGETS;
+}
+
 /* Whether store and memory have room for what is kept of it. What waits may go on waiting for memory, which comes back
  * by itself. */
 static bool route_admit(struct route *r) {
@@ -423,7 +436,7 @@ static bool route_admit(struct route *r) {
         r->why = "has to be delivered first";
         return false;
     }
-    if (__builtin_expect(r->durable_count > MANY_TARGETS && deep_crowded(shard), 0)) {
+    if (__builtin_expect(r->durable_count > SHARED_TARGETS, 0) && route_waits_for_table(r)) {
         store_want_fold(shard->broker->store);
         r->waits = true;
         r->what = "the table";

@@ -91,6 +91,50 @@ static void what_is_for_many_waits_for_the_table(void **state) {
     world_close(w);
 }
 
+/* Clients that are away, each with one filter, and more messages than a window wait for each. */
+static void deep_queues(struct world *w, struct peer *from, const char *on, unsigned count, unsigned messages) {
+    for (unsigned i = 0; i < count; i++) {
+        struct peer to;
+        char name[16];
+        (void)snprintf(name, sizeof name, "%s%u", on, i);
+        joined(&to, w, PROTOCOL_311, name, true);
+        subscribed(&to, on, 1);
+        peer_close(&to);
+    }
+    turn(w);
+    for (unsigned i = 0; i < messages; i++) {
+        publish(from, on);
+        expect(from, "PUBACK id=1");
+    }
+}
+
+/* A message for some queues is kept once for each of them: it waits when all of those are the table's to take. */
+static void what_is_for_some_deep_queues_waits_as_well(void **state) {
+    (void)state;
+    struct peer from, other;
+    struct world *w = world_with_many(&from, &other);
+    deep_queues(w, &other, "three", 3, WINDOW + 1);
+    deep_queues(w, &other, "four", 4, WINDOW + 1);
+    deep_queues(w, &other, "new", 4, 1);
+    fold_all(w);
+    for (publish(&from, topic); hear(&from)[0] != '\0';) {
+        publish(&from, topic);
+    }
+    publish(&other, "three");
+    expect(&other, "PUBACK id=1");
+    publish(&other, "new");
+    expect(&other, "PUBACK id=1");
+    publish(&other, "four");
+    later(w, 1000);
+    expect_silence(&other);
+    fold_all(w);
+    later(w, 20);
+    expect(&other, "PUBACK id=1");
+    peer_close(&from);
+    peer_close(&other);
+    world_close(w);
+}
+
 /* Nothing is folded, for all was taken out of the queue: that is seen as well. */
 static void what_was_taken_does_not_count(void **state) {
     (void)state;
@@ -159,6 +203,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_table_is_asked_now_and_then),
         cmocka_unit_test(what_is_for_many_waits_for_the_table),
+        cmocka_unit_test(what_is_for_some_deep_queues_waits_as_well),
         cmocka_unit_test(what_was_taken_does_not_count),
         cmocka_unit_test(a_long_queue_leaves_memory_in_many_turns),
     };
